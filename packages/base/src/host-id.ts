@@ -14,7 +14,11 @@ export function isHostId(value: unknown): value is HostId {
 /** Parses a host's identifier; throws `host.id_malformed`. */
 export function parseHostId(text: string): HostId {
   if (!isHostId(text)) {
-    throw new TrustError('host.id_malformed', 'invalid', `cannot read host identifier ${JSON.stringify(text.slice(0, 60))}: not a UUID`);
+    throw new TrustError(
+      'host.id_malformed',
+      'invalid',
+      `cannot read host identifier ${JSON.stringify(text.slice(0, 60))}: not a UUID`,
+    );
   }
   return text;
 }

@@ -1,4 +1,4 @@
-import { createHash, type KeyObject, timingSafeEqual } from 'node:crypto';
+import { createHash, createPublicKey, type KeyObject, timingSafeEqual } from 'node:crypto';
 import type { Brand } from './brand.ts';
 import { TrustError } from './error.ts';
 
@@ -15,7 +15,11 @@ export function isSpkiPin(value: unknown): value is SpkiPin {
 /** Parses a pin; throws `pin.malformed`. */
 export function parseSpkiPin(text: string): SpkiPin {
   if (!isSpkiPin(text)) {
-    throw new TrustError('pin.malformed', 'invalid', `cannot read pin ${JSON.stringify(text.slice(0, 80))}: not sha256: and 43 base64url characters`);
+    throw new TrustError(
+      'pin.malformed',
+      'invalid',
+      `cannot read pin ${JSON.stringify(text.slice(0, 80))}: not sha256: and 43 base64url characters`,
+    );
   }
   return text;
 }
@@ -27,7 +31,8 @@ export function pinOfSpki(spki: Uint8Array): SpkiPin {
 
 /** The pin of a key, private or public. */
 export function pinOfKey(key: KeyObject): SpkiPin {
-  return pinOfSpki(key.export({ type: 'spki', format: 'der' }) as Uint8Array);
+  const publicKey = key.type === 'private' ? createPublicKey(key) : key;
+  return pinOfSpki(publicKey.export({ type: 'spki', format: 'der' }));
 }
 
 /** Whether `pin` is one of `pins`; the time taken tells nothing about which or how nearly. */
