@@ -1,0 +1,266 @@
+import Type from 'typebox';
+import { AgentEvent } from '../model/agent-event.ts';
+import { AgentIdentity, ManagerPins } from '../model/agent-identity.ts';
+import { DesiredState } from '../model/desired-state.ts';
+import { Inventory } from '../model/inventory.ts';
+import { MigrationOrder, MigrationStatus } from '../model/migration.ts';
+import {
+  CertificateRequest,
+  IssuedCertificate,
+  ObservedState,
+  ProofVerdict,
+} from '../model/observed-state.ts';
+import { Count, Line, Pem, Pin, Text, Time, Uuid } from '../model/primitives.ts';
+import type { Operation } from '../operation.ts';
+
+/** How an operation can be reached: by the manager over the channel, by root on the host over the Unix socket. */
+export type Door = 'channel' | 'local';
+
+/** An operation of the agent with its doors; one without a door is reachable by nobody. */
+export type AgentOperation = Operation & { readonly doors?: readonly Door[] };
+
+const strict = { additionalProperties: false };
+
+export const AgentStatus = Type.Object(
+  {
+    version: Line,
+    mode: Type.Union([Type.Literal('observe'), Type.Literal('manage')]),
+    hostName: Line,
+    pin: Pin,
+    managers: Type.Array(Pin, { maxItems: 16 }),
+    listen: Line,
+    /** The agent's clock now. */
+    now: Time,
+    startedAt: Time,
+    lastEvent: Count,
+    channels: Type.Array(Type.Object({ remoteAddress: Line, managerPin: Pin, since: Time }, strict), {
+      maxItems: 64,
+    }),
+  },
+  strict,
+);
+
+export const getStatus = {
+  id: 'getStatus',
+  summary: 'Who the agent is and whom it obeys.',
+  method: 'GET',
+  path: '/v1/status',
+  result: AgentStatus,
+  status: 200,
+  doors: ['channel', 'local'],
+} as const satisfies AgentOperation;
+
+export const getInventory = {
+  id: 'getInventory',
+  summary: 'What is on the host now.',
+  method: 'GET',
+  path: '/v1/inventory',
+  result: Inventory,
+  status: 200,
+  doors: ['channel', 'local'],
+} as const satisfies AgentOperation;
+
+export const listEvents = {
+  id: 'listEvents',
+  summary: 'What happened after sequence number N, oldest first; waits up to `wait` seconds for the first.',
+  method: 'GET',
+  path: '/v1/events',
+  query: Type.Object(
+    {
+      after: Type.Optional(Count),
+      limit: Type.Optional(Type.Integer({ minimum: 1, maximum: 1000 })),
+      wait: Type.Optional(Type.Integer({ minimum: 0, maximum: 60 })),
+    },
+    strict,
+  ),
+  result: Type.Object({ events: Type.Array(AgentEvent, { maxItems: 1000 }), last: Count }, strict),
+  status: 200,
+  doors: ['channel', 'local'],
+} as const satisfies AgentOperation;
+
+export const getObservedState = {
+  id: 'getObservedState',
+  summary: 'What the agent made of the desired state.',
+  method: 'GET',
+  path: '/v1/observed-state',
+  result: ObservedState,
+  status: 200,
+  doors: ['channel', 'local'],
+} as const satisfies AgentOperation;
+
+export const putDesiredState = {
+  id: 'putDesiredState',
+  summary: 'What the manager wants; an older one than the agent has is refused.',
+  method: 'PUT',
+  path: '/v1/desired-state',
+  body: DesiredState,
+  result: ObservedState,
+  status: 202,
+  doors: ['channel'],
+} as const satisfies AgentOperation;
+
+export const listCertificateRequests = {
+  id: 'listCertificateRequests',
+  summary: 'The certificate requests that wait for the manager.',
+  method: 'GET',
+  path: '/v1/certificate-requests',
+  result: Type.Object({ requests: Type.Array(CertificateRequest, { maxItems: 16 }) }, strict),
+  status: 200,
+  doors: ['channel'],
+} as const satisfies AgentOperation;
+
+export const putCertificates = {
+  id: 'putCertificates',
+  summary: 'The certificates for the requests; the agent stages, verifies, switches and proves.',
+  method: 'PUT',
+  path: '/v1/certificates',
+  body: Type.Object({ certificates: Type.Array(IssuedCertificate, { minItems: 1, maxItems: 16 }) }, strict),
+  result: ObservedState,
+  status: 202,
+  doors: ['channel'],
+} as const satisfies AgentOperation;
+
+export const postProofs = {
+  id: 'postProofs',
+  summary: 'What the manager saw when it made the handshake itself.',
+  method: 'POST',
+  path: '/v1/proofs',
+  body: Type.Object({ proofs: Type.Array(ProofVerdict, { minItems: 1, maxItems: 16 }) }, strict),
+  result: ObservedState,
+  status: 200,
+  doors: ['channel'],
+} as const satisfies AgentOperation;
+
+export const getIdentity = {
+  id: 'getIdentity',
+  summary: 'The keys by which the agent is known.',
+  method: 'GET',
+  path: '/v1/identity',
+  result: AgentIdentity,
+  status: 200,
+  doors: ['channel', 'local'],
+} as const satisfies AgentOperation;
+
+export const announceIdentity = {
+  id: 'announceIdentity',
+  summary: 'Makes the next key of the agent, and says its pin.',
+  method: 'POST',
+  path: '/v1/identity/announce',
+  result: AgentIdentity,
+  status: 200,
+  doors: ['channel'],
+} as const satisfies AgentOperation;
+
+export const activateIdentity = {
+  id: 'activateIdentity',
+  summary: 'Uses the announced key from the next connection on.',
+  method: 'POST',
+  path: '/v1/identity/activate',
+  body: Type.Object({ pin: Pin }, strict),
+  result: AgentIdentity,
+  status: 200,
+  doors: ['channel'],
+} as const satisfies AgentOperation;
+
+export const retireIdentity = {
+  id: 'retireIdentity',
+  summary: 'Destroys the former key.',
+  method: 'POST',
+  path: '/v1/identity/retire',
+  body: Type.Object({ pin: Pin }, strict),
+  result: AgentIdentity,
+  status: 200,
+  doors: ['channel'],
+} as const satisfies AgentOperation;
+
+export const putManagers = {
+  id: 'putManagers',
+  summary: 'The managers that the agent obeys from now on; must keep the one that asks.',
+  method: 'PUT',
+  path: '/v1/managers',
+  body: ManagerPins,
+  result: ManagerPins,
+  status: 200,
+  doors: ['channel'],
+} as const satisfies AgentOperation;
+
+export const createMigration = {
+  id: 'createMigration',
+  summary: 'Prepares a migration from this host: makes a key for it and asks for a client certificate.',
+  method: 'POST',
+  path: '/v1/migrations',
+  body: MigrationOrder,
+  result: Type.Object({ csr: Pem }, strict),
+  status: 201,
+  doors: ['channel'],
+} as const satisfies AgentOperation;
+
+export const startMigration = {
+  id: 'startMigration',
+  summary: 'Starts the prepared migration with its client certificate.',
+  method: 'PUT',
+  path: '/v1/migrations/{id}/certificate',
+  params: Type.Object({ id: Uuid }, strict),
+  body: Type.Object({ certificate: Pem }, strict),
+  result: MigrationStatus,
+  status: 202,
+  doors: ['channel'],
+} as const satisfies AgentOperation;
+
+export const getMigration = {
+  id: 'getMigration',
+  summary: 'How far a migration is; waits up to `wait` seconds for a change of phase or progress.',
+  method: 'GET',
+  path: '/v1/migrations/{id}',
+  params: Type.Object({ id: Uuid }, strict),
+  query: Type.Object({ wait: Type.Optional(Type.Integer({ minimum: 0, maximum: 30 })) }, strict),
+  result: MigrationStatus,
+  status: 200,
+  doors: ['channel', 'local'],
+} as const satisfies AgentOperation;
+
+export const cancelMigration = {
+  id: 'cancelMigration',
+  summary: 'Cancels a migration; the VM goes on where it runs.',
+  method: 'DELETE',
+  path: '/v1/migrations/{id}',
+  params: Type.Object({ id: Uuid }, strict),
+  result: MigrationStatus,
+  status: 200,
+  doors: ['channel'],
+} as const satisfies AgentOperation;
+
+export const postRemoval = {
+  id: 'postRemoval',
+  summary: 'Gives the host back what was found on it; the service itself goes after the answer was read.',
+  method: 'POST',
+  path: '/v1/removal',
+  result: Type.Object(
+    { restored: Type.Array(Line, { maxItems: 512 }), left: Type.Array(Text, { maxItems: 512 }) },
+    strict,
+  ),
+  status: 200,
+  doors: ['channel', 'local'],
+} as const satisfies AgentOperation;
+
+/** Every operation of the agent's API. */
+export const AGENT_OPERATIONS: readonly AgentOperation[] = [
+  getStatus,
+  getInventory,
+  listEvents,
+  getObservedState,
+  putDesiredState,
+  listCertificateRequests,
+  putCertificates,
+  postProofs,
+  getIdentity,
+  announceIdentity,
+  activateIdentity,
+  retireIdentity,
+  putManagers,
+  createMigration,
+  startMigration,
+  getMigration,
+  cancelMigration,
+  postRemoval,
+];

@@ -1,0 +1,70 @@
+import Type, { type Static } from 'typebox';
+import { Address, Count, DnsName, InterfaceName, Line, Pem } from './primitives.ts';
+import { KeyAlgorithm, Service } from './service.ts';
+
+const strict = { additionalProperties: false };
+
+export const SubjectAltNames = Type.Object(
+  { dns: Type.Array(DnsName, { maxItems: 32 }), addresses: Type.Array(Address, { maxItems: 64 }) },
+  strict,
+);
+export type SubjectAltNames = Static<typeof SubjectAltNames>;
+
+/** A service on an interface: where clients reach it. */
+export const Endpoint = Type.Object(
+  { service: Service, interface: InterfaceName, names: SubjectAltNames },
+  strict,
+);
+export type Endpoint = Static<typeof Endpoint>;
+
+/** What one service of a host shall serve and trust. */
+export const DesiredCredential = Type.Object(
+  {
+    service: Service,
+    endpoints: Type.Array(Endpoint, { maxItems: 64 }),
+    /**
+     * `ours`: a key made on the host and a certificate from the purpose's authority.
+     * `found`: go on serving what was found on the host, and trust both CAs (adoption before the gate `serve`).
+     */
+    identity: Type.Union([Type.Literal('ours'), Type.Literal('found')]),
+    subject: Type.Object({ commonName: Line, organization: Line }, strict),
+    /** The names of all its endpoints. */
+    names: SubjectAltNames,
+    keyAlgorithm: KeyAlgorithm,
+    /** Raised to have a new key and certificate made although nothing else changed. */
+    revision: Count,
+    /** Our authority's certificates, issuing CA first. */
+    bundle: Pem,
+    /** Whether the CA that was found stays trusted beside ours, until the gate `retire-found-ca`. */
+    keepFoundTrust: Type.Boolean(),
+  },
+  strict,
+);
+export type DesiredCredential = Static<typeof DesiredCredential>;
+
+export const DesiredSettings = Type.Object(
+  {
+    /** `off` takes plain TCP away (gate `plain-tcp-off`); `keep` leaves it as it was found. */
+    plainTcp: Type.Union([Type.Literal('keep'), Type.Literal('off')]),
+    /** `on` sets vnc_tls; `keep` leaves it as it was found (gate `vnc-tls`). */
+    vncTls: Type.Union([Type.Literal('keep'), Type.Literal('on')]),
+    /** `force` sets migrate_tls_force = 1 (migration mode `tls` alone). */
+    migrateTls: Type.Union([Type.Literal('allow'), Type.Literal('force')]),
+    /** Added to `tls_allowed_dn_list` where the host has one, so that virt-trust's own short-lived clients pass. */
+    clientDns: Type.Array(Line, { maxItems: 16 }),
+  },
+  strict,
+);
+export type DesiredSettings = Static<typeof DesiredSettings>;
+
+/** What the manager wants of a host. (epoch, number) only ever grows; agents refuse anything older. */
+export const DesiredState = Type.Object(
+  {
+    epoch: Count,
+    number: Count,
+    credentials: Type.Array(DesiredCredential, { maxItems: 16 }),
+    settings: DesiredSettings,
+  },
+  strict,
+);
+export type DesiredState = Static<typeof DesiredState>;

@@ -1,0 +1,72 @@
+import Type, { type Static } from 'typebox';
+import { Address, Count, Line, Pem, Pin, Text, Uuid, VmName } from './primitives.ts';
+
+const strict = { additionalProperties: false };
+
+/** What the source host's agent is asked to do. */
+export const MigrationOrder = Type.Object(
+  {
+    id: Uuid,
+    vm: VmName,
+    mode: Type.Literal('tls'),
+    destination: Type.Object(
+      {
+        /** Of the libvirt connection, `qemu+tls://ADDRESS/system`. */
+        libvirtAddress: Address,
+        /** Of QEMU's stream, and the name that QEMU verifies. */
+        migrationAddress: Address,
+      },
+      strict,
+    ),
+    /** Trust for the destination's libvirtd: what its certificate chains to. */
+    controlBundle: Pem,
+    subject: Type.Object({ commonName: Line, organization: Line }, strict),
+    bandwidthMiB: Type.Union([Count, Type.Null()]),
+  },
+  strict,
+);
+export type MigrationOrder = Static<typeof MigrationOrder>;
+
+export const MigrationProgress = Type.Object(
+  {
+    /** 0 to 100. */
+    percent: Type.Number({ minimum: 0, maximum: 100 }),
+    processedBytes: Count,
+    remainingBytes: Count,
+    totalBytes: Count,
+    bytesPerSecond: Count,
+  },
+  strict,
+);
+export type MigrationProgress = Static<typeof MigrationProgress>;
+
+/** What was seen to carry the migration. */
+export const MigrationTlsProof = Type.Object(
+  {
+    /** QEMU's `tls-creds` migration parameter on the source while the stream ran; empty where it was not caught. */
+    tlsCreds: Line,
+    tlsHostname: Line,
+    destinationCertificatePin: Type.Union([Pin, Type.Null()]),
+  },
+  strict,
+);
+
+export const MigrationStatus = Type.Object(
+  {
+    id: Uuid,
+    vm: VmName,
+    phase: Type.Union([
+      Type.Literal('requested'),
+      Type.Literal('running'),
+      Type.Literal('done'),
+      Type.Literal('failed'),
+      Type.Literal('cancelled'),
+    ]),
+    progress: Type.Union([MigrationProgress, Type.Null()]),
+    proof: Type.Union([MigrationTlsProof, Type.Null()]),
+    /** libvirt's error in full. */
+    error: Type.Union([Type.Object({ message: Text, hint: Text }, strict), Type.Null()]),
+  },
+  strict,
+);
+export type MigrationStatus = Static<typeof MigrationStatus>;

@@ -1,0 +1,101 @@
+import Type, { type Static } from 'typebox';
+import { Count, Line, Pem, Pin, SerialHex, Text, Time } from './primitives.ts';
+import { Service } from './service.ts';
+
+const strict = { additionalProperties: false };
+
+/** One observed proof: a real handshake and what was served in it. */
+export const Proof = Type.Object(
+  {
+    /** `handshake`: served by the daemon; `qemu-tls`: QEMU's own TLS code on the very files. */
+    kind: Type.Union([Type.Literal('handshake'), Type.Literal('qemu-tls'), Type.Literal('vencrypt')]),
+    /** Where: address and port, socket path, or VM. */
+    target: Line,
+    at: Time,
+    by: Type.Union([Type.Literal('agent'), Type.Literal('manager')]),
+    servedPin: Type.Union([Pin, Type.Null()]),
+    detail: Line,
+  },
+  strict,
+);
+export type Proof = Static<typeof Proof>;
+
+export const Failure = Type.Object(
+  { code: Line, message: Text, hint: Type.Optional(Text), step: Line, at: Time },
+  strict,
+);
+export type Failure = Static<typeof Failure>;
+
+/** Where a service of a host stands. */
+export const ObservedCredential = Type.Object(
+  {
+    service: Service,
+    /** The generation that is served and was proven; null before the first. */
+    generation: Type.Union([Count, Type.Null()]),
+    identity: Type.Union([Type.Literal('ours'), Type.Literal('found'), Type.Literal('none')]),
+    serialNumber: Type.Union([SerialHex, Type.Null()]),
+    pin: Type.Union([Pin, Type.Null()]),
+    notAfter: Type.Union([Time, Type.Null()]),
+    phase: Type.Union([
+      /** Nothing to do. */
+      Type.Literal('settled'),
+      /** A new generation waits for its certificate. */
+      Type.Literal('requested'),
+      /** The agent is working. */
+      Type.Literal('applying'),
+      /** Switched and seen by the agent; the manager's proof is awaited. */
+      Type.Literal('proving'),
+      /** Went back; `failure` says why. */
+      Type.Literal('failed'),
+    ]),
+    proofs: Type.Array(Proof, { maxItems: 64 }),
+    failure: Type.Union([Failure, Type.Null()]),
+  },
+  strict,
+);
+export type ObservedCredential = Static<typeof ObservedCredential>;
+
+/** Something that only a person, or a restart of a VM, can finish. */
+export const Pending = Type.Object({ what: Line, why: Text, action: Text }, strict);
+export type Pending = Static<typeof Pending>;
+
+export const ObservedState = Type.Object(
+  {
+    mode: Type.Union([Type.Literal('observe'), Type.Literal('manage')]),
+    /** The desired state that it is the result of, zero before the first. */
+    epoch: Count,
+    number: Count,
+    credentials: Type.Array(ObservedCredential, { maxItems: 16 }),
+    pending: Type.Array(Pending, { maxItems: 1024 }),
+    /** Of the settings (daemon configuration, sockets, firewall), where they failed. */
+    failure: Type.Union([Failure, Type.Null()]),
+    /** True while the agent works on it. */
+    busy: Type.Boolean(),
+  },
+  strict,
+);
+export type ObservedState = Static<typeof ObservedState>;
+
+/** A request of the host for a certificate, made with a key that never leaves it. */
+export const CertificateRequest = Type.Object({ service: Service, generation: Count, csr: Pem }, strict);
+export type CertificateRequest = Static<typeof CertificateRequest>;
+
+export const IssuedCertificate = Type.Object(
+  { service: Service, generation: Count, certificate: Pem },
+  strict,
+);
+export type IssuedCertificate = Static<typeof IssuedCertificate>;
+
+/** The manager's own handshake, or why it did not work: the agent keeps or goes back. */
+export const ProofVerdict = Type.Object(
+  {
+    service: Service,
+    generation: Count,
+    verdict: Type.Union([
+      Type.Object({ kind: Type.Literal('proven'), proof: Proof }, strict),
+      Type.Object({ kind: Type.Literal('refused'), reason: Text }, strict),
+    ]),
+  },
+  strict,
+);
+export type ProofVerdict = Static<typeof ProofVerdict>;
