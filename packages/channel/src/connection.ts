@@ -1,0 +1,288 @@
+import type { ClientHttp2Session } from 'node:http2';
+import { isTrustError, TrustError } from '@virt-trust/base/error.ts';
+import { type Randomness, systemRandomness } from '@virt-trust/base/randomness.ts';
+import type { SpkiPin } from '@virt-trust/base/spki-pin.ts';
+import { type BackOff, backOffDelay } from './backoff.ts';
+import { type ChannelSession, type DialOptions, dialChannel } from './dial.ts';
+import {
+  type ChannelRequest,
+  type ChannelResponse,
+  type ChannelStream,
+  exchange,
+  openStream,
+} from './exchange.ts';
+import { keepAlive } from './keepalive.ts';
+import { type Sleep, systemSleep } from './sleep.ts';
+
+/** Where to dial and who is who; what `replace` can change. */
+export type ChannelTarget = Pick<DialOptions, 'identity' | 'trustedAgentPins' | 'host' | 'port'>;
+
+export interface ConnectionOptions {
+  readonly target: ChannelTarget;
+  readonly dialTimeoutMs?: number;
+  readonly keepAliveMs?: number;
+  readonly backOff?: BackOff;
+  /** How long the requests of a replaced session may still run. */
+  readonly drainMs?: number;
+  readonly maxBodyBytes?: number;
+  readonly sleep?: Sleep;
+  readonly randomness?: Randomness;
+}
+
+export type ConnectionState =
+  | { readonly kind: 'connecting' }
+  | { readonly kind: 'up'; readonly peerPin: SpkiPin; readonly group: string }
+  /** `retryInMs` is 0 while it is being dialled again. */
+  | { readonly kind: 'down'; readonly reason: TrustError; readonly retryInMs: number }
+  | { readonly kind: 'closed' };
+
+const MAX_RESENDS = 3;
+
+/** A manager's lasting connection to one agent: dials again when it breaks, and changes keys without a gap. */
+export class ChannelConnection {
+  readonly #options: Required<Omit<ConnectionOptions, 'target'>>;
+  readonly #closed = new AbortController();
+  readonly #listeners = new Set<(state: ConnectionState) => void>();
+  readonly #sessions = new Set<ChannelSession>();
+  #target: ChannelTarget;
+  #state: ConnectionState = { kind: 'connecting' };
+  #current: ChannelSession | undefined;
+  /** Dials since the agent last answered. */
+  #failures = 0;
+  /** Aborted when there is a reason to look again: the session ended, or another took its place. */
+  #changed = new AbortController();
+  #replacing: Promise<unknown> = Promise.resolve();
+
+  constructor({ target, ...options }: ConnectionOptions) {
+    this.#target = target;
+    this.#options = {
+      dialTimeoutMs: 10_000,
+      keepAliveMs: 20_000,
+      backOff: { firstMs: 500, maxMs: 60_000 },
+      drainMs: 60_000,
+      maxBodyBytes: 4 << 20,
+      sleep: systemSleep,
+      randomness: systemRandomness,
+      ...options,
+    };
+    void this.#run();
+  }
+
+  get state(): ConnectionState {
+    return this.#state;
+  }
+
+  /** Calls the listener at each change of state; returns what stops it. */
+  onState(listener: (state: ConnectionState) => void): () => void {
+    this.#listeners.add(listener);
+    return () => this.#listeners.delete(listener);
+  }
+
+  /** Resolves when the channel is up; throws `channel.closed` or the signal's own reason. */
+  async waitUntilUp(signal?: AbortSignal): Promise<void> {
+    await this.#settled(signal, (state) => state.kind === 'up' || state.kind === 'closed');
+    if (this.#state.kind === 'closed') throw closedError();
+  }
+
+  /**
+   * Sends a request and reads the whole response. It is sent again only if the agent has certainly not seen it.
+   * Throws `channel.down` while there is no channel, and as `exchange` does.
+   */
+  request(request: ChannelRequest): Promise<ChannelResponse> {
+    return this.#send(request, (session) => exchange(session, request, this.#options.maxBodyBytes));
+  }
+
+  /** Like `request`, for a response that is read as it comes, such as events. */
+  stream(request: ChannelRequest): Promise<ChannelStream> {
+    return this.#send(request, (session) => openStream(session, request));
+  }
+
+  /**
+   * Takes up another identity, set of pins or address: dials anew, sends new requests there, and lets those that run
+   * on the old session finish. If the dial fails nothing has changed; throws as `dialChannel` does.
+   */
+  replace(change: Partial<ChannelTarget>): Promise<void> {
+    const replaced = this.#replacing.then(async () => {
+      const target = { ...this.#target, ...change };
+      const session = await this.#dial(target, this.#closed.signal);
+      if (this.#closed.signal.aborted) {
+        session.http2.destroy();
+        throw closedError();
+      }
+      this.#target = target;
+      this.#adopt(session);
+    });
+    this.#replacing = replaced.catch(() => {});
+    return replaced;
+  }
+
+  /** Ends it; requests that run are given until the signal is aborted, or none at all without one. */
+  async close(signal: AbortSignal = AbortSignal.abort()): Promise<void> {
+    this.#current = undefined;
+    this.#closed.abort(closedError());
+    this.#set({ kind: 'closed' });
+    const destroyAll = () => {
+      for (const { http2 } of this.#sessions) http2.destroy();
+    };
+    const ended = Promise.all([...this.#sessions].map((session) => session.close()));
+    if (signal.aborted) destroyAll();
+    else signal.addEventListener('abort', destroyAll, { once: true });
+    await ended;
+    signal.removeEventListener('abort', destroyAll);
+  }
+
+  async #run(): Promise<void> {
+    const closed = this.#closed.signal;
+    while (!closed.aborted) {
+      if (this.#changed.signal.aborted) this.#changed = new AbortController();
+      const signal = AbortSignal.any([closed, this.#changed.signal]);
+      if (this.#current !== undefined) {
+        await aborted(signal);
+        continue;
+      }
+      if (this.#state.kind === 'down' && this.#state.retryInMs > 0) {
+        const { reason, retryInMs } = this.#state;
+        await this.#options.sleep(retryInMs, signal).catch(() => {});
+        if (signal.aborted) continue;
+        this.#set({ kind: 'down', reason, retryInMs: 0 });
+      }
+      this.#failures++;
+      try {
+        const session = await this.#dial(this.#target, signal);
+        if (signal.aborted) session.http2.destroy();
+        else this.#adopt(session);
+      } catch (error) {
+        if (!signal.aborted) this.#goDown(error);
+      }
+    }
+  }
+
+  #dial(target: ChannelTarget, signal: AbortSignal): Promise<ChannelSession> {
+    return dialChannel({ ...target, timeoutMs: this.#options.dialTimeoutMs, signal });
+  }
+
+  #adopt(session: ChannelSession): void {
+    const { http2, peerPin, group } = session;
+    const old = this.#current;
+    let cause: Error | undefined;
+    this.#sessions.add(session);
+    http2.on('error', (error) => {
+      cause = error;
+    });
+    http2.once('goaway', () => this.#lost(session, cause));
+    http2.once('close', () => {
+      this.#sessions.delete(session);
+      this.#lost(session, cause);
+    });
+    const { keepAliveMs, sleep } = this.#options;
+    const onAnswer = () => this.#alive(session);
+    void keepAlive(http2, { intervalMs: keepAliveMs, answerMs: keepAliveMs, sleep, onAnswer });
+    this.#current = session;
+    this.#changed.abort();
+    this.#set({ kind: 'up', peerPin, group });
+    if (old !== undefined) void this.#drain(old);
+    // It may have ended before its listeners were there.
+    if (http2.closed || http2.destroyed) this.#lost(session, cause);
+  }
+
+  /** The session takes no more requests; what runs on it goes on. */
+  #lost(session: ChannelSession, cause: Error | undefined): void {
+    if (this.#current !== session) return;
+    this.#current = undefined;
+    this.#goDown(cause);
+    this.#changed.abort();
+  }
+
+  #goDown(cause: unknown): void {
+    const { backOff, randomness } = this.#options;
+    const reason = isTrustError(cause)
+      ? cause
+      : new TrustError(
+          'channel.cut',
+          'unavailable',
+          'cannot keep the channel: the agent or the network ended it',
+          {
+            cause,
+          },
+        );
+    this.#set({ kind: 'down', reason, retryInMs: backOffDelay(backOff, this.#failures, randomness) });
+  }
+
+  #alive(session: ChannelSession): void {
+    if (this.#current === session) this.#failures = 0;
+  }
+
+  async #drain(old: ChannelSession): Promise<void> {
+    const finished = new AbortController();
+    const closing = old.close().then(() => finished.abort());
+    const deadline = this.#options.sleep(this.#options.drainMs, finished.signal).then(
+      () => old.http2.destroy(),
+      () => {},
+    );
+    await Promise.all([closing, deadline]);
+  }
+
+  async #send<T>(request: ChannelRequest, send: (session: ClientHttp2Session) => Promise<T>): Promise<T> {
+    for (let resends = 0; ; resends++) {
+      const session = await this.#session(request.signal);
+      try {
+        const result = await send(session.http2);
+        this.#alive(session);
+        return result;
+      } catch (error) {
+        if (session.http2.closed || session.http2.destroyed) this.#lost(session, undefined);
+        if (!isTrustError(error, 'channel.not_sent') || resends >= MAX_RESENDS) throw error;
+      }
+    }
+  }
+
+  /** The session for a new request; waits while one is being dialled, and no longer. */
+  async #session(signal: AbortSignal | undefined): Promise<ChannelSession> {
+    await this.#settled(
+      signal,
+      (state) => state.kind !== 'connecting' && !(state.kind === 'down' && state.retryInMs === 0),
+    );
+    if (this.#current !== undefined) return this.#current;
+    if (this.#state.kind !== 'down') throw closedError();
+    throw new TrustError('channel.down', 'unavailable', 'cannot reach the agent: the channel is down', {
+      cause: this.#state.reason,
+      ...(this.#state.reason.hint === undefined ? {} : { hint: this.#state.reason.hint }),
+    });
+  }
+
+  async #settled(
+    signal: AbortSignal | undefined,
+    isSettled: (state: ConnectionState) => boolean,
+  ): Promise<void> {
+    signal?.throwIfAborted();
+    if (isSettled(this.#state)) return;
+    const { promise, resolve, reject } = Promise.withResolvers<void>();
+    const stop = this.onState((state) => {
+      if (isSettled(state)) resolve();
+    });
+    const onAbort = () => reject(signal?.reason);
+    signal?.addEventListener('abort', onAbort, { once: true });
+    try {
+      await promise;
+    } finally {
+      stop();
+      signal?.removeEventListener('abort', onAbort);
+    }
+  }
+
+  #set(state: ConnectionState): void {
+    if (this.#state.kind === 'closed') return;
+    this.#state = state;
+    for (const listener of [...this.#listeners]) listener(state);
+  }
+}
+
+/** Resolves when the signal is aborted. */
+function aborted(signal: AbortSignal): Promise<void> {
+  if (signal.aborted) return Promise.resolve();
+  return new Promise((resolve) => signal.addEventListener('abort', () => resolve(), { once: true }));
+}
+
+function closedError(): TrustError {
+  return new TrustError('channel.closed', 'unavailable', 'cannot use the channel: it was closed');
+}
