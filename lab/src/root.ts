@@ -1,0 +1,143 @@
+import { randomBytes } from 'node:crypto';
+import { appendFile, chmod, mkdir, readdir, rename, rm, stat, symlink, writeFile } from 'node:fs/promises';
+import { dirname, join } from 'node:path';
+import { describeError, TrustError } from '@virt-trust/base/error.ts';
+import { exec } from './command.ts';
+import { machineOsRelease } from './os-release.ts';
+import { aptDownloadSettings, debianSources } from './packages.ts';
+import { CACHE_DIRECTORY } from './paths.ts';
+import { lock } from './process-lock.ts';
+import { ROOT_RECIPE, type RootRecipe, recipeDigest } from './root-recipe.ts';
+
+/** How a root came to be: from the cache or built now. */
+export interface EnsuredRoot {
+  readonly directory: string;
+  readonly kind: 'cached' | 'built';
+}
+
+/**
+ * The directory of the root that the hosts share, built if the cache lacks it; a build that is killed leaves
+ * nothing that is taken for a root, and of two processes one builds and the other waits. Throws `lab.root`.
+ */
+export async function ensureRoot(
+  say: (text: string) => void = () => {},
+  recipe: RootRecipe = ROOT_RECIPE,
+): Promise<EnsuredRoot> {
+  const { codename } = await machineOsRelease();
+  const digest = recipeDigest(recipe, codename, process.arch);
+  const directory = join(CACHE_DIRECTORY, digest);
+  if (await isDirectory(directory)) return { directory, kind: 'cached' };
+  await using _held = await lock(`root/${digest}`, () =>
+    say('another process builds the root: waiting for it'),
+  );
+  if (await isDirectory(directory)) return { directory, kind: 'cached' };
+  await mkdir(CACHE_DIRECTORY, { recursive: true, mode: 0o755 });
+  await removeUnfinished(digest);
+  const unfinished = join(CACHE_DIRECTORY, `${digest}.unfinished-${randomBytes(4).toString('hex')}`);
+  try {
+    await bootstrap(unfinished, codename, recipe, say);
+    await finish(unfinished, recipe);
+    await rename(unfinished, directory);
+  } catch (error) {
+    await rm(unfinished, { recursive: true, force: true });
+    throw error;
+  }
+  return { directory, kind: 'built' };
+}
+
+async function bootstrap(
+  directory: string,
+  codename: string,
+  recipe: RootRecipe,
+  say: (text: string) => void,
+): Promise<void> {
+  const sources = await debianSources();
+  const settings = `${directory}.conf`;
+  // How to download may hold a proxy's password, which other users of the machine could read in the arguments.
+  await writeFile(settings, await aptDownloadSettings(), { mode: 0o600 });
+  const argv = [
+    // A build dies with the process that wanted it: the root's process namespace ends with its first process.
+    ...[
+      'setpriv',
+      '--pdeathsig',
+      'KILL',
+      'unshare',
+      '--mount',
+      '--pid',
+      '--fork',
+      '--kill-child=KILL',
+      '--mount-proc',
+    ],
+    ...['mmdebstrap', '--mode=root', '--variant=essential', '--format=directory'],
+    `--aptopt=${settings}`,
+    '--aptopt=APT::Install-Recommends "false"',
+    '--dpkgopt=force-unsafe-io',
+    ...recipe.excludedPaths.map((path) => `--dpkgopt=path-exclude=${path}`),
+    `--include=${recipe.packages.join(',')}`,
+    ...[codename, directory, '-'],
+  ];
+  const onLine = (line: string) => {
+    if (line.startsWith('I: ')) say(line.slice(3).replace(/\.\.\.$/, ''));
+  };
+  try {
+    const { code, stderr } = await exec(argv, {
+      input: `${sources.join('\n')}\n`,
+      env: { PATH: '/usr/sbin:/usr/bin:/sbin:/bin', LC_ALL: 'C.UTF-8', HOME: '/root' },
+      onLine,
+    });
+    if (code !== 0)
+      throw rootError(
+        stderr
+          .split('\n')
+          .filter((line) => /^(?:E|W|Err)\b/.test(line))
+          .slice(-8)
+          .join('; ') || stderr,
+      );
+  } finally {
+    await rm(settings, { force: true });
+  }
+}
+
+async function finish(directory: string, recipe: RootRecipe): Promise<void> {
+  for (const path of recipe.removed) await rm(join(directory, path), { recursive: true, force: true });
+  for (const file of recipe.files) {
+    const path = join(directory, file.path);
+    await mkdir(dirname(path), { recursive: true });
+    if (file.kind === 'append') {
+      await appendFile(path, file.text);
+      continue;
+    }
+    await rm(path, { force: true });
+    if (file.kind === 'link') await symlink(file.target, path);
+    else {
+      await writeFile(path, file.text);
+      await chmod(path, file.mode);
+    }
+  }
+}
+
+async function removeUnfinished(digest: string): Promise<void> {
+  for (const name of await readdir(CACHE_DIRECTORY)) {
+    if (name.startsWith(`${digest}.unfinished-`)) {
+      await rm(join(CACHE_DIRECTORY, name), { recursive: true, force: true });
+    }
+  }
+}
+
+async function isDirectory(path: string): Promise<boolean> {
+  return stat(path).then(
+    (found) => found.isDirectory(),
+    () => false,
+  );
+}
+
+function rootError(reason: string): TrustError {
+  return new TrustError(
+    'lab.root',
+    'failed',
+    `cannot build the root of the lab's hosts: ${describeError(reason)}`,
+    {
+      hint: 'see whether `apt-get update` works on this machine and that /var/cache has 1 GB free',
+    },
+  );
+}
