@@ -1,0 +1,63 @@
+import type { HostId } from '@virt-trust/base/host-id.ts';
+import type { SpkiPin } from '@virt-trust/base/spki-pin.ts';
+import type { SubjectAltNames } from '@virt-trust/contract/model/desired-state.ts';
+import type { Inventory } from '@virt-trust/contract/model/inventory.ts';
+import type { Gate, HostState, SshTarget } from '@virt-trust/contract/model/manager.ts';
+import type { ObservedState } from '@virt-trust/contract/model/observed-state.ts';
+import type { Service } from '@virt-trust/contract/model/service.ts';
+
+/** What was on the host before virt-trust changed anything: what the gates are decided from. */
+export interface FoundFacts {
+  /** Services for which a server certificate, its key and a CA were found. */
+  readonly identities: readonly Service[];
+  /** Services for which a CA was found. */
+  readonly authorities: readonly Service[];
+  readonly tcpListening: boolean;
+  readonly vncTls: boolean;
+  readonly vms: number;
+  readonly allowedDns: boolean;
+}
+
+/** What the administrator accepted at enrolment; no later report of the agent widens it. */
+export interface Declaration {
+  readonly interface: string | null;
+  readonly names: SubjectAltNames;
+}
+
+/** A host as the manager remembers it. */
+export interface Host {
+  readonly id: HostId;
+  readonly name: string;
+  readonly cluster: string;
+  readonly state: HostState;
+  /** Why it failed; null where it did not. */
+  readonly reason: string | null;
+  readonly ssh: SshTarget;
+  /** The accepted SSH host key, `algorithm base64`. */
+  readonly sshHostKey: string;
+  readonly channel: { readonly address: string; readonly port: number };
+  readonly managerAddresses: readonly string[];
+  readonly observeOnly: boolean;
+  readonly agentPins: readonly SpkiPin[];
+  readonly declared: Declaration;
+  readonly found: FoundFacts | null;
+  readonly grantedGates: readonly Gate[];
+  /** Of the last desired state that was computed. */
+  readonly desiredNumber: number;
+  /** Raised per service to have new keys made. */
+  readonly revisions: Readonly<Partial<Record<Service, number>>>;
+  readonly inventory: Inventory | null;
+  readonly observed: ObservedState | null;
+}
+
+/** Where hosts are kept. Each method is one durable unit of work. */
+export interface HostRepository {
+  list(): Promise<readonly Host[]>;
+  find(name: string): Promise<Host | null>;
+  /**
+   * Writes the host whole and claims its declared names and addresses; throws `host.name_conflict` where another
+   * host has one of them.
+   */
+  save(host: Host): Promise<void>;
+  remove(id: HostId): Promise<void>;
+}
