@@ -1,0 +1,42 @@
+import type { Brand } from '@virt-trust/base/brand.ts';
+import { TrustError } from '@virt-trust/base/error.ts';
+import type { Randomness } from '@virt-trust/base/randomness.ts';
+
+/** A certificate's serial number: lower-case hexadecimal, two digits an octet, no leading zero octet. */
+export type SerialNumber = Brand<string, 'SerialNumber'>;
+
+const FORM = /^(?:00|(?!00)(?:[0-9a-f]{2}){1,20})$/;
+
+/** Parses a serial number as virt-trust writes it; throws `serial_number.malformed`. */
+export function parseSerialNumber(text: string): SerialNumber {
+  if (!FORM.test(text)) {
+    throw new TrustError(
+      'serial_number.malformed',
+      'invalid',
+      `cannot read serial number ${JSON.stringify(text.slice(0, 60))}: not 1 to 20 octets of hexadecimal`,
+    );
+  }
+  return text as SerialNumber;
+}
+
+/** A serial number of 17 octets with more than 128 random bits, positive by its first (RFC 5280 §4.1.2.2). */
+export function newSerialNumber(randomness: Randomness): SerialNumber {
+  const octets = Uint8Array.from(randomness.bytes(17));
+  // Always 17 octets: never negative, never shortened, and the same length in every template.
+  octets[0] = ((octets[0] as number) & 0x3f) | 0x40;
+  return Buffer.from(octets.buffer).toString('hex') as SerialNumber;
+}
+
+/** The serial number of the content octets of a non-negative INTEGER. */
+export function serialNumberOfOctets(octets: Uint8Array): SerialNumber {
+  const from = octets.length > 1 && octets[0] === 0 ? 1 : 0;
+  return Buffer.from(octets.buffer, octets.byteOffset + from, octets.length - from).toString(
+    'hex',
+  ) as SerialNumber;
+}
+
+/** The content octets of the INTEGER. */
+export function serialNumberOctets(serialNumber: SerialNumber): Uint8Array {
+  const octets = Buffer.from(serialNumber, 'hex');
+  return (octets[0] as number) < 0x80 ? octets : Buffer.concat([Uint8Array.of(0), octets]);
+}

@@ -1,0 +1,58 @@
+import { type KeyObject, sign, verify } from 'node:crypto';
+import { TrustError } from '@virt-trust/base/error.ts';
+import { findSignatureAlgorithm, type SignatureAlgorithm } from './algorithms.ts';
+import { acceptedKeyAlgorithm, type PublicKeyInfo, publicKeyObject } from './public-key-info.ts';
+
+/** Signs with the resolved algorithm; ECDSA signatures come as DER (RFC 5480 appendix A). */
+export function signBytes(bytes: Uint8Array, algorithm: SignatureAlgorithm, key: KeyObject): Uint8Array {
+  return sign(algorithm.digest, bytes, key);
+}
+
+/** What a verified signature was made with. */
+export interface VerifiedSignature {
+  readonly algorithm: SignatureAlgorithm;
+}
+
+/** Something signed as X.509 signs: certificates and requests. */
+export interface Signed {
+  readonly signatureAlgorithm: Uint8Array;
+  readonly signature: Uint8Array;
+}
+
+const keys = new WeakMap<PublicKeyInfo, KeyObject>();
+
+/** The public key for node:crypto, made once for each parsed key. */
+export function keyObjectOf(info: PublicKeyInfo): KeyObject {
+  let key = keys.get(info);
+  if (key === undefined) {
+    key = publicKeyObject(info.der);
+    keys.set(info, key);
+  }
+  return key;
+}
+
+/** Verifies the signature over `bytes`; throws `signature.algorithm_refused`, `key.refused` or `signature.invalid`. */
+export function verifySignature(
+  bytes: Uint8Array,
+  signed: Signed,
+  publicKey: PublicKeyInfo,
+  what: string,
+): VerifiedSignature {
+  const algorithm = findSignatureAlgorithm(signed.signatureAlgorithm);
+  if (algorithm === undefined) {
+    throw new TrustError(
+      'signature.algorithm_refused',
+      'invalid',
+      `cannot verify ${what}: signature algorithm not accepted (SHA-1 and MD5 are not)`,
+    );
+  }
+  const keyAlgorithm = acceptedKeyAlgorithm(publicKey, `the key that signed ${what}`);
+  // SECURITY: never let the key's own kind decide how the signature is read.
+  const good =
+    keyAlgorithm.family === algorithm.keyFamily &&
+    verify(algorithm.digest, bytes, keyObjectOf(publicKey), signed.signature);
+  if (!good) {
+    throw new TrustError('signature.invalid', 'invalid', `cannot verify ${what}: the signature is wrong`);
+  }
+  return { algorithm };
+}
