@@ -1,0 +1,150 @@
+import type { HostId } from '@virt-trust/base/host-id.ts';
+import type { Log } from '@virt-trust/base/log.ts';
+import type { SpkiPin } from '@virt-trust/base/spki-pin.ts';
+import { ChannelConnection, type ConnectionState } from '@virt-trust/channel/connection.ts';
+import type { ChannelIdentity } from '@virt-trust/channel/identity.ts';
+import { PinSet } from '@virt-trust/channel/pins.ts';
+import { ApiClient, type Transport } from '@virt-trust/contract/client.ts';
+import type { Host } from './host.ts';
+
+/** A host's channel: the typed client of its agent, and whether it is up. */
+export interface HostChannel {
+  readonly agent: ApiClient;
+  readonly state: ConnectionState;
+  /** Resolves once the channel is up; rejects with the signal's reason. */
+  waitUntilUp(signal: AbortSignal): Promise<void>;
+}
+
+type StateListener = (hostId: HostId, hostName: string, state: ConnectionState) => void;
+
+interface Entry {
+  readonly connection: ChannelConnection;
+  readonly agent: ApiClient;
+  address: string;
+  pins: string;
+}
+
+/** Keeps one channel to every managed host, dialled by the manager and dialled again for ever. */
+export class HostChannels {
+  readonly #entries = new Map<HostId, Entry>();
+  readonly #log: Log;
+  readonly #onState: StateListener;
+  #identity: ChannelIdentity<'manager'>;
+
+  constructor(options: { identity: ChannelIdentity<'manager'>; log: Log; onState: StateListener }) {
+    this.#identity = options.identity;
+    this.#log = options.log;
+    this.#onState = options.onState;
+  }
+
+  get identity(): ChannelIdentity<'manager'> {
+    return this.#identity;
+  }
+
+  /** The channel of a host, made at first use and brought to its present address and pins. */
+  async of(host: Host): Promise<HostChannel> {
+    const entry = this.#entries.get(host.id) ?? this.#make(host);
+    await this.#bringUpToDate(entry, host);
+    return channelOf(entry);
+  }
+
+  /** The state of a host's channel; null where none was opened. */
+  stateOf(hostId: HostId): ConnectionState | null {
+    return this.#entries.get(hostId)?.connection.state ?? null;
+  }
+
+  #make(host: Host): Entry {
+    const connection = new ChannelConnection({
+      target: {
+        identity: this.#identity,
+        trustedAgentPins: new PinSet('agent', host.agentPins),
+        host: host.channel.address,
+        port: host.channel.port,
+      },
+    });
+    connection.onState((state) => {
+      if (state.kind === 'down')
+        this.#log.warn({ host: host.name, reason: state.reason.code }, 'channel down');
+      if (state.kind === 'up') this.#log.info({ host: host.name, group: state.group }, 'channel up');
+      this.#onState(host.id, host.name, state);
+    });
+    const entry = {
+      connection,
+      agent: new ApiClient(transportOf(connection), `the agent on ${host.name}`),
+      address: addressOf(host),
+      pins: host.agentPins.join(),
+    };
+    this.#entries.set(host.id, entry);
+    return entry;
+  }
+
+  async #bringUpToDate(entry: Entry, host: Host): Promise<void> {
+    const address = addressOf(host);
+    const pins = host.agentPins.join();
+    if (entry.address === address && entry.pins === pins) return;
+    entry.address = address;
+    entry.pins = pins;
+    await this.#replace(entry, host.agentPins, host);
+  }
+
+  async #replace(entry: Entry, pins: readonly SpkiPin[], host: Host): Promise<void> {
+    await entry.connection.replace({
+      identity: this.#identity,
+      trustedAgentPins: new PinSet('agent', pins),
+      host: host.channel.address,
+      port: host.channel.port,
+    });
+  }
+
+  /** Dials the host anew with the present identity and pins; requests under way end on the old session. */
+  async redial(host: Host): Promise<void> {
+    const entry = this.#entries.get(host.id);
+    if (entry !== undefined) await this.#replace(entry, host.agentPins, host);
+  }
+
+  /** From the next dial on the manager is this identity. */
+  useIdentity(identity: ChannelIdentity<'manager'>): void {
+    this.#identity = identity;
+  }
+
+  async forget(hostId: HostId): Promise<void> {
+    const entry = this.#entries.get(hostId);
+    this.#entries.delete(hostId);
+    await entry?.connection.close();
+  }
+
+  async close(): Promise<void> {
+    await Promise.all([...this.#entries.keys()].map((id) => this.forget(id)));
+  }
+}
+
+function channelOf(entry: Entry): HostChannel {
+  return {
+    agent: entry.agent,
+    get state() {
+      return entry.connection.state;
+    },
+    waitUntilUp: (signal) => entry.connection.waitUntilUp(signal),
+  };
+}
+
+function addressOf(host: Host): string {
+  return `${host.channel.address} ${host.channel.port}`;
+}
+
+function transportOf(connection: ChannelConnection): Transport {
+  return async (request) => {
+    const response = await connection.request({
+      method: request.method,
+      path: request.path,
+      headers: request.headers,
+      ...(request.body === undefined ? {} : { body: request.body }),
+      ...(request.signal === undefined ? {} : { signal: request.signal }),
+    });
+    return {
+      status: response.status,
+      contentType: String(response.headers['content-type'] ?? ''),
+      body: response.body.toString('utf8'),
+    };
+  };
+}
