@@ -1,0 +1,75 @@
+import type { Job } from '@virt-trust/contract/model/manager.ts';
+import type { MigrationProgress, MigrationStatus } from '@virt-trust/contract/model/migration.ts';
+import type { JsonValue } from '../json.ts';
+
+export type JobKind = Job['kind'];
+
+/** What a kind of job does. After a crash `run` is called again from the start: each step finds what is already done. */
+export interface JobDefinition<Payload extends object = object> {
+  readonly kind: JobKind;
+  /** False where stopping half way would leave something half done; such a job is cancelled while queued only. */
+  readonly cancellable?: boolean;
+  /** Returns what came of it, for people. The payload is JSON and never holds a secret. */
+  run(payload: Payload, context: JobContext): Promise<string>;
+}
+
+/** What a running job has of its runner. */
+export interface JobContext {
+  readonly id: string;
+  readonly subject: string;
+  /** Who asked for it, as the audit log names them. */
+  readonly actor: string;
+  /** Aborted when the job is cancelled or the manager stops; a job that stops for the latter runs again at the next start. */
+  readonly signal: AbortSignal;
+  /** Runs one step, recorded with its start, its end and the last detail reported; throws at once where `signal` is aborted. */
+  step<T>(name: string, run: (report: (detail: string) => void) => Promise<T>): Promise<T>;
+  progress(progress: MigrationProgress): void;
+  migration(status: MigrationStatus): void;
+  /** Keeps, durably, what must not be done or made twice; never a secret. */
+  remember(key: string, value: JsonValue): Promise<void>;
+  /** What was remembered under the key, in this run or one before. */
+  recall(key: string): Promise<JsonValue | undefined>;
+}
+
+/** A request that may be sent again: who sent it, the key they gave it and the digest of what they asked. */
+export interface IdempotencyKey {
+  readonly owner: string;
+  readonly key: string;
+  readonly digest: string;
+}
+
+/** What is asked of the runner. */
+export interface JobOrder<Payload extends object> {
+  readonly subject: string;
+  readonly payload: Payload;
+  readonly actor: string;
+  /** Jobs that share a lock run one after the other, in order; `[subject]` where not said. */
+  readonly locks?: readonly string[];
+  readonly idempotencyKey?: IdempotencyKey | undefined;
+}
+
+/** A job as it is kept. */
+export interface JobRecord {
+  readonly sequence: number;
+  readonly job: Job;
+  readonly payload: object;
+  readonly actor: string;
+  readonly locks: readonly string[];
+  readonly cancelRequested: boolean;
+  /** Grows with each change. */
+  readonly revision: number;
+  readonly idempotencyKey: IdempotencyKey | null;
+}
+
+/** True for a job that nothing happens to any more. */
+export function isOver(job: Job): boolean {
+  switch (job.state) {
+    case 'queued':
+    case 'running':
+      return false;
+    case 'done':
+    case 'failed':
+    case 'cancelled':
+      return true;
+  }
+}

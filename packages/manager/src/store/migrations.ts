@@ -1,0 +1,5 @@
+import type { Migration } from './migration.ts';
+import { foundation } from './migrations/0001-foundation.ts';
+
+/** Every step of the schema in order; imported statically because the program is one file when deployed. */
+export const MIGRATIONS: readonly Migration[] = [foundation];
