@@ -1,0 +1,78 @@
+import type { Clock } from '@virt-trust/base/clock.ts';
+import type { Log } from '@virt-trust/base/log.ts';
+import type { ManagerPins } from '@virt-trust/contract/model/agent-identity.ts';
+import type { SubjectAltNames } from '@virt-trust/contract/model/desired-state.ts';
+import type { KeyAlgorithm, Purpose, Service } from '@virt-trust/contract/model/service.ts';
+import type { HostChannels } from './channels.ts';
+import type { Host, HostRepository } from './host.ts';
+
+/** The settings that bear on hosts, effective for one host. */
+export interface HostSettings {
+  readonly organization: string;
+  readonly keyAlgorithm: KeyAlgorithm;
+  readonly migrationModes: readonly string[];
+  readonly allowedSkewSeconds: number;
+  readonly managerAddresses: readonly string[];
+  readonly clientCertificateMinutes: number;
+}
+
+/** A client key and certificate of the manager's own, held in memory and valid for minutes. */
+export interface OwnClient {
+  readonly certificatePem: string;
+  readonly privateKeyPem: string;
+}
+
+/** Where certificates come from. */
+export interface CertificateSource {
+  /** An authority's certificates, issuing CA first, in PEM. */
+  bundle(purpose: Purpose): Promise<string>;
+  /** Throws where the policy refuses the request; the refusal is audited. */
+  issueForHost(request: {
+    readonly host: Host;
+    readonly service: Service;
+    readonly names: SubjectAltNames;
+    readonly csrPem: string;
+    readonly actor: string;
+  }): Promise<{ readonly serialNumber: string; readonly certificatePem: string }>;
+  /** A libvirt client certificate for one migration. */
+  issueMigrationClient(request: {
+    readonly host: Host;
+    readonly commonName: string;
+    readonly csrPem: string;
+    readonly minutes: number;
+    readonly actor: string;
+  }): Promise<{ readonly certificatePem: string }>;
+  ownClient(): Promise<OwnClient>;
+}
+
+export interface AuditPort {
+  append(entry: {
+    readonly actor: string;
+    readonly action: string;
+    readonly subject: string;
+    readonly outcome: 'intent' | 'done' | 'refused' | 'failed';
+    readonly detail: string;
+  }): Promise<void>;
+}
+
+/** What the manager is to its agents. */
+export interface ManagerIdentities {
+  /** The pins that agents are told to obey, numbered anew at each call that changes them. */
+  managerPins(): Promise<ManagerPins>;
+}
+
+/** What the work on hosts needs of the rest of the manager. */
+export interface HostsContext {
+  readonly clock: Clock;
+  readonly log: Log;
+  readonly repository: HostRepository;
+  readonly channels: HostChannels;
+  readonly certificates: CertificateSource;
+  readonly audit: AuditPort;
+  readonly identities: ManagerIdentities;
+  settingsOf(host: { readonly name: string; readonly cluster: string }): Promise<HostSettings>;
+  /** Path of the executable that is deployed. */
+  readonly programPath: string;
+  /** Of the manager's store; grows when it is restored from a backup. */
+  readonly epoch: number;
+}

@@ -1,0 +1,61 @@
+import { globSync, readFileSync } from 'node:fs';
+import { join } from 'node:path';
+
+/** Which packages a package may import; a package that is not named here may import none. */
+const MAY_IMPORT: Readonly<Record<string, readonly string[]>> = {
+  base: [],
+  pki: ['base'],
+  contract: ['base'],
+  channel: ['base', 'pki'],
+  libvirt: ['base', 'pki'],
+  connect: ['base', 'pki', 'libvirt'],
+  agent: ['base', 'pki', 'channel', 'contract', 'libvirt', 'connect'],
+  manager: ['base', 'pki', 'channel', 'contract', 'libvirt', 'connect'],
+  cli: ['base', 'contract', 'libvirt', 'connect', 'agent', 'manager'],
+};
+
+/** Inside the manager the domain folders know neither HTTP nor SQL. */
+const MANAGER_EDGES = ['http', 'store'];
+const MANAGER_COMPOSITION = ['manager.ts'];
+
+/** Every import that goes upwards or sideways, one line each. */
+export function layerViolations(root: string): string[] {
+  const violations: string[] = [];
+  for (const file of globSync('packages/*/src/**/*.ts', { cwd: root }).sort()) {
+    const own = file.split('/')[1] ?? '';
+    for (const specifier of importsOf(readFileSync(join(root, file), 'utf8'))) {
+      const reason = violationOf(file, own, specifier);
+      if (reason !== null) violations.push(`${file}: ${reason}`);
+    }
+  }
+  return violations;
+}
+
+function importsOf(source: string): string[] {
+  const pattern = /(?:\bfrom\s*|\bimport\s*\(\s*|^\s*import\s+)['"]([^'"]+)['"]/gm;
+  return [...source.matchAll(pattern)].map((match) => match[1] ?? '');
+}
+
+function violationOf(file: string, own: string, specifier: string): string | null {
+  const other = /^@virt-trust\/([a-z]+)\//.exec(specifier)?.[1];
+  if (other !== undefined) {
+    if (other === own) return `imports its own package by name: ${specifier}`;
+    if (!(MAY_IMPORT[own] ?? []).includes(other))
+      return `package ${own} may not import ${other}: ${specifier}`;
+    if (own === 'cli' && (other === 'agent' || other === 'manager') && !file.includes('/commands/'))
+      return `only a command may start ${other}: ${specifier}`;
+    return null;
+  }
+  if (!specifier.startsWith('.')) return null;
+  const target = join(file, '..', specifier);
+  if (!target.startsWith(`packages/${own}/`)) return `leaves its package by a path: ${specifier}`;
+  return own === 'manager' && !file.endsWith('.test.ts') ? managerViolation(file, target) : null;
+}
+
+function managerViolation(file: string, target: string): string | null {
+  const from = file.split('/')[3] ?? '';
+  const to = target.split('/')[3] ?? '';
+  if (MANAGER_COMPOSITION.includes(from) || MANAGER_EDGES.includes(from) || !MANAGER_EDGES.includes(to))
+    return null;
+  return `the domain folder ${from} may not import the edge ${to}`;
+}
