@@ -32,6 +32,14 @@ export const ObservedCredential = Type.Object(
     service: Service,
     /** The generation that is served and was proven; null before the first. */
     generation: Type.Union([Count, Type.Null()]),
+    /**
+     * The generation that is being made: requested, applied or waiting for the manager's proof, with the pin of the
+     * certificate that it serves once it has one; null where nothing is under way. Verdicts name this generation.
+     */
+    candidate: Type.Union([
+      Type.Object({ generation: Count, pin: Type.Union([Pin, Type.Null()]) }, strict),
+      Type.Null(),
+    ]),
     identity: Type.Union([Type.Literal('ours'), Type.Literal('found'), Type.Literal('none')]),
     serialNumber: Type.Union([SerialHex, Type.Null()]),
     pin: Type.Union([Pin, Type.Null()]),
