@@ -1,5 +1,6 @@
 import type { Migration } from './migration.ts';
 import { foundation } from './migrations/0001-foundation.ts';
+import { certificates } from './migrations/0002-certificates.ts';
 
 /** Every step of the schema in order; imported statically because the program is one file when deployed. */
-export const MIGRATIONS: readonly Migration[] = [foundation];
+export const MIGRATIONS: readonly Migration[] = [foundation, certificates];

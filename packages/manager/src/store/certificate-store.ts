@@ -1,0 +1,146 @@
+import type { Clock } from '@virt-trust/base/clock.ts';
+import { TrustError } from '@virt-trust/base/error.ts';
+import { parseSpkiPin } from '@virt-trust/base/spki-pin.ts';
+import type { Service } from '@virt-trust/contract/model/service.ts';
+import { parseSerialNumber, type SerialNumber } from '@virt-trust/pki/serial-number.ts';
+import type {
+  CertificateChange,
+  CertificateIntent,
+  CertificateRecord,
+  CertificateRepository,
+  ChangeOutcome,
+  Holder,
+} from '../issuance/certificate-record.ts';
+import { appendAudit } from './audit-log.ts';
+import type { Database, Row } from './database.ts';
+import { bytes, integer, text, textOrNull, time } from './row.ts';
+
+const DONE: ChangeOutcome = { kind: 'done' };
+
+function holderOf(row: Row): Holder {
+  const host = textOrNull(row, 'host');
+  return host === null
+    ? { kind: 'client' }
+    : { kind: 'host', host, service: text(row, 'service') as Service };
+}
+
+function recordOf(row: Row): CertificateRecord {
+  return {
+    sequence: integer(row, 'sequence'),
+    serialNumber: parseSerialNumber(text(row, 'serial_number')),
+    authority: text(row, 'authority'),
+    profile: text(row, 'profile'),
+    holder: holderOf(row),
+    pin: parseSpkiPin(text(row, 'pin')),
+    tbs: bytes(row, 'tbs'),
+    notAfter: time(row, 'not_after'),
+    state:
+      row['signature'] === null
+        ? { kind: 'recorded' }
+        : { kind: 'issued', signature: bytes(row, 'signature') },
+  };
+}
+
+/** The certificates in SQLite. */
+export class SqliteCertificateStore implements CertificateRepository {
+  readonly #database: Database;
+  readonly #clock: Clock;
+
+  constructor(database: Database, clock: Clock) {
+    this.#database = database;
+    this.#clock = clock;
+  }
+
+  async commit(changes: readonly CertificateChange[]): Promise<readonly ChangeOutcome[]> {
+    return this.#database.transaction(() => {
+      const outcomes = changes.map((change) => this.#apply(change));
+      const kept = changes.filter((_, index) => outcomes[index]?.kind === 'done');
+      appendAudit(
+        this.#database,
+        this.#clock,
+        kept.map((change) => change.audit),
+      );
+      return outcomes;
+    });
+  }
+
+  async find(serialNumber: SerialNumber): Promise<CertificateRecord | null> {
+    const row = this.#database.get('select * from certificates where serial_number = ?', serialNumber);
+    return row === undefined ? null : recordOf(row);
+  }
+
+  async list(filter: {
+    readonly before: number | null;
+    readonly host: string | null;
+    readonly limit: number;
+  }): Promise<readonly CertificateRecord[]> {
+    const before = filter.before ?? Number.MAX_SAFE_INTEGER;
+    const rows =
+      filter.host === null
+        ? this.#database.all(
+            'select * from certificates where sequence < ? order by sequence desc limit ?',
+            before,
+            filter.limit,
+          )
+        : this.#database.all(
+            'select * from certificates where host = ? and sequence < ? order by sequence desc limit ?',
+            filter.host,
+            before,
+            filter.limit,
+          );
+    return rows.map(recordOf);
+  }
+
+  #apply(change: CertificateChange): ChangeOutcome {
+    switch (change.kind) {
+      case 'record':
+        return this.#record(change.intent);
+      case 'issued': {
+        const changed = this.#database.run(
+          'update certificates set signature = ? where serial_number = ? and signature is null',
+          change.signature,
+          change.serialNumber,
+        );
+        if (changed === 1) return DONE;
+        throw new TrustError(
+          'issuance.not_recorded',
+          'internal',
+          `cannot mark certificate ${change.serialNumber} issued: it is not recorded, or issued already`,
+        );
+      }
+    }
+  }
+
+  #record(intent: CertificateIntent): ChangeOutcome {
+    const holder = this.#otherHolder(intent);
+    if (holder !== undefined) return { kind: 'key-reused', holder };
+    const { holder: own } = intent;
+    this.#database.run(
+      'insert into certificates (serial_number, authority, profile, host, service, pin, not_after, tbs) values (?, ?, ?, ?, ?, ?, ?, ?)',
+      intent.serialNumber,
+      intent.authority,
+      intent.profile,
+      own.kind === 'host' ? own.host : null,
+      own.kind === 'host' ? own.service : null,
+      intent.pin,
+      intent.notAfter,
+      intent.tbs,
+    );
+    return DONE;
+  }
+
+  /** SECURITY: asked inside the transaction that records, so that two requests with one key cannot both pass. */
+  #otherHolder({ pin, holder }: CertificateIntent): Holder | undefined {
+    const row =
+      holder.kind === 'host'
+        ? this.#database.get(
+            'select host, service from certificates where pin = ? and (host is not ? or service is not ?) limit 1',
+            pin,
+            holder.host,
+            holder.service,
+          )
+        : // A client's key is made for one certificate.
+          this.#database.get('select host, service from certificates where pin = ? limit 1', pin);
+    return row === undefined ? undefined : holderOf(row);
+  }
+}
