@@ -36,7 +36,10 @@ export class HostCgroup {
   /** Makes it and returns its directories. */
   async create(): Promise<string[]> {
     const directories = await this.#directories();
-    for (const directory of directories) await mkdir(directory, { recursive: true });
+    for (const directory of directories) {
+      // Another lab that ends just now may take the common parent away in between.
+      await mkdir(directory, { recursive: true }).catch(() => mkdir(directory, { recursive: true }));
+    }
     return directories;
   }
 

@@ -1,5 +1,6 @@
 import { type ChildProcess, spawn } from 'node:child_process';
 import { randomUUID } from 'node:crypto';
+import { rm } from 'node:fs/promises';
 import { createConnection } from 'node:net';
 import { TrustError } from '@virt-trust/base/error.ts';
 import { HostCgroup } from './cgroup.ts';
@@ -62,7 +63,7 @@ export class Host {
     await createNamespace(this.plan.namespace, this.plan.interfaces);
     const machine = startMachine(this.plan, await this.#cgroup.create());
     await until(`boot host ${this.name}`, BOOT_TIMEOUT, async () => {
-      if (machine.exitCode !== null || machine.signalCode !== null)
+      if (machine.pid === undefined || machine.exitCode !== null || machine.signalCode !== null)
         throw await this.#bootError('its container ended');
       if ((await this.#cgroup.leader()) === undefined) return undefined;
       const state = await this.exec(['systemctl', 'is-system-running', '--wait'], { timeout: BOOT_TIMEOUT });
@@ -135,6 +136,8 @@ export class Host {
 
   async #unplug(): Promise<void> {
     await this.#cgroup.destroy();
+    // What a container that was killed could not put away itself.
+    await rm(`/run/systemd/nspawn/propagate/${this.plan.machine}`, { recursive: true, force: true });
     await removeNamespace(this.plan.namespace, this.plan.interfaces);
   }
 

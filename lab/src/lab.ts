@@ -1,5 +1,4 @@
-import { mkdir, readdir, rm } from 'node:fs/promises';
-import { join } from 'node:path';
+import { readdir, rm } from 'node:fs/promises';
 import { TrustError } from '@virt-trust/base/error.ts';
 import { HostCgroup } from './cgroup.ts';
 import { Host } from './host.ts';
@@ -8,10 +7,10 @@ import { planHosts, sshKeyPath } from './host-plan.ts';
 import { createBridges, removeBridges, usedRanges } from './network.ts';
 import { chooseIndex, NETWORK_NAMES, planNetworks, rangesInUse } from './network-plan.ts';
 import { ensurePackages, MACHINE_PACKAGES } from './packages.ts';
-import { CACHE_DIRECTORY, labDirectory } from './paths.ts';
+import { labDirectory } from './paths.ts';
 import { lock, type ProcessLock, tryLock } from './process-lock.ts';
 import { allRecords, checkName, type LabRecord, readRecord, writeRecord } from './record.ts';
-import { ensureRoot } from './root.ts';
+import { ensureRoot, pruneRoots } from './root.ts';
 
 /** What the lab is doing now, for people. */
 export interface LabProgress {
@@ -55,11 +54,14 @@ export class Lab implements AsyncDisposable {
     const owned = await own(options.name);
     let lab: Lab | undefined;
     try {
+      await refuseIfUp(options.name);
       await ensurePackages(MACHINE_PACKAGES, say('packages'));
       if (options.keepState) await sweepOwned(options.name);
       else await deleteOwned(options.name);
       const root = await ensureRoot(say('root'));
       lab = new Lab(await plan(options, root.directory), options.keepState, owned);
+      if (root.kind === 'built')
+        await pruneRoots(new Set([root.directory, ...(await allRecords()).map((one) => one.root)]));
       await lab.#boot(say);
       return lab;
     } catch (error) {
@@ -103,15 +105,17 @@ export class Lab implements AsyncDisposable {
   /** Shuts down and removes all that runs; the disks too unless state is kept. Repeating it does nothing. */
   async down(options: { readonly deleteState?: boolean } = {}): Promise<void> {
     const deleteState = options.deleteState ?? !this.#keepState;
+    const owned = this.#owned ?? (await own(this.name));
     // Disks that are thrown away need no orderly end.
     if (!deleteState) await Promise.allSettled(this.hosts.map((host) => host.poweroff()));
     if (deleteState) await deleteOwned(this.name);
     else await sweepOwned(this.name);
-    await this.#owned?.release();
+    await owned.release();
   }
 
   /** Leaves the lab running when this process ends; `attach` finds it again. */
   async detach(): Promise<void> {
+    await writeRecord({ ...this.record, owner: 'detached' });
     await this.#owned?.release();
   }
 
@@ -159,6 +163,17 @@ async function own(name: string): Promise<ProcessLock> {
       hint: 'end that process, or use another name',
     },
   );
+}
+
+async function refuseIfUp(name: string): Promise<void> {
+  const record = await readRecord(name);
+  if (record?.owner !== 'detached') return;
+  for (const host of planHosts(record)) {
+    if (!(await new Host(host).running())) continue;
+    throw new TrustError('lab.in_use', 'conflict', `cannot bring lab ${name} up: it is up already`, {
+      hint: `\`virt-trust lab down --name ${name}\` shuts it down`,
+    });
+  }
 }
 
 /** The record of the lab, written down before anything of it is made. */
@@ -234,17 +249,4 @@ async function reaches(from: Host, to: Host): Promise<void> {
 async function allOrThrow(tasks: readonly Promise<void>[]): Promise<void> {
   const failed = (await Promise.allSettled(tasks)).find((result) => result.status === 'rejected');
   if (failed !== undefined) throw failed.reason;
-}
-
-/** Removes cached roots that neither the present recipe nor any lab uses. */
-export async function pruneRoots(): Promise<void> {
-  await mkdir(CACHE_DIRECTORY, { recursive: true });
-  const used = new Set([
-    (await ensureRoot()).directory,
-    ...(await allRecords()).map((record) => record.root),
-  ]);
-  for (const entry of await readdir(CACHE_DIRECTORY)) {
-    const path = join(CACHE_DIRECTORY, entry);
-    if (!used.has(path) && !entry.includes('.unfinished-')) await rm(path, { recursive: true, force: true });
-  }
 }

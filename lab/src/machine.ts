@@ -33,6 +33,8 @@ export function startMachine(plan: HostPlan, cgroups: readonly string[]): ChildP
         },
       },
     );
+    // A command that cannot start has no process identifier: the boot that waits for it sees that.
+    machine.on('error', () => {});
     machine.unref();
     return machine;
   } finally {

@@ -15,8 +15,8 @@ export interface LabRecord {
   readonly networks: readonly NetworkName[];
   /** The lower layer that the hosts' disks were begun on. */
   readonly root: string;
-  /** The process that brought the lab up, for messages only; its lock says whether it lives. */
-  readonly owner: number;
+  /** The process that brought the lab up, for messages (its lock says whether it lives), or nobody's any more. */
+  readonly owner: number | 'detached';
 }
 
 /** Throws `lab.name` unless the text can be a name of a lab or host: it becomes part of paths and host names. */
@@ -65,7 +65,7 @@ export function parseRecord(text: string, path: string): LabRecord {
   const { name, index, hosts, networks, root, owner } = value;
   if (typeof name !== 'string' || typeof root !== 'string')
     throw recordError(path, 'name or root is missing');
-  if (!Number.isInteger(index) || !Number.isInteger(owner))
+  if (!Number.isInteger(index) || (owner !== 'detached' && !Number.isInteger(owner)))
     throw recordError(path, 'index or owner is missing');
   if (!isTexts(hosts) || !isTexts(networks)) throw recordError(path, 'hosts or networks is missing');
   const known = networks.filter((network): network is NetworkName =>
@@ -74,7 +74,7 @@ export function parseRecord(text: string, path: string): LabRecord {
   if (known.length !== networks.length)
     throw recordError(path, `it has a network that is not one of ${NETWORK_NAMES}`);
   for (const text of [name, ...hosts]) checkName('host', text);
-  return { name, index: index as number, hosts, networks: known, root, owner: owner as number };
+  return { name, index: index as number, hosts, networks: known, root, owner: owner as LabRecord['owner'] };
 }
 
 /** All labs that have a record; what cannot be read is left out. */

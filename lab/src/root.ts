@@ -1,5 +1,16 @@
 import { randomBytes } from 'node:crypto';
-import { appendFile, chmod, mkdir, readdir, rename, rm, stat, symlink, writeFile } from 'node:fs/promises';
+import {
+  appendFile,
+  chmod,
+  mkdir,
+  readdir,
+  rename,
+  rm,
+  stat,
+  symlink,
+  utimes,
+  writeFile,
+} from 'node:fs/promises';
 import { dirname, join } from 'node:path';
 import { describeError, TrustError } from '@virt-trust/base/error.ts';
 import { exec } from './command.ts';
@@ -8,6 +19,8 @@ import { aptDownloadSettings, debianSources } from './packages.ts';
 import { CACHE_DIRECTORY } from './paths.ts';
 import { lock } from './process-lock.ts';
 import { ROOT_RECIPE, type RootRecipe, recipeDigest } from './root-recipe.ts';
+
+const UNUSED_MS = 24 * 60 * 60 * 1000;
 
 /** How a root came to be: from the cache or built now. */
 export interface EnsuredRoot {
@@ -26,11 +39,11 @@ export async function ensureRoot(
   const { codename } = await machineOsRelease();
   const digest = recipeDigest(recipe, codename, process.arch);
   const directory = join(CACHE_DIRECTORY, digest);
-  if (await isDirectory(directory)) return { directory, kind: 'cached' };
+  if (await isDirectory(directory)) return fromCache(directory);
   await using _held = await lock(`root/${digest}`, () =>
     say('another process builds the root: waiting for it'),
   );
-  if (await isDirectory(directory)) return { directory, kind: 'cached' };
+  if (await isDirectory(directory)) return fromCache(directory);
   await mkdir(CACHE_DIRECTORY, { recursive: true, mode: 0o755 });
   await removeUnfinished(digest);
   const unfinished = join(CACHE_DIRECTORY, `${digest}.unfinished-${randomBytes(4).toString('hex')}`);
@@ -43,6 +56,22 @@ export async function ensureRoot(
     throw error;
   }
   return { directory, kind: 'built' };
+}
+
+/** Removes cached roots that no lab's disks stand on and that nobody wanted for a day. */
+export async function pruneRoots(inUse: ReadonlySet<string>): Promise<void> {
+  for (const entry of await readdir(CACHE_DIRECTORY)) {
+    const path = join(CACHE_DIRECTORY, entry);
+    const { mtimeMs } = await stat(path);
+    if (!inUse.has(path) && mtimeMs < Date.now() - UNUSED_MS)
+      await rm(path, { recursive: true, force: true });
+  }
+}
+
+async function fromCache(directory: string): Promise<EnsuredRoot> {
+  const now = new Date();
+  await utimes(directory, now, now);
+  return { directory, kind: 'cached' };
 }
 
 async function bootstrap(
