@@ -14,6 +14,9 @@ export type GeneralName =
   | { readonly kind: 'directory'; readonly value: Name }
   | { readonly kind: 'other'; readonly tag: number; readonly value: Uint8Array };
 
+/** The name of a host in a certificate: a DNS name or an IP address. */
+export type HostName = Extract<GeneralName, { kind: 'dns' | 'ip' }>;
+
 const EMAIL = contextTag(1, 'primitive');
 const DNS = contextTag(2, 'primitive');
 const DIRECTORY = contextTag(4, 'constructed');
@@ -100,8 +103,8 @@ function malformed(text: string, reason: string): TrustError {
   );
 }
 
-/** The GeneralName of a host as people write it: an IP address, else a DNS name; throws `name.value_malformed`. */
-export function parseHostName(text: string): GeneralName {
+/** A host's name as people write it: an IP address, else a DNS name; throws `name.value_malformed`. */
+export function parseHostName(text: string): HostName {
   const octets = ipAddressOctets(text);
   const address = octets === undefined ? undefined : formatIpOctets(octets);
   if (address !== undefined) return { kind: 'ip', value: address };

@@ -1,0 +1,70 @@
+import assert from 'node:assert/strict';
+import { readFileSync } from 'node:fs';
+import { test } from 'node:test';
+import { isTrustError } from '@virt-trust/base/error.ts';
+import { instant } from '@virt-trust/base/instant.ts';
+import { parseCertificates } from './certificate.ts';
+import { parseHostName } from './general-name.ts';
+import { verifyPath } from './path.ts';
+
+interface LimboCase {
+  readonly id: string;
+  readonly trust: readonly string[];
+  readonly leaf: string;
+  readonly inter: readonly string[];
+  readonly time: string | null;
+  readonly purpose: 'server' | 'client';
+  readonly host: { readonly kind: 'DNS' | 'IP' | 'RFC822'; readonly value: string } | null;
+  readonly maxDepth: number | null;
+  readonly expect: 'accept' | 'reject';
+}
+
+const cases = readFileSync(new URL('testdata/x509-limbo.jsonl', import.meta.url), 'utf8')
+  .trim()
+  .split('\n')
+  .map((line) => JSON.parse(line) as LimboCase);
+
+/** Cases on which we differ, with the reason; none of them may be an acceptance. */
+const DEVIATIONS: Readonly<Record<string, string>> = {};
+
+function judge(limbo: LimboCase): { verdict: 'accept' | 'reject'; reason: string } {
+  const pick = (pems: readonly string[]) => pems.flatMap((pem) => parseCertificates(pem));
+  try {
+    const [leaf] = parseCertificates(limbo.leaf);
+    if (leaf === undefined) throw new Error('no leaf');
+    const path = verifyPath({
+      leaf,
+      intermediates: pick(limbo.inter),
+      anchors: pick(limbo.trust),
+      at: instant(Date.parse(limbo.time ?? '2026-11-02T00:00:00Z')),
+      purpose: limbo.purpose === 'server' ? 'serverAuth' : 'clientAuth',
+      ...(limbo.host === null || limbo.host.kind === 'RFC822'
+        ? {}
+        : { peerName: parseHostName(limbo.host.value) }),
+      ...(limbo.maxDepth === null ? {} : { maxIntermediates: limbo.maxDepth }),
+    });
+    return { verdict: 'accept', reason: `path of ${path.certificates.length}` };
+  } catch (error) {
+    if (!isTrustError(error)) throw error;
+    return { verdict: 'reject', reason: `${error.code}: ${error.message}` };
+  }
+}
+
+for (const limbo of cases) {
+  test(`RFC 5280 §6: x509-limbo expects ${limbo.expect} of ${limbo.id}`, (context) => {
+    const { verdict, reason } = judge(limbo);
+    context.diagnostic(reason);
+    const deviation = DEVIATIONS[limbo.id];
+    if (deviation === undefined) {
+      assert.equal(verdict, limbo.expect, reason);
+      return;
+    }
+    assert.equal(limbo.expect, 'accept', 'a deviation must never be a false acceptance');
+    assert.equal(verdict, 'reject', `no deviation any more: ${deviation}`);
+  });
+}
+
+test('RFC 5280 §6: at least 97 % of the x509-limbo cases are judged as expected', () => {
+  const right = cases.filter((limbo) => judge(limbo).verdict === limbo.expect).length;
+  assert.ok(cases.length >= 70 && right / cases.length >= 0.97, `${right} of ${cases.length}`);
+});
