@@ -39,6 +39,8 @@ export interface CertificateExtensions {
   /** Undecoded. */
   readonly crlDistributionPoints: Extension<{ readonly der: Uint8Array }> | undefined;
   readonly authorityInfoAccess: Extension<{ readonly der: Uint8Array }> | undefined;
+  /** Object identifiers of all extensions, in their order. */
+  readonly oids: readonly string[];
   /** Object identifiers of critical extensions that are not processed. */
   readonly unknownCritical: readonly string[];
 }
@@ -156,6 +158,7 @@ export function readExtensions(list: DerReader): CertificateExtensions {
     subjectKeyIdentifier: undefined,
     crlDistributionPoints: undefined,
     authorityInfoAccess: undefined,
+    oids: [],
     unknownCritical: [],
   };
   const seen: string[] = [];
@@ -173,6 +176,7 @@ export function readExtensions(list: DerReader): CertificateExtensions {
     if (readKnown(result, oid, critical, value)) value.finish();
     else if (critical) unknownCritical.push(oid);
   }
+  result.oids = seen;
   result.unknownCritical = unknownCritical;
   return result;
 }

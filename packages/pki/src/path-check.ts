@@ -86,9 +86,6 @@ function checkPurpose(certificate: Certificate, purpose: KeyPurpose): void {
 
 function checkLeaf(leaf: Certificate, demands: PathDemands): void {
   const { keyUsage, subjectAltName } = leaf.extensions;
-  // libvirt's sanity check, where RFC 5280 says nothing.
-  if (basicConstraints?.ca === true)
-    throw refusePath('leaf_is_authority', leaf, 'it is that of an authority');
   const usages = keyUsage?.usages;
   const usable =
     usages === undefined ||

@@ -22,6 +22,8 @@ export interface CertificationRequest {
   readonly pin: SpkiPin;
   /** The alternative names that it asks for, none where it has no such extension. */
   readonly names: readonly GeneralName[];
+  /** Object identifiers of all extensions that it asks for. */
+  readonly extensions: readonly string[];
   readonly signatureAlgorithm: Uint8Array;
   readonly signature: Uint8Array;
 }
@@ -57,8 +59,12 @@ export function createCertificationRequest(parts: {
   return encodeSigned(info, signature.identifier, signBytes(info, signature, parts.privateKey));
 }
 
-function readAttributes(attributes: DerReader): readonly GeneralName[] {
-  let names: readonly GeneralName[] | undefined;
+type Requested = Pick<CertificationRequest, 'names' | 'extensions'>;
+
+const NOTHING: Requested = { names: [], extensions: [] };
+
+function readAttributes(attributes: DerReader): Requested {
+  let requested: Requested | undefined;
   for (let count = 0; !attributes.done; count++) {
     if (count >= MAX_ATTRIBUTES) attributes.fail(`more than ${MAX_ATTRIBUTES} attributes`);
     const attribute = attributes.sequence();
@@ -67,11 +73,12 @@ function readAttributes(attributes: DerReader): readonly GeneralName[] {
     attribute.finish();
     if (type !== OID.extensionRequest) continue;
     // RFC 2985 §5.4.2: a single value, and one such attribute.
-    if (names !== undefined) values.fail('two extension requests');
-    names = readExtensions(values.sequence()).subjectAltName?.names ?? [];
+    if (requested !== undefined) values.fail('two extension requests');
+    const extensions = readExtensions(values.sequence());
+    requested = { names: extensions.subjectAltName?.names ?? [], extensions: extensions.oids };
     values.finish();
   }
-  return names ?? [];
+  return requested ?? NOTHING;
 }
 
 /** Parses a DER request, its signature unverified; throws `der.malformed` or `der.too_large`. */
@@ -85,13 +92,23 @@ export function parseCertificationRequest(der: Uint8Array): CertificationRequest
   const subject = readName(fields);
   const publicKey = parsePublicKeyInfo(fields.element(TAG.sequence));
   // The field is mandatory, but widespread tools leave it out when it would be empty.
-  const names = fields.done ? [] : readAttributes(fields.enter(ATTRIBUTES));
+  const requested = fields.done ? NOTHING : readAttributes(fields.enter(ATTRIBUTES));
   fields.finish();
   const signatureAlgorithm = outer.element(TAG.sequence);
   const signature = outer.bitStringOctets();
   outer.finish();
   const pin = pinOf(publicKey);
-  return { der, info, subject, publicKey, spki: publicKey.der, pin, names, signatureAlgorithm, signature };
+  return {
+    der,
+    info,
+    subject,
+    publicKey,
+    spki: publicKey.der,
+    pin,
+    ...requested,
+    signatureAlgorithm,
+    signature,
+  };
 }
 
 /** Verifies that the request was signed with its own key; throws `signature.*`, `key.refused` (RFC 2986 §4.2). */
