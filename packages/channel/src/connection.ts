@@ -106,7 +106,7 @@ export class ChannelConnection {
       const target = { ...this.#target, ...change };
       const session = await this.#dial(target, this.#closed.signal);
       if (this.#closed.signal.aborted) {
-        session.http2.destroy();
+        session.destroy();
         throw closedError();
       }
       this.#target = target;
@@ -122,7 +122,7 @@ export class ChannelConnection {
     this.#closed.abort(closedError());
     this.#set({ kind: 'closed' });
     const destroyAll = () => {
-      for (const { http2 } of this.#sessions) http2.destroy();
+      for (const session of this.#sessions) session.destroy();
     };
     const ended = Promise.all([...this.#sessions].map((session) => session.close()));
     if (signal.aborted) destroyAll();
@@ -149,10 +149,10 @@ export class ChannelConnection {
       this.#failures++;
       try {
         const session = await this.#dial(this.#target, signal);
-        if (signal.aborted) session.http2.destroy();
+        if (signal.aborted) session.destroy();
         else this.#adopt(session);
       } catch (error) {
-        if (!signal.aborted) this.#goDown(error);
+        if (!signal.aborted) this.#goDown(error, this.#failures);
       }
     }
   }
@@ -189,11 +189,12 @@ export class ChannelConnection {
   #lost(session: ChannelSession, cause: Error | undefined): void {
     if (this.#current !== session) return;
     this.#current = undefined;
-    this.#goDown(cause);
+    // The first dial after a session comes at once, even if the agent never answered on it.
+    this.#goDown(cause, this.#failures - 1);
     this.#changed.abort();
   }
 
-  #goDown(cause: unknown): void {
+  #goDown(cause: unknown, failures: number): void {
     const { backOff, randomness } = this.#options;
     const reason = isTrustError(cause)
       ? cause
@@ -205,7 +206,7 @@ export class ChannelConnection {
             cause,
           },
         );
-    this.#set({ kind: 'down', reason, retryInMs: backOffDelay(backOff, this.#failures, randomness) });
+    this.#set({ kind: 'down', reason, retryInMs: backOffDelay(backOff, failures, randomness) });
   }
 
   #alive(session: ChannelSession): void {
@@ -216,7 +217,7 @@ export class ChannelConnection {
     const finished = new AbortController();
     const closing = old.close().then(() => finished.abort());
     const deadline = this.#options.sleep(this.#options.drainMs, finished.signal).then(
-      () => old.http2.destroy(),
+      () => old.destroy(),
       () => {},
     );
     await Promise.all([closing, deadline]);

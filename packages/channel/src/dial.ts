@@ -28,6 +28,8 @@ export interface ChannelSession {
   readonly http2: ClientHttp2Session;
   /** Opens nothing more and resolves when the running requests are finished and the session is closed. */
   close(): Promise<void>;
+  /** Ends it at once, also where the other side is dead. */
+  destroy(): void;
 }
 
 /** The :authority of each request; a channel has no names (RFC 9113 §8.3.1, RFC 6761 §6.4). */
@@ -88,6 +90,10 @@ export async function dialChannel(options: DialOptions): Promise<ChannelSession>
         protocol: 'TLSv1.3',
         http2: session,
         close: () => closeGracefully(session),
+        destroy: () => {
+          session.destroy();
+          socket.destroy();
+        },
       });
     });
   });

@@ -1,7 +1,11 @@
 import { createPrivateKey, type KeyObject, X509Certificate } from 'node:crypto';
 import { inspect } from 'node:util';
 import { TrustError } from '@virt-trust/base/error.ts';
+import type { Randomness } from '@virt-trust/base/randomness.ts';
 import { pinOfKey, type SpkiPin } from '@virt-trust/base/spki-pin.ts';
+import { encodePrivateKeyPem, generatePrivateKey } from '@virt-trust/pki/key.ts';
+import { encodePem } from '@virt-trust/pki/pem.ts';
+import { encodeWrapperCertificate } from '@virt-trust/pki/wrapper.ts';
 import type { ChannelRole } from './alpn.ts';
 import { PinSet } from './pins.ts';
 
@@ -37,6 +41,22 @@ export class ChannelIdentity<Role extends ChannelRole = ChannelRole> {
   [inspect.custom](): string {
     return `ChannelIdentity { role: '${this.role}', pin: '${this.pin}' }`;
   }
+}
+
+/** Makes an EC P-256 key and wraps it in a self-signed certificate that never expires (RFC 5280 §4.1.2.5). */
+export async function createChannelIdentity<Role extends ChannelRole>(parts: {
+  readonly role: Role;
+  readonly randomness: Randomness;
+}): Promise<ChannelIdentity<Role>> {
+  const { role, randomness } = parts;
+  const key = await generatePrivateKey('ecdsa-p256-sha256');
+  const certificate = encodeWrapperCertificate({ key, subjectCommonName: `virt-trust ${role}`, randomness });
+  return new ChannelIdentity(
+    role,
+    pinOfKey(key),
+    encodePem('CERTIFICATE', certificate),
+    encodePrivateKeyPem(key),
+  );
 }
 
 const ONE_CERTIFICATE = /^\s*-----BEGIN CERTIFICATE-----[A-Za-z0-9+/=\s]+-----END CERTIFICATE-----\s*$/;

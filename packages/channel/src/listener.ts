@@ -24,6 +24,8 @@ export interface ListenOptions {
   /** Made with `channelServerOptions()`, not listening; it gets the sockets of trusted managers only. */
   readonly server: Http2Server;
   readonly onRefused: (refusal: Refusal) => void;
+  /** Whose connections are taken at all, by address; the others are closed before the handshake. Default: all. */
+  readonly admitAddress?: (remoteAddress: string) => boolean;
   readonly maxRefusalsPerMinute?: number;
   readonly maxPendingHandshakes?: number;
   readonly handshakeMs?: number;
@@ -55,7 +57,7 @@ export async function listenChannel(options: ListenOptions): Promise<ChannelList
     sleep,
   };
   const pending = new PendingHandshakes(bounds, (address, kind) => refusals.refuse(address, { kind }));
-  const sessions = new Map<ServerHttp2Session, SpkiPin>();
+  const sessions = new Map<ServerHttp2Session, Admitted>();
 
   let identity = ownIdentity(options);
   const tlsServer = createServer({
@@ -66,9 +68,16 @@ export async function listenChannel(options: ListenOptions): Promise<ChannelList
     ALPNProtocols: [ALPN_MANAGER_TO_AGENT],
     handshakeTimeout: bounds.deadlineMs,
   });
-  // SECURITY: without resumeSession listeners no ticket is honoured; each session is a full handshake.
+  // SECURITY: no resumeSession listener, ever: with one, tickets would be honoured.
 
-  tlsServer.on('connection', (socket) => pending.add(socket));
+  tlsServer.on('connection', (socket) => {
+    if (options.admitAddress?.(socket.remoteAddress ?? '') ?? true) {
+      pending.add(socket);
+    } else {
+      refusals.refuse(socket.remoteAddress ?? 'unknown', { kind: 'address' });
+      socket.destroy();
+    }
+  });
   tlsServer.on('tlsClientError', (error: NodeJS.ErrnoException, socket) => {
     if (pending.finish(socket)) {
       refusals.refuse(addressOf(socket), { kind: 'handshake', detail: error.code ?? error.message });
@@ -97,7 +106,7 @@ export async function listenChannel(options: ListenOptions): Promise<ChannelList
 
   function handOver(socket: TLSSocket, pin: SpkiPin): void {
     const onSession = (session: ServerHttp2Session) => {
-      sessions.set(session, pin);
+      sessions.set(session, { pin, socket });
       session.on('error', () => {});
       session.once('close', () => sessions.delete(session));
       void keepAlive(session, { intervalMs: keepAliveMs, answerMs: keepAliveMs, sleep });
@@ -117,7 +126,8 @@ export async function listenChannel(options: ListenOptions): Promise<ChannelList
 
   return {
     address: tlsServer.address() as AddressInfo,
-    peerOf: (session) => (session === undefined ? undefined : sessions.get(session as ServerHttp2Session)),
+    peerOf: (session) =>
+      session === undefined ? undefined : sessions.get(session as ServerHttp2Session)?.pin,
     refresh() {
       const next = ownIdentity(options);
       if (next.pin !== identity.pin || next.certificatePem !== identity.certificatePem) {
@@ -125,13 +135,15 @@ export async function listenChannel(options: ListenOptions): Promise<ChannelList
         identity = next;
       }
       const managers = trustedManagers();
-      for (const [session, pin] of sessions) if (!managers.isTrusted(pin)) session.destroy();
+      for (const [session, admitted] of sessions) {
+        if (!managers.isTrusted(admitted.pin)) cutOff(session, admitted);
+      }
     },
     async close(signal) {
       const ended = new Promise<void>((resolve) => tlsServer.close(() => resolve()));
       pending.clear();
       const destroyAll = () => {
-        for (const session of sessions.keys()) session.destroy();
+        for (const [session, admitted] of sessions) cutOff(session, admitted);
       };
       for (const session of sessions.keys()) session.close();
       if (signal?.aborted) destroyAll();
@@ -140,6 +152,17 @@ export async function listenChannel(options: ListenOptions): Promise<ChannelList
       signal?.removeEventListener('abort', destroyAll);
     },
   };
+}
+
+interface Admitted {
+  readonly pin: SpkiPin;
+  readonly socket: TLSSocket;
+}
+
+function cutOff(session: ServerHttp2Session, { socket }: Admitted): void {
+  session.destroy();
+  // A session that was closing would wait for the other side to close too, which a dead one never does.
+  socket.destroy();
 }
 
 function ownIdentity({ identity, trustedManagers }: ListenOptions): ChannelIdentity<'agent'> {

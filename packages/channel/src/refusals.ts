@@ -5,6 +5,8 @@ import type { AdmissionRefusal } from './admission.ts';
 /** Why a connection to the listener ended before it was a channel. */
 export type RefusalReason =
   | AdmissionRefusal
+  /** Not an address that managers come from. */
+  | { readonly kind: 'address' }
   | { readonly kind: 'handshake'; readonly detail: string }
   | { readonly kind: 'handshake-timeout' }
   /** Too many unfinished handshakes; this was the oldest. */

@@ -1,3 +1,4 @@
+import { constants } from 'node:crypto';
 import type { SecureContextOptions } from 'node:tls';
 import type { ChannelIdentity } from './identity.ts';
 
@@ -11,6 +12,8 @@ export function channelTlsOptions(identity: ChannelIdentity): SecureContextOptio
     maxVersion: 'TLSv1.3',
     // The question mark lets a TLS library that lacks the group start without it.
     ecdhCurve: '?X25519MLKEM768:X25519:P-256:P-384',
+    // SECURITY: no stateless tickets (RFC 8446 §4.6.1); with no session store either, each handshake is a full one.
+    secureOptions: constants.SSL_OP_NO_TICKET,
     cert: identity.certificatePem,
     key: identity.privateKeyPem,
   };
