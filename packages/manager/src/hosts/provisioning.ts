@@ -1,0 +1,316 @@
+import { describeError, TrustError } from '@virt-trust/base/error.ts';
+import {
+  getInventory,
+  getObservedState,
+  listCertificateRequests,
+  listEvents,
+  postProofs,
+  putCertificates,
+  putDesiredState,
+} from '@virt-trust/contract/agent/operations.ts';
+import type { DesiredState } from '@virt-trust/contract/model/desired-state.ts';
+import type { ObservedCredential, ObservedState } from '@virt-trust/contract/model/observed-state.ts';
+import { PURPOSES, type Purpose, type Service } from '@virt-trust/contract/model/service.ts';
+import type { JobContext } from '../jobs/job.ts';
+import type { HostChannel } from './channels.ts';
+import { clientDnGlobs } from './client-dns.ts';
+import { desiredStateOf } from './desired-state.ts';
+import { assertClock } from './enrolment.ts';
+import type { Host } from './host.ts';
+import { proveLibvirt } from './libvirt-proof.ts';
+import type { HostsContext } from './ports.ts';
+
+/** How long a host may take from the desired state to its proofs before the job gives up; the host goes on by itself. */
+const APPLY_TIMEOUT_MS = 10 * 60_000;
+
+/** Brings a recorded host to its desired state and waits for every proof. Throws what the host says went wrong. */
+export async function provision(hostName: string, context: HostsContext, job: JobContext): Promise<string> {
+  try {
+    return await provisionOrThrow(hostName, context, job);
+  } catch (error) {
+    await markFailed(hostName, error, context);
+    throw error;
+  }
+}
+
+async function provisionOrThrow(hostName: string, context: HostsContext, job: JobContext): Promise<string> {
+  const channel = await job.step('Open the channel', async (report) => {
+    const opened = await openChannel(hostName, context, job.signal);
+    report(describeChannel(opened));
+    return opened;
+  });
+  const desired = await job.step('Plan the endpoints', async (report) => {
+    const planned = await plan(hostName, channel, context, job.signal);
+    report(
+      planned.credentials.map((credential) => `${credential.service} (${credential.identity})`).join(', '),
+    );
+    return planned;
+  });
+  const signal = AbortSignal.any([job.signal, AbortSignal.timeout(APPLY_TIMEOUT_MS)]);
+  const settled = await job.step('Issue, install and prove the certificates', (report) =>
+    followUntilSettled({ hostName, desired, channel, context, job, signal, report }),
+  );
+  return await job.step('Record what is true now', () =>
+    conclude(hostName, channel, settled, context, signal),
+  );
+}
+
+async function openChannel(
+  hostName: string,
+  context: HostsContext,
+  signal: AbortSignal,
+): Promise<HostChannel> {
+  const host = await requireHost(hostName, context);
+  const channel = await context.channels.of(host);
+  const limit = AbortSignal.timeout(60_000);
+  try {
+    await channel.waitUntilUp(AbortSignal.any([signal, limit]));
+  } catch (cause) {
+    signal.throwIfAborted();
+    const state = channel.state;
+    throw new TrustError(
+      'host.channel_down',
+      'unavailable',
+      `cannot reach the agent of host ${hostName} at ${host.channel.address} port ${host.channel.port}: ${state.kind === 'down' ? describeError(state.reason) : 'no answer'}`,
+      {
+        cause,
+        hint: 'see that the host is up and that its firewall lets the manager in on that port: systemctl status virt-trust-agent',
+      },
+    );
+  }
+  return channel;
+}
+
+function describeChannel(channel: HostChannel): string {
+  return channel.state.kind === 'up' ? `TLS 1.3, pinned keys, ${channel.state.group}` : channel.state.kind;
+}
+
+/** Throws `host.unknown`. */
+export async function requireHost(name: string, context: HostsContext): Promise<Host> {
+  const host = await context.repository.find(name);
+  if (host === null) {
+    throw new TrustError(
+      'host.unknown',
+      'not-found',
+      `cannot find host ${name}: there is none of that name`,
+      { hint: 'see them with: virt-trust host list' },
+    );
+  }
+  return host;
+}
+
+async function plan(
+  hostName: string,
+  channel: HostChannel,
+  context: HostsContext,
+  signal: AbortSignal,
+): Promise<DesiredState> {
+  const inventory = await channel.agent.call(getInventory, {}, { signal });
+  const host = await requireHost(hostName, context);
+  const settings = await context.settingsOf(host);
+  assertClock(host.name, inventory.takenAt as never, context.clock.now(), settings.allowedSkewSeconds);
+  if (inventory.libvirt === null || inventory.qemu === null) {
+    const missing = inventory.libvirt === null ? 'libvirt' : 'QEMU';
+    throw new TrustError(
+      'host.no_libvirt',
+      'failed',
+      `cannot secure host ${host.name}: ${missing} was not found on it`,
+      {
+        hint: `install it there (Debian: apt install libvirt-daemon-system qemu-system-x86), then: virt-trust host provision ${host.name}`,
+      },
+    );
+  }
+  const observed = await channel.agent.call(getObservedState, {}, { signal });
+  const updated: Host = {
+    ...host,
+    inventory,
+    state: 'provisioning',
+    reason: null,
+    desiredNumber: Math.max(host.desiredNumber, observed.number) + 1,
+  };
+  await context.repository.save(updated);
+  const bundles = Object.fromEntries(
+    await Promise.all(
+      PURPOSES.map(async (purpose) => [purpose, await context.certificates.bundle(purpose)] as const),
+    ),
+  ) as Record<Purpose, string>;
+  return desiredStateOf({
+    host: updated,
+    epoch: context.epoch,
+    organization: settings.organization,
+    keyAlgorithm: settings.keyAlgorithm,
+    migrationModes: settings.migrationModes,
+    bundles,
+    clientDns: clientDnGlobs(settings.organization),
+  });
+}
+
+interface Following {
+  readonly hostName: string;
+  readonly desired: DesiredState;
+  readonly channel: HostChannel;
+  readonly context: HostsContext;
+  readonly job: JobContext;
+  readonly signal: AbortSignal;
+  readonly report: (detail: string) => void;
+}
+
+/** Hands the host what it asks for until each service is settled; wakes at the agent's events. */
+async function followUntilSettled(following: Following): Promise<ObservedState> {
+  const { channel, desired, signal, hostName } = following;
+  const { agent } = channel;
+  let { last } = await agent.call(listEvents, { query: { limit: 1 } }, { signal });
+  let observed = await agent.call(putDesiredState, { body: desired }, { signal });
+  for (;;) {
+    following.report(describe(observed));
+    const isOurs = observed.epoch === desired.epoch && observed.number === desired.number;
+    if (isOurs && !observed.busy && observed.failure !== null)
+      throw failureOf(hostName, 'settings', observed.failure);
+    const failed = observed.credentials.find(
+      (credential) => credential.phase === 'failed' && credential.failure !== null,
+    );
+    if (isOurs && !observed.busy && failed?.failure)
+      throw failureOf(hostName, failed.service, failed.failure);
+    if (isOurs && isSettled(observed)) return observed;
+    const acted = await act(following, observed);
+    if (!acted) {
+      const page = await agent.call(listEvents, { query: { after: last, wait: 5, limit: 1000 } }, { signal });
+      last = page.last;
+    }
+    observed = await agent.call(getObservedState, {}, { signal });
+  }
+}
+
+function isSettled(observed: ObservedState): boolean {
+  return (
+    !observed.busy &&
+    observed.credentials.length > 0 &&
+    observed.credentials.every((credential) => credential.phase === 'settled')
+  );
+}
+
+function describe(observed: ObservedState): string {
+  return observed.credentials
+    .map((credential) => `${credential.service} ${credential.phase}`)
+    .join(', ')
+    .slice(0, 1000);
+}
+
+function failureOf(
+  hostName: string,
+  service: string,
+  failure: NonNullable<ObservedState['failure']>,
+): TrustError {
+  return new TrustError(
+    failure.code,
+    'failed',
+    `cannot secure ${service} on host ${hostName}: ${failure.message} (at step ${failure.step}; the former state is back)`,
+    {
+      ...(failure.hint === undefined ? {} : { hint: failure.hint }),
+      context: { host: hostName, service, step: failure.step },
+    },
+  );
+}
+
+/** Answers requests and proofs that wait; false where there was nothing to do. */
+async function act(following: Following, observed: ObservedState): Promise<boolean> {
+  const phases = new Set(observed.credentials.map((credential) => credential.phase));
+  if (phases.has('requested')) return answerRequests(following);
+  const proving = observed.credentials.filter(
+    (credential) => credential.phase === 'proving' && credential.candidate !== null,
+  );
+  if (proving.length === 0) return false;
+  await answerProofs(following, proving);
+  return true;
+}
+
+async function answerRequests({
+  channel,
+  context,
+  desired,
+  hostName,
+  job,
+  signal,
+}: Following): Promise<boolean> {
+  const { requests } = await channel.agent.call(listCertificateRequests, {}, { signal });
+  if (requests.length === 0) return false;
+  const host = await requireHost(hostName, context);
+  const certificates = await Promise.all(
+    requests.map(async (request) => {
+      const credential = credentialOf(desired, request.service, hostName);
+      const issued = await context.certificates.issueForHost({
+        host,
+        service: request.service,
+        names: credential.names,
+        csrPem: request.csr,
+        actor: job.actor,
+      });
+      return { service: request.service, generation: request.generation, certificate: issued.certificatePem };
+    }),
+  );
+  await channel.agent.call(putCertificates, { body: { certificates } }, { signal });
+  return true;
+}
+
+function credentialOf(desired: DesiredState, service: Service, hostName: string) {
+  const credential = desired.credentials.find((candidate) => candidate.service === service);
+  if (credential === undefined) {
+    throw new TrustError(
+      'host.request_unexpected',
+      'denied',
+      `cannot issue for host ${hostName}: it asks for ${service}, which is not planned there`,
+    );
+  }
+  return credential;
+}
+
+async function answerProofs(
+  { channel, context, desired, hostName, signal }: Following,
+  proving: readonly ObservedCredential[],
+): Promise<void> {
+  const client = await context.certificates.ownClient();
+  const host = await requireHost(hostName, context);
+  const foundFiles = host.inventory?.tlsFiles ?? [];
+  const proofs = await Promise.all(
+    proving.flatMap((credential) =>
+      credential.candidate === null
+        ? []
+        : [
+            proveLibvirt({
+              desired: credentialOf(desired, credential.service, hostName),
+              candidate: credential.candidate,
+              foundFiles,
+              client,
+              clock: context.clock,
+              signal,
+            }),
+          ],
+    ),
+  );
+  signal.throwIfAborted();
+  await channel.agent.call(postProofs, { body: { proofs } }, { signal });
+}
+
+async function conclude(
+  hostName: string,
+  channel: HostChannel,
+  observed: ObservedState,
+  context: HostsContext,
+  signal: AbortSignal,
+): Promise<string> {
+  const inventory = await channel.agent.call(getInventory, {}, { signal });
+  const host = await requireHost(hostName, context);
+  await context.repository.save({ ...host, state: 'secured', reason: null, observed, inventory });
+  const proofs = observed.credentials.reduce((sum, credential) => sum + credential.proofs.length, 0);
+  const pending =
+    observed.pending.length === 0
+      ? ''
+      : `; ${observed.pending.length} left for a person: ${observed.pending.map((one) => one.what).join(', ')}`;
+  return `host ${hostName}: ${observed.credentials.map((credential) => credential.service).join(', ')} proven by ${proofs} handshakes${pending}`;
+}
+
+async function markFailed(hostName: string, error: unknown, context: HostsContext): Promise<void> {
+  const host = await context.repository.find(hostName);
+  if (host !== null)
+    await context.repository.save({ ...host, state: 'failed', reason: describeError(error).slice(0, 4000) });
+}

@@ -1,0 +1,71 @@
+import { describeError, isTrustError, TrustError } from '@virt-trust/base/error.ts';
+import { postRemoval } from '@virt-trust/contract/agent/operations.ts';
+import type { JobContext } from '../jobs/job.ts';
+import type { Host } from './host.ts';
+import type { HostsContext } from './ports.ts';
+import { requireHost } from './provisioning.ts';
+
+/** How long a host may take to give everything back. */
+const RESTORE_TIMEOUT_MS = 5 * 60_000;
+
+/** Gives a host back what was found on it, then forgets it; with `force` it is forgotten even where it is away. */
+export async function removeHost(
+  hostName: string,
+  force: boolean,
+  context: HostsContext,
+  job: JobContext,
+): Promise<string> {
+  const host = await context.repository.find(hostName);
+  if (host === null && (await job.recall('restored')) !== undefined) return `host ${hostName} is removed`;
+  const known = host ?? (await requireHost(hostName, context));
+  const told = await job.step('Give the host back what was found on it', (report) =>
+    restore(known, force, context, job, report),
+  );
+  await job.step('Forget the host', async () => {
+    await context.channels.forget(known.id);
+    await context.repository.remove(known.id);
+  });
+  return told;
+}
+
+async function restore(
+  host: Host,
+  force: boolean,
+  context: HostsContext,
+  job: JobContext,
+  report: (detail: string) => void,
+): Promise<string> {
+  const done = await job.recall('restored');
+  if (typeof done === 'string') return done;
+  await context.repository.save({ ...host, state: 'removing', reason: null });
+  const told = await restoreOverChannel(host, context, job).catch((error: unknown) => {
+    job.signal.throwIfAborted();
+    if (!force) throw away(host, error);
+    return `host ${host.name} was forgotten and not restored: ${describeError(error)}; on the host itself: virt-trust agent remove`;
+  });
+  report(told.slice(0, 4000));
+  await job.remember('restored', told);
+  return told;
+}
+
+function away(host: Host, error: unknown): TrustError {
+  if (isTrustError(error) && error.category !== 'unavailable') return error;
+  return new TrustError(
+    'host.away',
+    'unavailable',
+    `cannot restore host ${host.name}: ${describeError(error)}`,
+    {
+      cause: error,
+      hint: `bring the host up and run the same command again, or forget it with: virt-trust host remove ${host.name} --force`,
+    },
+  );
+}
+
+async function restoreOverChannel(host: Host, context: HostsContext, job: JobContext): Promise<string> {
+  const channel = await context.channels.of(host);
+  await channel.waitUntilUp(AbortSignal.any([job.signal, AbortSignal.timeout(30_000)]));
+  const signal = AbortSignal.any([job.signal, AbortSignal.timeout(RESTORE_TIMEOUT_MS)]);
+  const answer = await channel.agent.call(postRemoval, {}, { signal });
+  const left = answer.left.length === 0 ? '' : `; left: ${answer.left.join('; ')}`;
+  return `host ${host.name}: ${answer.restored.length} things restored${left}`;
+}

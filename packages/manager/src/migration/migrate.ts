@@ -1,0 +1,169 @@
+import { TrustError } from '@virt-trust/base/error.ts';
+import {
+  cancelMigration,
+  createMigration,
+  getMigration,
+  startMigration,
+} from '@virt-trust/contract/agent/operations.ts';
+import type { MigrateVm } from '@virt-trust/contract/model/manager.ts';
+import type { MigrationOrder, MigrationStatus } from '@virt-trust/contract/model/migration.ts';
+import { MIGRATION_CLIENT_PREFIX } from '../hosts/client-dns.ts';
+import type { Host } from '../hosts/host.ts';
+import type { HostsContext } from '../hosts/ports.ts';
+import { requireHost } from '../hosts/provisioning.ts';
+import type { JobContext } from '../jobs/job.ts';
+
+/** Migrates a VM live over `qemu+tls://` with native TLS, and says what was seen to carry it. */
+export async function migrate(order: MigrateVm, context: HostsContext, job: JobContext): Promise<string> {
+  const [from, to] = await job.step('Check both hosts', async (report) => {
+    const pair = await checkedPair(order, context);
+    report(`${order.from} and ${order.to} have libvirt and migration proven`);
+    return pair;
+  });
+  const channel = await context.channels.of(from);
+  await channel.waitUntilUp(AbortSignal.any([job.signal, AbortSignal.timeout(30_000)]));
+  const { agent } = channel;
+  const request = await migrationOrder(order, from, to, context, job);
+  await job.step('Make a client certificate for this migration', async (report) => {
+    if ((await job.recall('started')) !== undefined) return report('made before');
+    const { clientCertificateMinutes } = await context.settingsOf(from);
+    const { csr } = await agent.call(createMigration, { body: request }, { signal: job.signal });
+    const { certificatePem } = await context.certificates.issueMigrationClient({
+      host: from,
+      commonName: request.subject.commonName,
+      csrPem: csr,
+      minutes: clientCertificateMinutes,
+      actor: job.actor,
+    });
+    await job.remember('started', true);
+    await agent.call(
+      startMigration,
+      { params: { id: job.id }, body: { certificate: certificatePem } },
+      { signal: job.signal },
+    );
+    report(`valid for ${clientCertificateMinutes} minutes`);
+  });
+  const status = await job.step('Migrate', (report) => follow(order, agent, job, report));
+  return conclusion(order, status);
+}
+
+async function checkedPair(order: MigrateVm, context: HostsContext): Promise<[Host, Host]> {
+  if (order.from === order.to) {
+    throw new TrustError(
+      'migration.same_host',
+      'invalid',
+      `cannot migrate ${order.vm}: --from and --to are both ${order.from}`,
+    );
+  }
+  const pair: [Host, Host] = [await requireHost(order.from, context), await requireHost(order.to, context)];
+  for (const host of pair) {
+    const lacking = (['libvirt', 'migration'] as const).filter(
+      (service) =>
+        host.observed?.credentials.find((credential) => credential.service === service)?.generation == null,
+    );
+    if (lacking.length > 0) {
+      throw new TrustError(
+        'migration.host_not_secured',
+        'conflict',
+        `cannot migrate ${order.vm} over TLS: host ${host.name} has no proven certificate for ${lacking.join(' and ')} (${host.state})`,
+        {
+          hint: `bring it right first: virt-trust host provision ${host.name}`,
+        },
+      );
+    }
+  }
+  return pair;
+}
+
+async function migrationOrder(
+  order: MigrateVm,
+  from: Host,
+  to: Host,
+  context: HostsContext,
+  job: JobContext,
+): Promise<MigrationOrder> {
+  const address = to.declared.names.addresses[0];
+  if (address === undefined)
+    throw new TrustError(
+      'migration.no_address',
+      'conflict',
+      `cannot migrate ${order.vm}: host ${to.name} has no declared address`,
+    );
+  const { organization } = await context.settingsOf(from);
+  const foundTrust = (to.inventory?.tlsFiles ?? []).filter(
+    (file) => file.role === 'ca' && file.service === 'libvirt' && !file.ours && file.pem !== null,
+  );
+  const servesFound =
+    to.observed?.credentials.some(
+      (credential) => credential.service === 'libvirt' && credential.identity === 'found',
+    ) === true;
+  return {
+    id: job.id,
+    vm: order.vm,
+    mode: 'tls',
+    destination: { libvirtAddress: address, migrationAddress: address },
+    controlBundle: [
+      await context.certificates.bundle('control'),
+      ...(servesFound ? foundTrust.map((file) => file.pem) : []),
+    ].join('\n'),
+    subject: { commonName: `${MIGRATION_CLIENT_PREFIX}${job.id}`.slice(0, 64), organization },
+    bandwidthMiB: order.bandwidthMiB ?? null,
+  };
+}
+
+type Agent = Awaited<ReturnType<HostsContext['channels']['of']>>['agent'];
+
+async function follow(
+  order: MigrateVm,
+  agent: Agent,
+  job: JobContext,
+  report: (detail: string) => void,
+): Promise<MigrationStatus> {
+  const onAbort = () => {
+    void agent.call(cancelMigration, { params: { id: job.id } }).catch(() => {});
+  };
+  job.signal.addEventListener('abort', onAbort, { once: true });
+  try {
+    for (;;) {
+      const status = await agent.call(getMigration, { params: { id: job.id }, query: { wait: 10 } });
+      job.migration(status);
+      if (status.progress !== null) job.progress(status.progress);
+      switch (status.phase) {
+        case 'done':
+          report(describeProof(status));
+          return status;
+        case 'failed':
+          throw new TrustError(
+            'migration.failed',
+            'failed',
+            `cannot migrate ${order.vm} from ${order.from} to ${order.to}: ${status.error?.message ?? 'libvirt did not say why'}`,
+            {
+              ...(status.error?.hint ? { hint: status.error.hint } : {}),
+            },
+          );
+        case 'cancelled':
+          throw new TrustError(
+            'migration.cancelled',
+            'failed',
+            `cannot migrate ${order.vm}: it was cancelled; the VM runs on ${order.from}`,
+          );
+        case 'requested':
+        case 'running':
+          if (status.progress !== null) report(`${status.progress.percent.toFixed(0)} %`);
+      }
+    }
+  } finally {
+    job.signal.removeEventListener('abort', onAbort);
+  }
+}
+
+function describeProof(status: MigrationStatus): string {
+  const { proof } = status;
+  return proof === null || proof.tlsCreds === ''
+    ? "done; it was over before QEMU's TLS objects could be seen"
+    : `QEMU's stream ran with ${proof.tlsCreds}, verifying ${proof.tlsHostname || 'the host of the URI'}`;
+}
+
+function conclusion(order: MigrateVm, status: MigrationStatus): string {
+  return `${order.vm} runs on ${order.to}; ${describeProof(status)}`;
+}
