@@ -1,0 +1,77 @@
+import { TrustError } from '@virt-trust/base/error.ts';
+import type { SettingScope, SettingValue } from '@virt-trust/contract/model/manager.ts';
+
+/** What a setting is: its default, its form and where it may be set. */
+export interface SettingDefinition<Value extends SettingValue> {
+  readonly default: Value;
+  readonly description: string;
+  readonly scopes: readonly SettingScope[];
+  /** The value, or the reason why it can't be one. */
+  parse(value: SettingValue): { value: Value } | { problem: string };
+}
+
+export const EVERYWHERE: readonly SettingScope[] = ['global', 'cluster', 'host'];
+export const GLOBAL: readonly SettingScope[] = ['global'];
+
+type Common<Value extends SettingValue> = Omit<SettingDefinition<Value>, 'parse'>;
+
+/** A whole number between two bounds. */
+export function integerSetting(
+  common: Common<number> & { readonly minimum: number; readonly maximum: number },
+): SettingDefinition<number> {
+  const { minimum, maximum, ...rest } = common;
+  return {
+    ...rest,
+    parse: (value) =>
+      typeof value === 'number' && Number.isInteger(value) && value >= minimum && value <= maximum
+        ? { value }
+        : { problem: `not a whole number from ${minimum} to ${maximum}` },
+  };
+}
+
+/** A text of a form, which `form` says in words. */
+export function textSetting<Value extends string>(
+  common: Common<Value> & { readonly is: (value: string) => value is Value; readonly form: string },
+): SettingDefinition<Value> {
+  const { is, form, ...rest } = common;
+  return {
+    ...rest,
+    parse: (value) => (typeof value === 'string' && is(value) ? { value } : { problem: `not ${form}` }),
+  };
+}
+
+/** A list of texts of a form, each once. */
+export function listSetting(
+  common: Common<string[]> & {
+    readonly is: (value: string) => boolean;
+    readonly form: string;
+    readonly minItems: number;
+  },
+): SettingDefinition<string[]> {
+  const { is, form, minItems, ...rest } = common;
+  return {
+    ...rest,
+    parse: (value) => {
+      if (!Array.isArray(value) || value.length < minItems || value.length > 64) {
+        return { problem: `not a list of ${minItems} to 64 entries` };
+      }
+      const bad = value.find((entry, index) => !is(entry) || value.indexOf(entry) !== index);
+      return bad === undefined
+        ? { value: [...value] }
+        : { problem: `${JSON.stringify(bad)} is not ${form}, once` };
+    },
+  };
+}
+
+/** The value in the setting's own type; throws `setting.invalid`. */
+export function parseSetting<Value extends SettingValue>(
+  name: string,
+  definition: SettingDefinition<Value>,
+  value: SettingValue,
+): Value {
+  const parsed = definition.parse(value);
+  if ('value' in parsed) return parsed.value;
+  throw new TrustError('setting.invalid', 'invalid', `cannot set ${name}: ${parsed.problem}`, {
+    hint: definition.description,
+  });
+}

@@ -1,0 +1,16 @@
+import type { SettingScope, SettingValue } from '@virt-trust/contract/model/manager.ts';
+import type { AuditDraft } from '../audit/audit-entry.ts';
+
+/** Where a value is set: everywhere, or for the cluster or host of that name. */
+export interface SettingPlace {
+  readonly scope: SettingScope;
+  /** The cluster's or host's name; empty for the global scope. */
+  readonly target: string;
+}
+
+/** Where settings are kept. */
+export interface SettingStore {
+  get(place: SettingPlace, name: string): Promise<SettingValue | undefined>;
+  put(place: SettingPlace, name: string, value: SettingValue, audit: AuditDraft): Promise<void>;
+  delete(place: SettingPlace, name: string, audit: AuditDraft): Promise<void>;
+}

@@ -1,0 +1,98 @@
+import { TrustError } from '@virt-trust/base/error.ts';
+import { MINUTE, SECOND } from '@virt-trust/base/instant.ts';
+import type { Setting, SettingValue } from '@virt-trust/contract/model/manager.ts';
+import { parseSetting, type SettingDefinition } from './definition.ts';
+import { isSettingName, SETTINGS, type SettingName, type ValueOf } from './definitions.ts';
+import type { SettingPlace, SettingStore } from './setting-store.ts';
+
+/** Whom a value is for: a host in its cluster, a cluster, or everybody. */
+export interface SettingSubject {
+  readonly cluster?: string | undefined;
+  readonly host?: string | undefined;
+}
+
+/** The settings with their effective values: the host's, else its cluster's, else the global one, else the default. */
+export class Settings {
+  readonly #store: SettingStore;
+
+  constructor(store: SettingStore) {
+    this.#store = store;
+  }
+
+  /** The effective value. */
+  async value<Name extends SettingName>(name: Name, subject: SettingSubject = {}): Promise<ValueOf<Name>> {
+    const { value } = await this.#effective(name, subject);
+    return value as ValueOf<Name>;
+  }
+
+  /** The effective value with where it comes from. */
+  async explain(name: SettingName, subject: SettingSubject = {}): Promise<Setting> {
+    const definition: SettingDefinition<never> = SETTINGS[name] as never;
+    const { value, from } = await this.#effective(name, subject);
+    return { name, value, default: definition.default, from, description: definition.description };
+  }
+
+  async list(subject: SettingSubject = {}): Promise<Setting[]> {
+    const names = Object.keys(SETTINGS).filter(isSettingName).sort();
+    return Promise.all(names.map((name) => this.explain(name, subject)));
+  }
+
+  /** Sets a value, or with null takes it back. */
+  async put(name: string, value: SettingValue | null, place: SettingPlace, actor: string): Promise<void> {
+    if (!isSettingName(name)) throw unknownSetting(name);
+    const definition: SettingDefinition<SettingValue> = SETTINGS[name] as never;
+    if (!definition.scopes.includes(place.scope)) {
+      throw new TrustError(
+        'setting.scope',
+        'invalid',
+        `cannot set ${name} for a ${place.scope}: it holds for ${definition.scopes.join(', ')} only`,
+      );
+    }
+    const parsed = value === null ? null : parseSetting(name, definition, value);
+    await this.#checkTogether(name, parsed ?? definition.default);
+    const where = place.scope === 'global' ? 'global' : `${place.scope} ${place.target}`;
+    const detail = parsed === null ? `${where}: taken back` : `${where}: ${JSON.stringify(parsed)}`;
+    const audit = { actor, action: 'setting.put', subject: name, outcome: 'done', detail } as const;
+    if (parsed === null) await this.#store.delete(place, name, audit);
+    else await this.#store.put(place, name, parsed, audit);
+  }
+
+  async #effective(name: SettingName, subject: SettingSubject) {
+    const definition: SettingDefinition<SettingValue> = SETTINGS[name] as never;
+    const places: SettingPlace[] = [];
+    if (subject.host !== undefined) places.push({ scope: 'host', target: subject.host });
+    if (subject.cluster !== undefined) places.push({ scope: 'cluster', target: subject.cluster });
+    places.push({ scope: 'global', target: '' });
+    for (const place of places) {
+      const value = await this.#store.get(place, name);
+      if (value !== undefined) return { value, from: place.scope };
+    }
+    return { value: definition.default, from: 'default' as const };
+  }
+
+  /** What must hold between settings: a certificate made now is valid on every host whose clock is let through. */
+  async #checkTogether(name: SettingName, value: SettingValue): Promise<void> {
+    const after = async <Name extends SettingName>(other: Name): Promise<ValueOf<Name>> =>
+      name === other ? (value as ValueOf<Name>) : this.value(other);
+    const backdate = (await after('certificate.backdate_minutes')) * MINUTE;
+    const skew = (await after('clock.allowed_skew_seconds')) * SECOND;
+    if (skew <= backdate) return;
+    throw new TrustError(
+      'setting.invalid',
+      'invalid',
+      `cannot set ${name}: clock.allowed_skew_seconds (${skew / SECOND} s) would be more than certificate.backdate_minutes (${backdate / SECOND} s)`,
+      { hint: 'raise certificate.backdate_minutes first, or lower clock.allowed_skew_seconds first' },
+    );
+  }
+}
+
+function unknownSetting(name: string): TrustError {
+  return new TrustError(
+    'setting.unknown',
+    'not-found',
+    `cannot find setting ${JSON.stringify(name.slice(0, 80))}`,
+    {
+      hint: 'virt-trust setting list shows every setting',
+    },
+  );
+}
