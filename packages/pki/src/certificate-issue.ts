@@ -2,7 +2,7 @@ import type { KeyObject } from 'node:crypto';
 import type { Brand } from '@virt-trust/base/brand.ts';
 import { TrustError } from '@virt-trust/base/error.ts';
 import type { Instant } from '@virt-trust/base/instant.ts';
-import type { SignatureAlgorithm } from './algorithms.ts';
+import { KEY_ALGORITHMS, type KeyAlgorithm, type SignatureAlgorithm } from './algorithms.ts';
 import type { Certificate } from './certificate.ts';
 import { OID } from './der/oid.ts';
 import { TAG } from './der/reader.ts';
@@ -23,7 +23,12 @@ import { algorithmOfKey, keyMatchesCertificate } from './key.ts';
 import { type LintFinding, lintCertificate, refuseErrors } from './lint.ts';
 import { encodeRdn, nameAttribute } from './name.ts';
 import type { LeafProfile } from './profiles.ts';
-import { acceptedKeyAlgorithm, keyIdentifier, parsePublicKeyInfo } from './public-key-info.ts';
+import {
+  acceptedKeyAlgorithm,
+  keyIdentifier,
+  type PublicKeyInfo,
+  parsePublicKeyInfo,
+} from './public-key-info.ts';
 import { type SerialNumber, serialNumberOctets } from './serial-number.ts';
 import { signBytes } from './signature.ts';
 
@@ -56,8 +61,8 @@ export interface CertificateTemplate {
   readonly middle: Uint8Array;
   /** The RDNs of the subject before the common name. */
   readonly subjectPrefix: Uint8Array;
-  readonly beforeKeyUsage: Uint8Array;
-  readonly afterKeyUsage: Uint8Array;
+  /** basicConstraints, keyUsage, extKeyUsage and authorityKeyIdentifier, by what the key can do. */
+  readonly extensions: { readonly signing: Uint8Array; readonly deciphering: Uint8Array };
 }
 
 /** A certificate that is encoded and linted and may be recorded, then signed. */
@@ -98,6 +103,13 @@ export function prepareIssuer(parts: { readonly certificate: Certificate; readon
 export function prepareTemplate(issuer: Issuer, profile: LeafProfile): CertificateTemplate {
   // virt-pki-validate wants the organization of leaf and authority to be equal.
   const organization = nameAttribute(issuer.certificate.subject, OID.organizationName);
+  const extensions = (algorithm: KeyAlgorithm) =>
+    Buffer.concat([
+      encodeLeafBasicConstraints(),
+      encodeLeafKeyUsage(algorithm),
+      encodeExtKeyUsage(profile.purposes),
+      encodeAuthorityKeyIdentifier(issuer.keyIdentifier),
+    ]);
   return {
     issuer,
     profile,
@@ -105,11 +117,10 @@ export function prepareTemplate(issuer: Issuer, profile: LeafProfile): Certifica
     middle: Buffer.concat([issuer.signatureAlgorithm.identifier, issuer.certificate.subject.der]),
     subjectPrefix:
       organization === undefined ? new Uint8Array(0) : encodeRdn(OID.organizationName, organization),
-    beforeKeyUsage: encodeLeafBasicConstraints(),
-    afterKeyUsage: Buffer.concat([
-      encodeExtKeyUsage(profile.purposes),
-      encodeAuthorityKeyIdentifier(issuer.keyIdentifier),
-    ]),
+    extensions: {
+      signing: extensions(KEY_ALGORITHMS['ecdsa-p256-sha256']),
+      deciphering: extensions(KEY_ALGORITHMS['rsa-2048-sha256']),
+    },
   };
 }
 
@@ -117,8 +128,15 @@ const NOTHING = new Uint8Array(0);
 
 /** Encodes the TBSCertificate (RFC 5280 §4.1.2); throws `key.refused` or `name.value_malformed`. */
 export function encodeTbs(template: CertificateTemplate, fields: CertificateFields): Uint8Array {
-  const info = parsePublicKeyInfo(fields.publicKey);
-  const algorithm = acceptedKeyAlgorithm(info, 'requested public key');
+  return encodeTbsOf(template, fields, parsePublicKeyInfo(fields.publicKey));
+}
+
+function encodeTbsOf(
+  template: CertificateTemplate,
+  fields: CertificateFields,
+  info: PublicKeyInfo,
+): Uint8Array {
+  const { keyEncipherment } = acceptedKeyAlgorithm(info, 'requested public key');
   return sequence(
     template.head,
     element(TAG.integer, serialNumberOctets(fields.serialNumber)),
@@ -127,9 +145,7 @@ export function encodeTbs(template: CertificateTemplate, fields: CertificateFiel
     sequence(template.subjectPrefix, encodeRdn(OID.commonName, fields.commonName)),
     info.der,
     encodeExtensionsField(
-      template.beforeKeyUsage,
-      encodeLeafKeyUsage(algorithm),
-      template.afterKeyUsage,
+      keyEncipherment ? template.extensions.deciphering : template.extensions.signing,
       encodeSubjectKeyIdentifier(keyIdentifier(info)),
       fields.names.length === 0 ? NOTHING : encodeSubjectAltName(fields.names),
     ),
@@ -141,12 +157,10 @@ export function prepareCertificate(
   template: CertificateTemplate,
   fields: CertificateFields,
 ): PreparedCertificate {
-  const tbs = encodeTbs(template, fields);
-  const findings = lintCertificate(tbs, {
-    kind: 'leaf',
-    profile: template.profile,
-    issuer: template.issuer.certificate,
-  });
+  const info = parsePublicKeyInfo(fields.publicKey);
+  const tbs = encodeTbsOf(template, fields, info);
+  const { profile, issuer } = template;
+  const findings = lintCertificate(tbs, { kind: 'leaf', profile, issuer: issuer.certificate }, info);
   const warnings = refuseErrors(findings, fields.commonName);
   return { tbs: tbs as PreparedCertificate['tbs'], serialNumber: fields.serialNumber, warnings };
 }

@@ -34,10 +34,16 @@ export interface Certificate extends TbsCertificate {
   readonly pin: SpkiPin;
 }
 
+/** Parts already parsed: where a certificate has the very same bytes they are not parsed again. */
+export interface KnownParts {
+  readonly issuer?: Name;
+  readonly publicKey?: PublicKeyInfo;
+}
+
 const MAX_BYTES = 256 * 1024;
 const CERTIFICATE_LABELS = ['CERTIFICATE', 'X509 CERTIFICATE'];
 
-function readTbs(tbs: DerReader): TbsCertificate {
+function readTbs(tbs: DerReader, known: KnownParts): TbsCertificate {
   const version = contextTag(0, 'constructed');
   // RFC 5280 §4.1.2.1: extensions are used here, so the version is 3.
   if (!tbs.nextIs(version)) tbs.fail('it is of version 1, not 3');
@@ -48,13 +54,17 @@ function readTbs(tbs: DerReader): TbsCertificate {
   if ((serial[0] as number) >= 0x80) tbs.fail('a negative serial number');
   if (serial.length > 20) tbs.fail('a serial number of more than 20 octets');
   const signatureAlgorithm = tbs.element(TAG.sequence);
-  const issuer = readName(tbs);
+  const issuer = readName(tbs, known.issuer);
   const validity = tbs.sequence();
   const notBefore = readTime(validity);
   const notAfter = readTime(validity);
   validity.finish();
   const subject = readName(tbs);
-  const publicKey = parsePublicKeyInfo(tbs.element(TAG.sequence));
+  const spki = tbs.element(TAG.sequence);
+  const publicKey =
+    known.publicKey !== undefined && Buffer.compare(spki, known.publicKey.der) === 0
+      ? known.publicKey
+      : parsePublicKeyInfo(spki);
   for (const uniqueId of [1, 2]) {
     const tag = contextTag(uniqueId, 'primitive');
     if (tbs.nextIs(tag)) tbs.content(tag);
@@ -77,11 +87,11 @@ function readTbs(tbs: DerReader): TbsCertificate {
 }
 
 /** Parses the DER of a TBSCertificate, as lint does before it is signed; throws `der.malformed`. */
-export function parseTbsCertificate(tbs: Uint8Array): TbsCertificate {
+export function parseTbsCertificate(tbs: Uint8Array, known: KnownParts = {}): TbsCertificate {
   const reader = DerReader.over(tbs, { what: 'certificate', maxBytes: MAX_BYTES });
   const inner = reader.sequence();
   reader.finish();
-  return readTbs(inner);
+  return readTbs(inner, known);
 }
 
 /** Parses a DER certificate, its signature unverified; throws `der.malformed` or `der.too_large`. */

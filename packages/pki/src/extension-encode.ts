@@ -62,7 +62,7 @@ export function encodeExtKeyUsage(purposes: readonly KeyPurpose[]): Uint8Array {
 
 /** subjectKeyIdentifier (RFC 5280 §4.2.1.2). */
 export function encodeSubjectKeyIdentifier(identifier: Uint8Array): Uint8Array {
-  return encodeExtension(OID.subjectKeyIdentifier, 'not-critical', octetString(identifier));
+  return sequence(oid(OID.subjectKeyIdentifier), octetString(octetString(identifier)));
 }
 
 /** authorityKeyIdentifier with the key identifier alone (RFC 5280 §4.2.1.1). */

@@ -8,6 +8,7 @@ import { isIpAddress } from './ip-address.ts';
 import { nameAttribute, namesEqual } from './name.ts';
 import { constrainedNames, findForbiddenName } from './name-constraints.ts';
 import type { AuthorityProfile, LeafProfile } from './profiles.ts';
+import type { PublicKeyInfo } from './public-key-info.ts';
 
 /** What lint has to say about a certificate that is not signed yet. */
 export interface LintFinding {
@@ -208,9 +209,16 @@ function lintAuthority(tbs: TbsCertificate, profile: AuthorityProfile, report: R
   }
 }
 
-/** Lints the DER of a TBSCertificate as it would be signed; throws `der.malformed` where it is no certificate. */
-export function lintCertificate(der: Uint8Array, subject: LintSubject): LintFinding[] {
-  const tbs = parseTbsCertificate(der);
+/** Lints the DER of a TBSCertificate as it would be signed, its key parsed again unless given; throws `der.malformed` where it is no certificate. */
+export function lintCertificate(
+  der: Uint8Array,
+  subject: LintSubject,
+  publicKey?: PublicKeyInfo,
+): LintFinding[] {
+  const tbs = parseTbsCertificate(der, {
+    ...(subject.kind === 'root' ? {} : { issuer: subject.issuer.subject }),
+    ...(publicKey === undefined ? {} : { publicKey }),
+  });
   const findings: LintFinding[] = [];
   const report: Report = (severity, code, clause, message) => {
     findings.push({ severity, code, clause, message: typeof message === 'string' ? message : message() });

@@ -44,16 +44,25 @@ const MAX_ATTRIBUTES = 64;
 const utf8 = new TextDecoder('utf-8', { fatal: true });
 const utf16 = new TextDecoder('utf-16be', { fatal: true });
 
+function isAscii(octets: Uint8Array): boolean {
+  for (let index = 0; index < octets.length; index++) if ((octets[index] as number) > 0x7f) return false;
+  return true;
+}
+
+function latin1(octets: Uint8Array): string {
+  return Buffer.from(octets.buffer, octets.byteOffset, octets.length).toString('latin1');
+}
+
 function decodeText(tag: number, octets: Uint8Array): string | undefined {
   try {
     switch (tag) {
       case TAG.utf8String:
-        return utf8.decode(octets);
+        return isAscii(octets) ? latin1(octets) : utf8.decode(octets);
       case TAG.printableString:
       case TAG.ia5String:
-        return octets.some((octet) => octet > 0x7f) ? undefined : Buffer.from(octets).toString('latin1');
+        return isAscii(octets) ? latin1(octets) : undefined;
       case TAG.teletexString:
-        return Buffer.from(octets).toString('latin1');
+        return latin1(octets);
       case TAG.bmpString:
         return utf16.decode(octets);
       default:
@@ -68,19 +77,18 @@ function readAttribute(set: DerReader): NameAttribute {
   const pair = set.sequence();
   const type = pair.oid();
   const tag = pair.nextTag();
-  const der = pair.element();
+  const { der, content } = pair.elementAndContent(tag);
   pair.finish();
-  const reader = DerReader.over(der, { what: 'attribute of a name' });
-  const text = decodeText(tag, reader.content(tag));
+  const text = decodeText(tag, content);
   return text === undefined
     ? { type, value: `#${Buffer.from(der).toString('hex')}`, textual: false }
     : { type, value: text, textual: true };
 }
 
-/** Reads the next Name; fails as `der.malformed`. */
-export function readName(reader: DerReader): Name {
+/** Reads the next Name; the same bytes as `known` are not parsed again. */
+export function readName(reader: DerReader, known?: Name): Name {
   const der = reader.element(TAG.sequence);
-  return parseName(der);
+  return known !== undefined && Buffer.compare(der, known.der) === 0 ? known : parseName(der);
 }
 
 /** Parses the DER of a Name; throws `der.malformed`. */

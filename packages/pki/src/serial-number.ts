@@ -19,12 +19,27 @@ export function parseSerialNumber(text: string): SerialNumber {
   return text as SerialNumber;
 }
 
+const OCTETS = 17;
+const BATCH = 64;
+const batches = new WeakMap<Randomness, { readonly octets: Uint8Array; used: number }>();
+
+/** The next fresh octets; asked for in batches, since the request costs as much as encoding a certificate. */
+function nextOctets(randomness: Randomness): Uint8Array {
+  let batch = batches.get(randomness);
+  if (batch === undefined || batch.used >= batch.octets.length) {
+    batch = { octets: Uint8Array.from(randomness.bytes(OCTETS * BATCH)), used: 0 };
+    batches.set(randomness, batch);
+  }
+  batch.used += OCTETS;
+  return batch.octets.subarray(batch.used - OCTETS, batch.used);
+}
+
 /** A serial number of 17 octets with more than 128 random bits, positive by its first (RFC 5280 §4.1.2.2). */
 export function newSerialNumber(randomness: Randomness): SerialNumber {
-  const octets = Uint8Array.from(randomness.bytes(17));
+  const octets = nextOctets(randomness);
   // Always 17 octets: never negative, never shortened, and the same length in every template.
   octets[0] = ((octets[0] as number) & 0x3f) | 0x40;
-  return Buffer.from(octets.buffer).toString('hex') as SerialNumber;
+  return Buffer.from(octets.buffer, octets.byteOffset, OCTETS).toString('hex') as SerialNumber;
 }
 
 /** The serial number of the content octets of a non-negative INTEGER. */

@@ -1,4 +1,5 @@
 import { type KeyObject, sign, verify } from 'node:crypto';
+import { promisify } from 'node:util';
 import { TrustError } from '@virt-trust/base/error.ts';
 import { findSignatureAlgorithm, type SignatureAlgorithm } from './algorithms.ts';
 import { acceptedKeyAlgorithm, type PublicKeyInfo, publicKeyObject } from './public-key-info.ts';
@@ -31,13 +32,28 @@ export function keyObjectOf(info: PublicKeyInfo): KeyObject {
   return key;
 }
 
-/** Verifies the signature over `bytes`; throws `signature.algorithm_refused`, `key.refused` or `signature.invalid`. */
-export function verifySignature(
+const signOnThreadPool = promisify(sign) as (
+  digest: string | null,
   bytes: Uint8Array,
-  signed: Signed,
-  publicKey: PublicKeyInfo,
-  what: string,
-): VerifiedSignature {
+  key: KeyObject,
+) => Promise<Uint8Array>;
+const verifyOnThreadPool = promisify(verify) as (
+  digest: string | null,
+  bytes: Uint8Array,
+  key: KeyObject,
+  signature: Uint8Array,
+) => Promise<boolean>;
+
+/** Like `signBytes`, on the thread pool, so that a server goes on meanwhile. */
+export function signBytesOnPool(
+  bytes: Uint8Array,
+  algorithm: SignatureAlgorithm,
+  key: KeyObject,
+): Promise<Uint8Array> {
+  return signOnThreadPool(algorithm.digest, bytes, key);
+}
+
+function resolveAlgorithm(signed: Signed, publicKey: PublicKeyInfo, what: string): SignatureAlgorithm {
   const algorithm = findSignatureAlgorithm(signed.signatureAlgorithm);
   if (algorithm === undefined) {
     throw new TrustError(
@@ -48,11 +64,35 @@ export function verifySignature(
   }
   const keyAlgorithm = acceptedKeyAlgorithm(publicKey, `the key that signed ${what}`);
   // SECURITY: never let the key's own kind decide how the signature is read.
-  const good =
-    keyAlgorithm.family === algorithm.keyFamily &&
-    verify(algorithm.digest, bytes, keyObjectOf(publicKey), signed.signature);
-  if (!good) {
-    throw new TrustError('signature.invalid', 'invalid', `cannot verify ${what}: the signature is wrong`);
-  }
+  if (keyAlgorithm.family !== algorithm.keyFamily) throw wrong(what);
+  return algorithm;
+}
+
+function wrong(what: string): TrustError {
+  return new TrustError('signature.invalid', 'invalid', `cannot verify ${what}: the signature is wrong`);
+}
+
+/** Verifies the signature over `bytes`; throws `signature.algorithm_refused`, `key.refused` or `signature.invalid`. */
+export function verifySignature(
+  bytes: Uint8Array,
+  signed: Signed,
+  publicKey: PublicKeyInfo,
+  what: string,
+): VerifiedSignature {
+  const algorithm = resolveAlgorithm(signed, publicKey, what);
+  if (!verify(algorithm.digest, bytes, keyObjectOf(publicKey), signed.signature)) throw wrong(what);
+  return { algorithm };
+}
+
+/** Like `verifySignature`, on the thread pool, so that a server goes on meanwhile. */
+export async function verifySignatureOnPool(
+  bytes: Uint8Array,
+  signed: Signed,
+  publicKey: PublicKeyInfo,
+  what: string,
+): Promise<VerifiedSignature> {
+  const algorithm = resolveAlgorithm(signed, publicKey, what);
+  const good = await verifyOnThreadPool(algorithm.digest, bytes, keyObjectOf(publicKey), signed.signature);
+  if (!good) throw wrong(what);
   return { algorithm };
 }

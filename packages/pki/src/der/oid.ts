@@ -57,14 +57,35 @@ export function encodeOid(dotted: string): Uint8Array {
   return Uint8Array.from(octets);
 }
 
-const KNOWN = new Map<string, string>(
-  Object.values(OID).map((dotted) => [Buffer.from(encodeOid(dotted)).toString('latin1'), dotted]),
+/** FNV-1a, only to find the one candidate that is then compared octet by octet. */
+function hashOf(octets: Uint8Array): number {
+  let hash = 0x811c9dc5;
+  for (let index = 0; index < octets.length; index++) {
+    hash = Math.imul(hash ^ (octets[index] as number), 0x01000193);
+  }
+  return hash;
+}
+
+const KNOWN = new Map<number, { readonly octets: Uint8Array; readonly dotted: string }>(
+  Object.values(OID).map((dotted) => {
+    const octets = encodeOid(dotted);
+    return [hashOf(octets), { octets, dotted }];
+  }),
 );
+
+function knownOid(octets: Uint8Array): string | undefined {
+  const known = KNOWN.get(hashOf(octets));
+  if (known === undefined || known.octets.length !== octets.length) return undefined;
+  for (let index = 0; index < octets.length; index++) {
+    if (known.octets[index] !== octets[index]) return undefined;
+  }
+  return known.dotted;
+}
 
 /** The dotted form of the content octets, or undefined where they are malformed, too long or out of range. */
 export function decodeOid(octets: Uint8Array): string | undefined {
   if (octets.length === 0 || octets.length > MAX_OCTETS) return undefined;
-  const known = KNOWN.get(String.fromCharCode(...octets));
+  const known = knownOid(octets);
   if (known !== undefined) return known;
   const arcs: number[] = [];
   let value = 0;

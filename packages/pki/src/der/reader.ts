@@ -143,6 +143,15 @@ export class DerReader {
     return this.#bytes.subarray(start, this.#contentEnd);
   }
 
+  /** The whole next element and the content octets in it. */
+  elementAndContent(tag: number): { readonly der: Uint8Array; readonly content: Uint8Array } {
+    const start = this.#position;
+    this.#header(tag);
+    const content = this.#bytes.subarray(this.#position, this.#contentEnd);
+    this.#position = this.#contentEnd;
+    return { der: this.#bytes.subarray(start, this.#contentEnd), content };
+  }
+
   /** A reader over the content of the next element. */
   enter(tag: number): DerReader {
     if (this.#depth >= MAX_DEPTH) this.fail('nested too deeply');

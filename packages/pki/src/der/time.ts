@@ -1,6 +1,5 @@
 import { type Instant, isInstant } from '@virt-trust/base/instant.ts';
 import { type DerReader, TAG } from './reader.ts';
-import { element } from './writer.ts';
 
 function digits(content: Uint8Array, from: number, count: number): number {
   let value = 0;
@@ -44,12 +43,24 @@ export function readTime(reader: DerReader): Instant {
 
 /** Encodes an Instant, cut to whole seconds, as RFC 5280 §4.1.2.5 demands: UTCTime until 2049. */
 export function encodeTime(at: Instant): Uint8Array {
-  const text = new Date(at).toISOString();
-  const year = Number(text.slice(0, 4));
-  const compact = `${text.slice(0, 4)}${text.slice(5, 7)}${text.slice(8, 10)}${text.slice(11, 13)}${text.slice(14, 16)}${text.slice(17, 19)}Z`;
+  const date = new Date(at);
+  const year = date.getUTCFullYear();
   const utc = year >= 1950 && year < 2050;
-  return element(
-    utc ? TAG.utcTime : TAG.generalizedTime,
-    Buffer.from(utc ? compact.slice(2) : compact, 'latin1'),
-  );
+  const result = new Uint8Array(utc ? 15 : 17);
+  let offset = 0;
+  const pair = (value: number) => {
+    result[offset++] = 0x30 + Math.floor(value / 10);
+    result[offset++] = 0x30 + (value % 10);
+  };
+  result[offset++] = utc ? TAG.utcTime : TAG.generalizedTime;
+  result[offset++] = utc ? 13 : 15;
+  if (!utc) pair(Math.floor(year / 100));
+  pair(year % 100);
+  pair(date.getUTCMonth() + 1);
+  pair(date.getUTCDate());
+  pair(date.getUTCHours());
+  pair(date.getUTCMinutes());
+  pair(date.getUTCSeconds());
+  result[offset] = 0x5a;
+  return result;
 }

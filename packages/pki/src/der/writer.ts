@@ -1,4 +1,4 @@
-import { encodeOid } from './oid.ts';
+import { encodeOid, OID } from './oid.ts';
 import { contextTag, TAG } from './reader.ts';
 
 /** How many octets the definite length `length` takes (X.690 §8.1.3). */
@@ -24,7 +24,8 @@ export function writeHeader(target: Uint8Array, offset: number, tag: number, len
 export function element(tag: number, ...parts: readonly Uint8Array[]): Uint8Array {
   let length = 0;
   for (const part of parts) length += part.length;
-  const result = new Uint8Array(1 + lengthOfLength(length) + length);
+  // From Node's pool, which is much faster than an allocation of its own; every octet of it is written below.
+  const result = Buffer.allocUnsafe(1 + lengthOfLength(length) + length);
   let offset = writeHeader(result, 0, tag, length);
   for (const part of parts) {
     result.set(part, offset);
@@ -61,9 +62,13 @@ export function smallInteger(value: number): Uint8Array {
   return element(TAG.integer, Uint8Array.from(octets));
 }
 
+const KNOWN_OIDS = new Map<string, Uint8Array>(
+  Object.values(OID).map((dotted) => [dotted, element(TAG.oid, encodeOid(dotted))]),
+);
+
 /** OBJECT IDENTIFIER. */
 export function oid(dotted: string): Uint8Array {
-  return element(TAG.oid, encodeOid(dotted));
+  return KNOWN_OIDS.get(dotted) ?? element(TAG.oid, encodeOid(dotted));
 }
 
 /** BIT STRING of whole octets. */
