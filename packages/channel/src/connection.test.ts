@@ -148,24 +148,43 @@ test('an answer that is larger than the bound is refused and leaves the channel 
 });
 
 test('an answer that breaks off is an error, never a short body', async (t) => {
-  const { target, asked } = await startAgent(t, {
+  const agent = await startAgent(t, {
+    handler: ({ url, stream }, response) => {
+      if (url === '/cut-announced') response.setHeader('content-length', 100);
+      response.write('half of it', () => {
+        if (url === '/reset') stream.destroy(new Error('disk full'));
+        else if (url === '/destroyed') stream.session?.destroy();
+        else {
+          // The agent ends the TCP connection of a manager that it no longer trusts.
+          agent.own.managers = new PinSet('manager', []);
+          agent.listener.refresh();
+          agent.own.managers = agent.manager.asPinSet();
+        }
+      });
+    },
+  });
+  const connection = connectionTo(t, { target: agent.target, backOff: { firstMs: 0, maxMs: 0 } });
+  const paths = ['/reset', '/destroyed', '/cut', '/cut-announced'];
+  for (const path of paths) {
+    await assert.rejects(
+      connection.request({ method: 'POST', path, body: 'x' }),
+      { code: 'channel.interrupted' },
+      path,
+    );
+  }
+  // What may have been done is not sent twice.
+  assert.deepEqual(agent.asked, paths);
+});
+
+test('an answer of announced length is whole although the connection ended right after it', async (t) => {
+  const { target } = await startAgent(t, {
     handler: (request, response) => {
-      response.write('half of it');
-      setImmediate(() =>
-        request.url === '/reset'
-          ? response.stream.destroy(new Error('disk'))
-          : response.stream.session?.destroy(),
-      );
+      response.setHeader('content-length', 3);
+      response.end('all', () => request.stream.session?.destroy());
     },
   });
   const connection = connectionTo(t, { target });
-  for (const path of ['/reset', '/destroyed']) {
-    await assert.rejects(connection.request({ method: 'POST', path, body: 'x' }), {
-      code: 'channel.interrupted',
-    });
-  }
-  // What may have been done is not sent twice.
-  assert.deepEqual(asked, ['/reset', '/destroyed']);
+  assert.equal((await connection.request(GET)).body.toString(), 'all');
 });
 
 test('RFC 9113 §8.7: a request that the agent refused unseen is sent again', async (t) => {

@@ -113,7 +113,11 @@ function groupOf(socket: TLSSocket): string {
 
 function closeGracefully(session: ClientHttp2Session): Promise<void> {
   if (session.destroyed) return Promise.resolve();
-  return new Promise((resolve) => session.close(resolve));
+  return new Promise((resolve) => {
+    // Not as the argument of close(), which forgets it where the session is closing already.
+    session.once('close', () => resolve());
+    session.close();
+  });
 }
 
 function timedOut({ host, port, timeoutMs }: DialOptions, phase: Phase): TrustError {

@@ -23,7 +23,10 @@ export interface ChannelResponse {
   readonly body: Buffer;
 }
 
-/** A response whose body is still coming; destroying the body cancels the request. */
+/**
+ * A response whose body is still coming; destroying the body cancels the request. The body also ends where the
+ * connection is cut, so what it carries must tell by itself where it is whole, as events do.
+ */
 export interface ChannelStream {
   readonly status: number;
   readonly headers: IncomingHttpHeaders;
@@ -65,11 +68,20 @@ export async function exchange(
   request: ChannelRequest,
   maxBodyBytes: number,
 ): Promise<ChannelResponse> {
-  const { status, headers, body } = await openStream(session, request);
-  return { status, headers, body: await readBody(body, request, maxBodyBytes) };
+  const { status, headers, body: stream } = await openStream(session, request);
+  const announced = request.method === 'HEAD' ? undefined : headers['content-length'];
+  // A cut connection ends a body just as END_STREAM does; only the announced length or the living session tell.
+  const isWhole = (length: number) =>
+    announced === undefined ? !session.destroyed : length === Number(announced);
+  return { status, headers, body: await readBody(stream, request, maxBodyBytes, isWhole) };
 }
 
-function readBody(stream: ClientHttp2Stream, request: ChannelRequest, maxBytes: number): Promise<Buffer> {
+function readBody(
+  stream: ClientHttp2Stream,
+  request: ChannelRequest,
+  maxBytes: number,
+  isWhole: (length: number) => boolean,
+): Promise<Buffer> {
   const { signal } = request;
   return new Promise((resolve, reject) => {
     const parts: Buffer[] = [];
@@ -87,7 +99,7 @@ function readBody(stream: ClientHttp2Stream, request: ChannelRequest, maxBytes: 
       }
     });
     stream.once('end', () => {
-      ended = true;
+      ended = isWhole(length);
     });
     stream.on('error', (error) => {
       cause ??= error;

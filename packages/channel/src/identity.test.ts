@@ -1,14 +1,24 @@
 import assert from 'node:assert/strict';
-import { generateKeyPairSync } from 'node:crypto';
+import { generateKeyPairSync, X509Certificate } from 'node:crypto';
 import { test } from 'node:test';
 import { inspect } from 'node:util';
+import { systemRandomness } from '@virt-trust/base/randomness.ts';
 import fc from 'fast-check';
 import { identityOf } from './fixtures.ts';
-import { loadChannelIdentity } from './identity.ts';
+import { createChannelIdentity, loadChannelIdentity } from './identity.ts';
 
 test('an identity is read back from its two PEM texts with the same pin', () => {
   const { role, certificatePem, privateKeyPem, pin } = identityOf('agent');
   assert.equal(loadChannelIdentity({ role, certificatePem, privateKeyPem }).pin, pin);
+});
+
+test('RFC 5280 §4.1.2.5: an identity of our own making never expires and is read back', async () => {
+  const made = await createChannelIdentity({ role: 'manager', randomness: systemRandomness });
+  const { role, certificatePem, privateKeyPem } = made;
+  assert.equal(loadChannelIdentity({ role, certificatePem, privateKeyPem }).pin, made.pin);
+  const certificate = new X509Certificate(certificatePem);
+  assert.equal(certificate.validToDate.toISOString(), '9999-12-31T23:59:59.000Z');
+  assert.equal(certificate.verify(certificate.publicKey), true);
 });
 
 test('nothing that prints an identity shows its private key', () => {
