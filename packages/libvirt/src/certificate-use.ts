@@ -1,5 +1,6 @@
 import { formatInstant, type Instant } from '@virt-trust/base/instant.ts';
 import type { Certificate } from '@virt-trust/pki/certificate.ts';
+import { OID } from '@virt-trust/pki/der/oid.ts';
 import type { CheckerRules } from './checker.ts';
 
 /** Something that libvirt or QEMU finds in certificates; an error keeps the daemon or VM from starting. */
@@ -14,9 +15,7 @@ export interface Finding {
 /** Which end of TLS a certificate is for. */
 export type TlsRole = 'server' | 'client';
 
-const SERVER_AUTH = '1.3.6.1.5.5.7.3.1';
-const CLIENT_AUTH = '1.3.6.1.5.5.7.3.2';
-const ANY_PURPOSE = '2.5.29.37.0';
+const TLS_PURPOSES: readonly string[] = [OID.serverAuth, OID.clientAuth, OID.anyExtendedKeyUsage];
 
 /** Times (virNetTLSCertCheckTimes). */
 export function checkTimes(certificate: Certificate, what: string, at: Instant): Finding[] {
@@ -80,8 +79,8 @@ export function checkLeafUse(
  * anyExtendedKeyUsage allows none.
  */
 function permits(purposes: readonly string[], role: TlsRole): boolean {
-  const own = role === 'server' ? SERVER_AUTH : CLIENT_AUTH;
-  return purposes.some((oid) => oid === own || ![SERVER_AUTH, CLIENT_AUTH, ANY_PURPOSE].includes(oid));
+  const own: string = role === 'server' ? OID.serverAuth : OID.clientAuth;
+  return purposes.some((oid) => oid === own || !TLS_PURPOSES.includes(oid));
 }
 
 function isEc({ publicKey }: Certificate): boolean {

@@ -2,9 +2,6 @@ import type { Certificate } from '@virt-trust/pki/certificate.ts';
 import { OID } from '@virt-trust/pki/der/oid.ts';
 import { canonicalIpAddress, isIpAddress } from '@virt-trust/pki/ip-address.ts';
 
-const SERVER_AUTH = '1.3.6.1.5.5.7.3.1';
-const ANY_PURPOSE = '2.5.29.37.0';
-
 /**
  * Whether a server's certificate names the host, as GnuTLS decides for libvirt and QEMU
  * (gnutls_x509_crt_check_hostname, RFC 6125 §6.4, RFC 9525 §6.3): an IP address only against iPAddress, a DNS name
@@ -22,7 +19,11 @@ export function matchesHostName(certificate: Certificate, host: string): boolean
   // RFC 6125 §6.4.4: the CN is the last resort.
   if (names.some(({ kind }) => kind === 'dns' || kind === 'ip' || kind === 'uri')) return false;
   const purposes = certificate.extensions.extKeyUsage?.purposes;
-  if (purposes !== undefined && !purposes.includes(SERVER_AUTH) && !purposes.includes(ANY_PURPOSE))
+  if (
+    purposes !== undefined &&
+    !purposes.includes(OID.serverAuth) &&
+    !purposes.includes(OID.anyExtendedKeyUsage)
+  )
     return false;
   const commonNames = certificate.subject.rdns.flat().filter(({ type }) => type === OID.commonName);
   const [only] = commonNames;
