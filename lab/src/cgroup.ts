@@ -67,6 +67,12 @@ export class HostCgroup {
 
   /** Kills everything in it and removes it; does nothing where it is not. */
   async destroy(): Promise<void> {
+    const leader = await this.leader();
+    if (leader !== undefined) {
+      // With its first process all of the host dies; what supervised it then puts its own lock files away.
+      kill(leader);
+      await this.empty(5_000, `end ${this.#name}`).catch(() => {});
+    }
     await until(`kill the processes of ${this.#name}`, 30_000, async () => {
       const pids = await this.processes();
       for (const pid of pids) kill(pid);

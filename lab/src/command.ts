@@ -16,12 +16,15 @@ export interface CommandOptions {
   readonly timeout?: number;
   /** The whole environment; the caller's own if absent. */
   readonly env?: Readonly<Record<string, string>>;
+  /** Kills the command and its children when it is aborted, and then throws its reason. */
+  readonly signal?: AbortSignal | undefined;
   /** Called with each line of standard output and standard error as it comes. */
   readonly onLine?: (line: string) => void;
 }
 
 /** Runs a command to its end, whatever its exit code; throws `lab.command_missing` if it cannot start. */
 export async function exec(argv: readonly string[], options: CommandOptions = {}): Promise<CommandResult> {
+  options.signal?.throwIfAborted();
   const spawned: SpawnOptions = { stdio: ['pipe', 'pipe', 'pipe'], detached: true };
   if (options.env !== undefined) spawned.env = { ...options.env };
   const child = spawn(argv[0] ?? '', argv.slice(1), spawned);
@@ -38,6 +41,8 @@ export async function exec(argv: readonly string[], options: CommandOptions = {}
           timedOut = true;
           killGroup(child);
         }, options.timeout);
+  const abort = () => killGroup(child);
+  options.signal?.addEventListener('abort', abort);
   try {
     const code = await new Promise<number>((resolve, reject) => {
       child.once('error', reject);
@@ -45,6 +50,7 @@ export async function exec(argv: readonly string[], options: CommandOptions = {}
         resolve(status ?? 128 + (signal === null ? 0 : constants.signals[signal])),
       );
     });
+    options.signal?.throwIfAborted();
     if (timedOut) {
       throw new TrustError(
         'lab.command_timeout',
@@ -55,12 +61,13 @@ export async function exec(argv: readonly string[], options: CommandOptions = {}
     }
     return { code, stdout: out(), stderr: err() };
   } catch (error) {
-    if (error instanceof TrustError) throw error;
+    if (error instanceof TrustError || options.signal?.aborted === true) throw error;
     throw new TrustError('lab.command_missing', 'failed', `cannot run ${argv[0]}: ${describeError(error)}`, {
       cause: error,
     });
   } finally {
     clearTimeout(timer);
+    options.signal?.removeEventListener('abort', abort);
   }
 }
 

@@ -25,7 +25,11 @@ export interface LabOptions {
   /** Boot the hosts again with the disks they had; false begins with fresh ones. */
   readonly keepState: boolean;
   readonly progress?: (progress: LabProgress) => void;
+  /** Gives up bringing the lab up when it is aborted, and takes away what was made until then. */
+  readonly signal?: AbortSignal;
 }
+
+type Say = (step: LabProgress['step']) => (text: string) => void;
 
 /** A set of booted hosts on networks of their own; `down` or its disposal takes all of it away. */
 export class Lab implements AsyncDisposable {
@@ -50,7 +54,7 @@ export class Lab implements AsyncDisposable {
   static async up(options: LabOptions): Promise<Lab> {
     checkName('lab', options.name);
     for (const host of options.hosts) checkName('host', host);
-    const say = (step: LabProgress['step']) => (text: string) => options.progress?.({ step, text });
+    const say: Say = (step) => (text) => options.progress?.({ step, text });
     const owned = await own(options.name);
     let lab: Lab | undefined;
     try {
@@ -58,16 +62,16 @@ export class Lab implements AsyncDisposable {
       await ensurePackages(MACHINE_PACKAGES, say('packages'));
       if (options.keepState) await sweepOwned(options.name);
       else await deleteOwned(options.name);
-      const root = await ensureRoot(say('root'));
+      const root = await ensureRoot({ say: say('root'), signal: options.signal });
       lab = new Lab(await plan(options, root.directory), options.keepState, owned);
       if (root.kind === 'built')
         await pruneRoots(new Set([root.directory, ...(await allRecords()).map((one) => one.root)]));
-      await lab.#boot(say);
+      await lab.#boot(say, options.signal);
       return lab;
     } catch (error) {
       if (lab === undefined) await owned.release();
       else await lab.down();
-      throw error;
+      throw options.signal?.aborted === true ? options.signal.reason : error;
     }
   }
 
@@ -123,11 +127,17 @@ export class Lab implements AsyncDisposable {
     await this.down();
   }
 
-  async #boot(say: (step: LabProgress['step']) => (text: string) => void): Promise<void> {
+  async #boot(say: Say, signal: AbortSignal | undefined): Promise<void> {
     say('network')(`making the networks of lab ${this.name}`);
     await createBridges(planNetworks(this.record.index, this.record.networks));
     await ensureSshKey(this.name);
     const plans = planHosts(this.record);
+    let crashed: Promise<unknown> | undefined;
+    const abort = () => {
+      crashed = Promise.allSettled(this.hosts.map((host) => host.crash()));
+    };
+    signal?.throwIfAborted();
+    signal?.addEventListener('abort', abort);
     await allOrThrow(
       this.hosts.map(async (host) => {
         say('host')(`booting ${host.name} at ${host.address}`);
@@ -135,7 +145,11 @@ export class Lab implements AsyncDisposable {
         await host.boot();
         say('host')(`${host.name} is up`);
       }),
-    );
+    ).finally(async () => {
+      signal?.removeEventListener('abort', abort);
+      await crashed;
+    });
+    signal?.throwIfAborted();
     for (const [position, host] of this.hosts.entries()) {
       const next = this.hosts[position + 1];
       if (next !== undefined) await reaches(host, next);

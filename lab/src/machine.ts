@@ -2,12 +2,13 @@ import { type ChildProcess, spawn } from 'node:child_process';
 import { closeSync, openSync } from 'node:fs';
 import type { HostPlan } from './host-plan.ts';
 
-// The disk is mounted in a mount namespace of the container's own, so that no mount outlives it.
+// The disk is mounted in a mount namespace of the container's own, so that no mount outlives it. The container is
+// started inside its network namespace because /sys/class/net shows the namespace of whoever mounted /sys.
 const START = `
 set -eu
 mount -t overlay overlay -o "lowerdir=$LOWER,upperdir=$UPPER,workdir=$WORK" "$MOUNT_POINT"
 for directory in $CGROUPS; do echo $$ >"$directory/cgroup.procs"; done
-exec systemd-nspawn "$@"
+exec nsenter --net="/run/netns/$NAMESPACE" systemd-nspawn "$@"
 `;
 
 /**
@@ -29,6 +30,7 @@ export function startMachine(plan: HostPlan, cgroups: readonly string[]): ChildP
           UPPER: plan.upper,
           WORK: plan.work,
           MOUNT_POINT: plan.mountPoint,
+          NAMESPACE: plan.namespace,
           CGROUPS: cgroups.join(' '),
         },
       },

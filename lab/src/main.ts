@@ -51,7 +51,16 @@ async function main(args: readonly string[]): Promise<number> {
 async function up(name: string, hosts: readonly string[]): Promise<number> {
   const began = performance.now();
   const seconds = () => `${((performance.now() - began) / 1000).toFixed(1).padStart(6)} s`;
+  const interrupted = new AbortController();
+  for (const signal of ['SIGINT', 'SIGTERM'] as const) {
+    process.once(signal, () =>
+      interrupted.abort(
+        new TrustError('lab.interrupted', 'failed', `cannot bring lab ${name} up: ${signal}`),
+      ),
+    );
+  }
   const lab = await Lab.up({
+    signal: interrupted.signal,
     name,
     hosts,
     keepState: true,

@@ -24,15 +24,20 @@ export async function tryLock(name: string): Promise<ProcessLock | undefined> {
   return { release, [Symbol.asyncDispose]: release };
 }
 
-/** Takes the lock of this name; `onWait` is called once if another process holds it now. */
-export async function lock(name: string, onWait: () => void = () => {}): Promise<ProcessLock> {
+/** Takes the lock of this name; `onWait` is called once if another process holds it now; throws when aborted. */
+export async function lock(
+  name: string,
+  onWait: () => void = () => {},
+  signal?: AbortSignal,
+): Promise<ProcessLock> {
   let told = false;
   for (;;) {
+    signal?.throwIfAborted();
     const taken = await tryLock(name);
     if (taken !== undefined) return taken;
     if (!told) onWait();
     told = true;
-    await holderGone(name);
+    await holderGone(name, signal);
   }
 }
 
@@ -56,11 +61,18 @@ function listen(server: Server, path: string): Promise<boolean> {
   });
 }
 
-/** Ends when the holder closes the connection: by releasing the lock or by dying. */
-function holderGone(name: string): Promise<void> {
+/** Ends when the holder closes the connection (by releasing the lock or by dying) or when aborted. */
+function holderGone(name: string, signal: AbortSignal | undefined): Promise<void> {
   return new Promise((resolve) => {
     const socket = connect(address(name));
-    socket.on('error', () => {}).on('close', () => resolve());
+    const abort = () => socket.destroy();
+    signal?.addEventListener('abort', abort);
+    socket
+      .on('error', () => {})
+      .on('close', () => {
+        signal?.removeEventListener('abort', abort);
+        resolve();
+      });
     socket.resume();
   });
 }

@@ -26,6 +26,9 @@ const MASKED = [
   'fstrim.timer',
   'logrotate.timer',
   'systemd-pstore.service',
+  // They would show and change the kernel of the machine.
+  'sys-kernel-debug.mount',
+  'sys-kernel-tracing.mount',
 ];
 
 /** The root that the lab's hosts share as the lower layer of their disks. */

@@ -22,6 +22,12 @@ import { ROOT_RECIPE, type RootRecipe, recipeDigest } from './root-recipe.ts';
 
 const UNUSED_MS = 24 * 60 * 60 * 1000;
 
+export interface RootOptions {
+  readonly say?: (text: string) => void;
+  readonly recipe?: RootRecipe;
+  readonly signal?: AbortSignal | undefined;
+}
+
 /** How a root came to be: from the cache or built now. */
 export interface EnsuredRoot {
   readonly directory: string;
@@ -32,23 +38,23 @@ export interface EnsuredRoot {
  * The directory of the root that the hosts share, built if the cache lacks it; a build that is killed leaves
  * nothing that is taken for a root, and of two processes one builds and the other waits. Throws `lab.root`.
  */
-export async function ensureRoot(
-  say: (text: string) => void = () => {},
-  recipe: RootRecipe = ROOT_RECIPE,
-): Promise<EnsuredRoot> {
+export async function ensureRoot(options: RootOptions = {}): Promise<EnsuredRoot> {
+  const { say = () => {}, recipe = ROOT_RECIPE, signal } = options;
   const { codename } = await machineOsRelease();
   const digest = recipeDigest(recipe, codename, process.arch);
   const directory = join(CACHE_DIRECTORY, digest);
   if (await isDirectory(directory)) return fromCache(directory);
-  await using _held = await lock(`root/${digest}`, () =>
-    say('another process builds the root: waiting for it'),
+  await using _held = await lock(
+    `root/${digest}`,
+    () => say('another process builds the root: waiting for it'),
+    signal,
   );
   if (await isDirectory(directory)) return fromCache(directory);
   await mkdir(CACHE_DIRECTORY, { recursive: true, mode: 0o755 });
   await removeUnfinished(digest);
   const unfinished = join(CACHE_DIRECTORY, `${digest}.unfinished-${randomBytes(4).toString('hex')}`);
   try {
-    await bootstrap(unfinished, codename, recipe, say);
+    await bootstrap(unfinished, codename, { say, recipe, signal });
     await finish(unfinished, recipe);
     await rename(unfinished, directory);
   } catch (error) {
@@ -77,8 +83,7 @@ async function fromCache(directory: string): Promise<EnsuredRoot> {
 async function bootstrap(
   directory: string,
   codename: string,
-  recipe: RootRecipe,
-  say: (text: string) => void,
+  { say, recipe, signal }: Required<RootOptions>,
 ): Promise<void> {
   const sources = await debianSources();
   const settings = `${directory}.conf`;
@@ -113,6 +118,7 @@ async function bootstrap(
       input: `${sources.join('\n')}\n`,
       env: { PATH: '/usr/sbin:/usr/bin:/sbin:/bin', LC_ALL: 'C.UTF-8', HOME: '/root' },
       onLine,
+      signal,
     });
     if (code !== 0)
       throw rootError(
