@@ -12,6 +12,7 @@ import type { Host } from '../hosts/host.ts';
 import type { HostsContext } from '../hosts/ports.ts';
 import { requireHost } from '../hosts/provisioning.ts';
 import type { JobContext } from '../jobs/job.ts';
+import { Cancelled } from '../jobs/job-runner.ts';
 
 /** Migrates a VM live over `qemu+tls://` with native TLS, and says what was seen to carry it. */
 export async function migrate(order: MigrateVm, context: HostsContext, job: JobContext): Promise<string> {
@@ -120,11 +121,14 @@ async function follow(
   report: (detail: string) => void,
 ): Promise<MigrationStatus> {
   const onAbort = () => {
-    void agent.call(cancelMigration, { params: { id: job.id } }).catch(() => {});
+    // A manager that only stops leaves the migration to the agent and follows it again after its start.
+    if (job.signal.reason instanceof Cancelled)
+      void agent.call(cancelMigration, { params: { id: job.id } }).catch(() => {});
   };
   job.signal.addEventListener('abort', onAbort, { once: true });
   try {
     for (;;) {
+      if (job.signal.aborted && !(job.signal.reason instanceof Cancelled)) throw job.signal.reason;
       const status = await agent.call(getMigration, { params: { id: job.id }, query: { wait: 10 } });
       job.migration(status);
       if (status.progress !== null) job.progress(status.progress);

@@ -1,0 +1,124 @@
+import { TrustError } from '@virt-trust/base/error.ts';
+import type { AddHost, Gate, MigrateVm } from '@virt-trust/contract/model/manager.ts';
+import { SERVICES } from '@virt-trust/contract/model/service.ts';
+import type { JobDefinition } from '../jobs/job.ts';
+import { migrate } from '../migration/migrate.ts';
+import { acceptHostKey, enrol } from './enrolment.ts';
+import { assertPassable, gateStates } from './gates.ts';
+import type { Host } from './host.ts';
+import { rollAgentKey } from './key-rollover.ts';
+import type { ManagerIdentity } from './manager-identity.ts';
+import type { HostsContext } from './ports.ts';
+import { provision, requireHost } from './provisioning.ts';
+import { removeHost } from './removal.ts';
+
+/** The jobs that work on hosts, by what they do. */
+export function hostJobs(context: HostsContext, identity: ManagerIdentity) {
+  const add: JobDefinition<{ order: AddHost; hostKey: string }> = {
+    kind: 'host-add',
+    async run({ order, hostKey }, job) {
+      const host = await enrol(order, hostKey, context, job);
+      if (!host.observeOnly) return provision(host.name, context, job);
+      await (await context.channels.of(host)).waitUntilUp(
+        AbortSignal.any([job.signal, AbortSignal.timeout(60_000)]),
+      );
+      return `host ${host.name} is observed; nothing on it was changed`;
+    },
+  };
+  const provisionJob: JobDefinition<{ host: string; renew: boolean }> = {
+    kind: 'host-provision',
+    async run({ host: name, renew }, job) {
+      const host = await requireHost(name, context);
+      assertManaged(host);
+      if (renew && (await job.recall('raised')) === undefined) {
+        await job.remember('raised', true);
+        await context.repository.save({ ...host, revisions: raised(host) });
+      }
+      return provision(name, context, job);
+    },
+  };
+  const gateJob: JobDefinition<{ host: string; gate: Gate; force: boolean }> = {
+    kind: 'host-gate',
+    async run({ host: name, gate, force }, job) {
+      const host = await requireHost(name, context);
+      assertManaged(host);
+      await job.step(`Pass gate ${gate}`, async (report) => {
+        if (host.grantedGates.includes(gate)) return report('passed before');
+        const fleet = (await context.repository.list()).filter((peer) => peer.cluster === host.cluster);
+        const state = gateStates(host, fleet).find((candidate) => candidate.gate === gate);
+        if (state !== undefined) assertPassable(state, name, force);
+        await context.repository.save({ ...host, grantedGates: [...host.grantedGates, gate] });
+        await context.audit.append({
+          actor: job.actor,
+          action: 'host.gate',
+          subject: name,
+          outcome: 'done',
+          detail: force ? `${gate}, forced` : gate,
+        });
+        report(force ? 'passed by force' : 'passed');
+      });
+      return provision(name, context, job);
+    },
+  };
+  const remove: JobDefinition<{ host: string; force: boolean }> = {
+    kind: 'host-remove',
+    cancellable: false,
+    run: ({ host, force }, job) => removeHost(host, force, context, job),
+  };
+  const roll: JobDefinition<{ host: string | null }> = {
+    kind: 'key-rollover',
+    cancellable: false,
+    run: ({ host }, job) => (host === null ? identity.roll(context, job) : rollAgentKey(host, context, job)),
+  };
+  const migrateJob: JobDefinition<{ order: MigrateVm }> = {
+    kind: 'migrate',
+    run: ({ order }, job) => migrate(order, context, job),
+  };
+  return { add, provision: provisionJob, gate: gateJob, remove, roll, migrate: migrateJob };
+}
+
+function assertManaged(host: Host): void {
+  if (!host.observeOnly) return;
+  throw new TrustError(
+    'host.observe_only',
+    'conflict',
+    `cannot change host ${host.name}: it was added to be observed only`,
+    {
+      hint: `take it under management with: virt-trust host add ${host.name} --ssh ${host.ssh.destination}`,
+    },
+  );
+}
+
+function raised(host: Host): Host['revisions'] {
+  return Object.fromEntries(SERVICES.map((service) => [service, (host.revisions[service] ?? 0) + 1]));
+}
+
+/** Checks what can be checked before a job is made of it; returns the accepted SSH host key. */
+export async function prepareAdd(
+  order: AddHost,
+  context: HostsContext,
+  signal: AbortSignal,
+): Promise<string> {
+  const known = await context.repository.find(order.name);
+  if (known !== null && known.ssh.destination !== order.ssh.destination) {
+    throw new TrustError(
+      'host.name_taken',
+      'conflict',
+      `cannot add host ${order.name}: a host of that name is reached as ${known.ssh.destination}`,
+      {
+        hint: `choose another name, or remove that one first: virt-trust host remove ${order.name}`,
+      },
+    );
+  }
+  if (known !== null && !known.observeOnly && order.observe === true) {
+    throw new TrustError(
+      'host.managed',
+      'conflict',
+      `cannot only observe host ${order.name}: it is under management`,
+      {
+        hint: `give it back first: virt-trust host remove ${order.name}`,
+      },
+    );
+  }
+  return acceptHostKey(order, known, signal);
+}

@@ -1,0 +1,42 @@
+import { describeError } from '@virt-trust/base/error.ts';
+import type { ConnectionState } from '@virt-trust/channel/connection.ts';
+import type { HostDetail, HostSummary } from '@virt-trust/contract/model/manager.ts';
+import { endpointsOf } from './desired-state.ts';
+import { gateStates } from './gates.ts';
+import type { Host } from './host.ts';
+
+/** A host as the API shows it in lists. */
+export function summaryOf(host: Host, channel: ConnectionState | null): HostSummary {
+  const down = channel?.kind === 'down' ? describeError(channel.reason) : null;
+  return {
+    id: host.id,
+    name: host.name,
+    cluster: host.cluster,
+    ssh: host.ssh.destination,
+    state: host.state,
+    channel: channel?.kind === 'up' ? 'up' : 'down',
+    reason: host.reason ?? down,
+    group: channel?.kind === 'up' ? channel.group : null,
+    services: (host.observed?.credentials ?? []).map(({ service, phase, notAfter }) => ({
+      service,
+      phase,
+      notAfter,
+    })),
+  };
+}
+
+/** A host with everything that is known of it. */
+export function detailOf(host: Host, fleet: readonly Host[], channel: ConnectionState | null): HostDetail {
+  return {
+    ...summaryOf(host, channel),
+    agentPins: [...host.agentPins],
+    declared: host.declared,
+    endpoints: endpointsOf(host),
+    gates: gateStates(
+      host,
+      fleet.filter((peer) => peer.cluster === host.cluster),
+    ),
+    inventory: host.inventory,
+    observed: host.observed,
+  };
+}

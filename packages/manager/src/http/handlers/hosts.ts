@@ -1,0 +1,149 @@
+import { getInventory, getObservedState } from '@virt-trust/contract/agent/operations.ts';
+import type { Job } from '@virt-trust/contract/model/manager.ts';
+import { type hostJobs, prepareAdd } from '../../hosts/host-jobs.ts';
+import { detailOf, summaryOf } from '../../hosts/host-view.ts';
+import type { ManagerIdentity } from '../../hosts/manager-identity.ts';
+import type { HostsContext } from '../../hosts/ports.ts';
+import { requireHost } from '../../hosts/provisioning.ts';
+import { scanHostKeys } from '../../hosts/ssh.ts';
+import type { JobRunner } from '../../jobs/job-runner.ts';
+import { pageOf } from '../cursor.ts';
+import type { Handlers } from '../handlers.ts';
+
+type HostOperations =
+  | 'scanSshHostKeys'
+  | 'listHosts'
+  | 'addHost'
+  | 'getHost'
+  | 'removeHost'
+  | 'collectHost'
+  | 'provisionHost'
+  | 'passGate'
+  | 'rollHostKey'
+  | 'rollManagerKey'
+  | 'getManagerIdentity'
+  | 'createMigrationJob';
+
+export interface HostHandlersParts {
+  readonly context: HostsContext;
+  readonly identity: ManagerIdentity;
+  readonly jobs: JobRunner;
+  readonly definitions: ReturnType<typeof hostJobs>;
+}
+
+const hostLock = (name: string) => `host:${name}`;
+const EVERY_HOST = 'hosts:all';
+
+/** The handlers that work on hosts and VMs. */
+export function hostHandlers({
+  context,
+  identity,
+  jobs,
+  definitions,
+}: HostHandlersParts): Pick<Handlers, HostOperations> {
+  const detail = async (name: string) => {
+    const [host, fleet] = await Promise.all([requireHost(name, context), context.repository.list()]);
+    return detailOf(host, fleet, context.channels.stateOf(host.id));
+  };
+  return {
+    async scanSshHostKeys({ body, signal }) {
+      const keys = await scanHostKeys(body, signal);
+      return { keys: keys.map(({ algorithm, fingerprint }) => ({ algorithm, fingerprint })) };
+    },
+    async listHosts({ query }) {
+      const hosts = await context.repository.list();
+      return pageOf(
+        query,
+        async (after, limit) =>
+          hosts.filter((host) => after === undefined || host.name > after).slice(0, limit),
+        (host) => host.name,
+        (host) => summaryOf(host, context.channels.stateOf(host.id)),
+      );
+    },
+    async addHost({ body, actor, idempotencyKey, signal }): Promise<Job> {
+      const hostKey = await prepareAdd(body, context, signal);
+      return jobs.enqueue(definitions.add, {
+        subject: body.name,
+        payload: { order: body, hostKey },
+        actor: actor.auditName,
+        locks: [hostLock(body.name)],
+        idempotencyKey,
+      });
+    },
+    getHost: ({ params }) => detail(params.name),
+    async removeHost({ params, query, actor, idempotencyKey }) {
+      await requireHost(params.name, context);
+      const payload = { host: params.name, force: query?.force === true };
+      return jobs.enqueue(definitions.remove, {
+        subject: params.name,
+        payload,
+        actor: actor.auditName,
+        locks: [hostLock(params.name)],
+        idempotencyKey,
+      });
+    },
+    async collectHost({ params, signal }) {
+      const host = await requireHost(params.name, context);
+      const channel = await context.channels.of(host);
+      await channel.waitUntilUp(AbortSignal.any([signal, AbortSignal.timeout(30_000)]));
+      const [inventory, observed] = await Promise.all([
+        channel.agent.call(getInventory, {}, { signal }),
+        channel.agent.call(getObservedState, {}, { signal }),
+      ]);
+      await context.repository.save({ ...(await requireHost(params.name, context)), inventory, observed });
+      return detail(params.name);
+    },
+    async provisionHost({ params, body, actor, idempotencyKey }) {
+      await requireHost(params.name, context);
+      const payload = { host: params.name, renew: body.renew === true };
+      return jobs.enqueue(definitions.provision, {
+        subject: params.name,
+        payload,
+        actor: actor.auditName,
+        locks: [hostLock(params.name)],
+        idempotencyKey,
+      });
+    },
+    async passGate({ params, body, actor, idempotencyKey }) {
+      await requireHost(params.name, context);
+      const payload = { host: params.name, gate: params.gate, force: body.force === true };
+      return jobs.enqueue(definitions.gate, {
+        subject: params.name,
+        payload,
+        actor: actor.auditName,
+        locks: [hostLock(params.name)],
+        idempotencyKey,
+      });
+    },
+    async rollHostKey({ params, actor, idempotencyKey }) {
+      await requireHost(params.name, context);
+      return jobs.enqueue(definitions.roll, {
+        subject: params.name,
+        payload: { host: params.name },
+        actor: actor.auditName,
+        locks: [hostLock(params.name)],
+        idempotencyKey,
+      });
+    },
+    async rollManagerKey({ actor, idempotencyKey }) {
+      return jobs.enqueue(definitions.roll, {
+        subject: 'manager',
+        payload: { host: null },
+        actor: actor.auditName,
+        locks: [EVERY_HOST],
+        idempotencyKey,
+      });
+    },
+    getManagerIdentity: () => identity.describe(),
+    async createMigrationJob({ body, actor, idempotencyKey }) {
+      await Promise.all([requireHost(body.from, context), requireHost(body.to, context)]);
+      return jobs.enqueue(definitions.migrate, {
+        subject: `${body.vm} from ${body.from} to ${body.to}`,
+        payload: { order: body },
+        actor: actor.auditName,
+        locks: [`vm:${body.vm}`],
+        idempotencyKey,
+      });
+    },
+  };
+}

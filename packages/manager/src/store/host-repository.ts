@@ -1,0 +1,77 @@
+import { TrustError } from '@virt-trust/base/error.ts';
+import type { HostId } from '@virt-trust/base/host-id.ts';
+import type { Host, HostRepository } from '../hosts/host.ts';
+import type { Database } from './database.ts';
+import { json, text } from './row.ts';
+
+/** The hosts in SQLite: what is asked for by column, the rest one document. */
+export class SqliteHostRepository implements HostRepository {
+  readonly #database: Database;
+
+  constructor(database: Database) {
+    this.#database = database;
+  }
+
+  async list(): Promise<readonly Host[]> {
+    return this.#database
+      .all('select document from hosts order by name')
+      .map((row) => json<Host>(row, 'document'));
+  }
+
+  async find(name: string): Promise<Host | null> {
+    const row = this.#database.get('select document from hosts where name = ?', name);
+    return row === undefined ? null : json<Host>(row, 'document');
+  }
+
+  async save(host: Host): Promise<void> {
+    this.#database.transaction(() => {
+      const other = this.#database.get('select id from hosts where name = ? and id <> ?', host.name, host.id);
+      if (other !== undefined) throw conflict(host, host.name, host.name);
+      this.#database.run(
+        `insert into hosts (id, name, cluster, state, document) values (?, ?, ?, ?, ?)
+          on conflict (id) do update set name = excluded.name, cluster = excluded.cluster, state = excluded.state,
+          document = excluded.document`,
+        host.id,
+        host.name,
+        host.cluster,
+        host.state,
+        JSON.stringify(host),
+      );
+      this.#claim(host);
+    });
+  }
+
+  /** SECURITY: a host that reports another's name or address is refused whole; the incumbent keeps it. */
+  #claim(host: Host): void {
+    this.#database.run('delete from host_names where host = ?', host.id);
+    const names = new Set(
+      [...host.declared.names.dns, ...host.declared.names.addresses, host.name].map((name) =>
+        name.toLowerCase(),
+      ),
+    );
+    for (const name of names) {
+      const holder = this.#database.get(
+        'select hosts.name as holder from host_names join hosts on hosts.id = host_names.host where host_names.name = ?',
+        name,
+      );
+      if (holder !== undefined) throw conflict(host, name, text(holder, 'holder'));
+      this.#database.run('insert into host_names (name, host) values (?, ?)', name, host.id);
+    }
+  }
+
+  async remove(id: HostId): Promise<void> {
+    this.#database.run('delete from hosts where id = ?', id);
+  }
+}
+
+function conflict(host: Host, name: string, holder: string): TrustError {
+  return new TrustError(
+    'host.name_conflict',
+    'conflict',
+    `cannot record host ${host.name}: ${name} already belongs to host ${holder}`,
+    {
+      context: { name, holder },
+      hint: `if it moved, remove host ${holder} first; else find out why two machines claim it`,
+    },
+  );
+}
