@@ -20,7 +20,8 @@ export interface JobRunnerParts {
 }
 
 class Shutdown extends Error {}
-class Cancelled extends Error {}
+/** Why the signal of a job is aborted when somebody cancelled it; a manager that stops aborts it too. */
+export class Cancelled extends Error {}
 
 /** Runs jobs: in order where they share a lock, bounded in number, again after a crash. */
 export class JobRunner {
@@ -43,7 +44,9 @@ export class JobRunner {
 
   /** Takes up what was queued or running when the manager stopped. */
   async start(): Promise<void> {
-    for (const record of await this.#parts.store.unfinished()) this.#queue.push(this.#runOf(record));
+    for (const record of await this.#parts.store.unfinished()) {
+      if (this.#live(record.job.id) === undefined) this.#queue.push(this.#runOf(record));
+    }
     this.#state = 'started';
     this.#schedule();
   }

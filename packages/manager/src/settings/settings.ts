@@ -37,8 +37,13 @@ export class Settings {
     return Promise.all(names.map((name) => this.explain(name, subject)));
   }
 
-  /** Sets a value, or with null takes it back. */
-  async put(name: string, value: SettingValue | null, place: SettingPlace, actor: string): Promise<void> {
+  /** Sets a value, or with null takes it back; returns the setting's name. */
+  async put(
+    name: string,
+    value: SettingValue | null,
+    place: SettingPlace,
+    actor: string,
+  ): Promise<SettingName> {
     if (!isSettingName(name)) throw unknownSetting(name);
     const definition: SettingDefinition<SettingValue> = SETTINGS[name] as never;
     if (!definition.scopes.includes(place.scope)) {
@@ -55,6 +60,7 @@ export class Settings {
     const audit = { actor, action: 'setting.put', subject: name, outcome: 'done', detail } as const;
     if (parsed === null) await this.#store.delete(place, name, audit);
     else await this.#store.put(place, name, parsed, audit);
+    return name;
   }
 
   async #effective(name: SettingName, subject: SettingSubject) {

@@ -6,4 +6,8 @@ export interface SealedColumn {
 }
 
 /** Every sealed column of the schema: what is not listed here is lost when the seal key is rotated. */
-export const SEALED_COLUMNS: readonly SealedColumn[] = [{ table: 'seal_check', key: 'id', column: 'value' }];
+export const SEALED_COLUMNS: readonly SealedColumn[] = [
+  { table: 'seal_check', key: 'id', column: 'value' },
+  { table: 'authorities', key: 'name', column: 'sealed_root_key' },
+  { table: 'authorities', key: 'name', column: 'sealed_issuing_key' },
+];

@@ -1,0 +1,52 @@
+import type { Clock } from '@virt-trust/base/clock.ts';
+import type { Log } from '@virt-trust/base/log.ts';
+import type { Randomness } from '@virt-trust/base/randomness.ts';
+import type { RefusalLimit } from './access/refusal-limit.ts';
+import type { Tokens } from './access/tokens.ts';
+import type { AuditLog } from './audit/audit-log.ts';
+import type { EventLog } from './events/event-log.ts';
+import type { Handlers } from './http/handlers.ts';
+import type { JobRunner } from './jobs/job-runner.ts';
+import type { Metrics } from './metrics/metrics.ts';
+import type { Seal } from './seal/seal.ts';
+import type { Settings } from './settings/settings.ts';
+import type { Database } from './store/database.ts';
+
+/** What every domain of the manager builds on. */
+export interface Core {
+  readonly version: string;
+  readonly stateDirectory: string;
+  /** The program file that enrolment copies to hosts. */
+  readonly agentProgram: string | undefined;
+  readonly clock: Clock;
+  readonly randomness: Randomness;
+  readonly log: Log;
+  /** For the repositories of `store/` alone. */
+  readonly database: Database;
+  readonly seal: Seal;
+  readonly audit: AuditLog;
+  readonly events: EventLog;
+  readonly jobs: JobRunner;
+  readonly settings: Settings;
+  readonly tokens: Tokens;
+  readonly refusals: RefusalLimit;
+  readonly metrics: Metrics;
+  /** Aborted when the manager stops. */
+  readonly signal: AbortSignal;
+}
+
+/** A part of the manager: what it answers, and what it does while the manager runs. */
+export interface Domain {
+  readonly handlers: Partial<Handlers>;
+  /** After jobs were taken up again and the API listens. */
+  start?(): Promise<void>;
+  /** Throws where the domain can't serve now. */
+  ready?(): Promise<void>;
+  /** After the API and the jobs have stopped. */
+  close?(): Promise<void>;
+  /** The cluster of a host, for settings; throws `not-found` for an unknown host. */
+  clusterOf?(host: string): Promise<string>;
+}
+
+/** Builds a domain, and makes its jobs and metrics known to the core. */
+export type ComposeDomain = (core: Core) => Promise<Domain>;

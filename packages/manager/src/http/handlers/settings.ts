@@ -1,0 +1,42 @@
+import { TrustError } from '@virt-trust/base/error.ts';
+import type { SettingPlace } from '../../settings/setting-store.ts';
+import type { SettingSubject, Settings } from '../../settings/settings.ts';
+import type { Handlers } from '../handlers.ts';
+
+interface Scope {
+  readonly cluster?: string;
+  readonly host?: string;
+}
+
+/** Settings; `clusterOf` throws for a host that is not known. */
+export function settingHandlers(
+  settings: Settings,
+  clusterOf: (host: string) => Promise<string>,
+): Pick<Handlers, 'listSettings' | 'putSetting'> {
+  const subjectOf = async ({ cluster, host }: Scope): Promise<SettingSubject> => {
+    if (cluster !== undefined && host !== undefined) {
+      throw new TrustError(
+        'setting.scope',
+        'invalid',
+        'cannot choose the scope: both a cluster and a host are given',
+        {
+          hint: 'give the host alone: it is in one cluster',
+        },
+      );
+    }
+    return host === undefined ? { cluster } : { host, cluster: await clusterOf(host) };
+  };
+  return {
+    listSettings: async ({ query }) => ({ items: await settings.list(await subjectOf(query ?? {})) }),
+    putSetting: async ({ params, query, body, actor }) => {
+      const subject = await subjectOf(query ?? {});
+      const name = await settings.put(params.setting, body.value, placeOf(subject), actor.auditName);
+      return settings.explain(name, subject);
+    },
+  };
+}
+
+function placeOf({ cluster, host }: SettingSubject): SettingPlace {
+  if (host !== undefined) return { scope: 'host', target: host };
+  return cluster === undefined ? { scope: 'global', target: '' } : { scope: 'cluster', target: cluster };
+}
