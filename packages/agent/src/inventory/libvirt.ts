@@ -1,0 +1,123 @@
+import type { LibvirtFacts } from '@virt-trust/contract/model/inventory.ts';
+import { LIBVIRT_TCP_PORT, LIBVIRT_TLS_PORT } from '@virt-trust/libvirt/layout.ts';
+import { type RunHostCommand, which } from '../host-command.ts';
+import { type Capabilities, parseCapabilities } from './capabilities.ts';
+import type { EffectiveSettings } from './settings.ts';
+import type { LibvirtPorts } from './sockets.ts';
+import { lineOf } from './text.ts';
+
+const URI = ['-c', 'qemu:///system'];
+const TIMEOUT_MS = 20_000;
+/** systemctl's exit code where a unit of those asked for is not active. */
+const NOT_ACTIVE = 3;
+
+/** Which daemons serve libvirt on the host; undefined where it is not installed. */
+export async function readDaemonMode(run: RunHostCommand): Promise<LibvirtFacts['daemonMode'] | undefined> {
+  const [monolithic, modular] = await Promise.all([which('libvirtd'), which('virtqemud')]);
+  if (monolithic === undefined) return modular === undefined ? undefined : 'modular';
+  if (modular === undefined) return 'monolithic';
+  for (const verb of ['is-active', 'is-enabled']) {
+    if (await says(run, verb, ['libvirtd.service', 'libvirtd.socket'])) return 'monolithic';
+    if (await says(run, verb, ['virtqemud.service', 'virtqemud.socket'])) return 'modular';
+  }
+  return 'monolithic';
+}
+
+async function says(run: RunHostCommand, verb: string, units: string[]): Promise<boolean> {
+  const { stdout } = await run('systemctl', [verb, ...units], { acceptedCodes: [1, NOT_ACTIVE, 4] });
+  return stdout.split('\n').some((line) => line === 'active' || line === 'enabled');
+}
+
+/** What the running daemon says; undefined where it does not answer. */
+export interface RunningLibvirt {
+  readonly version: string | undefined;
+  readonly qemuVersion: string | undefined;
+  readonly capabilities: Capabilities;
+  readonly definedVms: number;
+  readonly pausedVms: ReadonlySet<string>;
+}
+
+/** Asks the daemon over its local socket. */
+export async function readRunningLibvirt(run: RunHostCommand): Promise<RunningLibvirt> {
+  const virsh = async (...args: string[]) =>
+    (await run('virsh', [...URI, ...args], { timeoutMs: TIMEOUT_MS })).stdout;
+  // The first call finds out whether there is a daemon at all.
+  const version = await virsh('version', '--daemon');
+  const [capabilities, names, paused] = await Promise.all([
+    virsh('capabilities'),
+    virsh('list', '--all', '--name'),
+    virsh('list', '--state-paused', '--uuid'),
+  ]);
+  return {
+    ...parseVersions(version),
+    capabilities: parseCapabilities(capabilities),
+    definedVms: names.split('\n').filter((line) => line.trim() !== '').length,
+    pausedVms: new Set(paused.split('\n').map((line) => line.trim())),
+  };
+}
+
+/** Reads the output of `virsh version --daemon`. */
+export function parseVersions(output: string): {
+  version: string | undefined;
+  qemuVersion: string | undefined;
+} {
+  return {
+    version: /^Running against daemon: (\d{1,3}\.\d{1,3}\.\d{1,3})$/m.exec(output)?.[1],
+    qemuVersion: /^Running hypervisor: QEMU (\d{1,3}\.\d{1,3}\.\d{1,3})$/m.exec(output)?.[1],
+  };
+}
+
+/** A version out of what a program's `--version` prints. */
+export function parseProgramVersion(output: string): string | undefined {
+  return /(?:^|[\s(])(\d{1,3}\.\d{1,3}\.\d{1,3})(?![\d.])/.exec(output.slice(0, 1000))?.[1];
+}
+
+/** The version that the first of the installed programs says. */
+export async function readProgramVersion(
+  run: RunHostCommand,
+  programs: readonly string[],
+): Promise<string | undefined> {
+  for (const name of programs) {
+    const program = await which(name);
+    if (program === undefined) continue;
+    const version = parseProgramVersion((await run(program, ['--version'])).stdout);
+    if (version !== undefined) return version;
+  }
+  return undefined;
+}
+
+/** The ports that the configuration gives libvirt's RPC; names of services count as the usual ports. */
+export function portsOf({ libvirtd }: EffectiveSettings): LibvirtPorts {
+  const port = (text: string, usual: number) =>
+    /^\d{1,5}$/.test(text) && Number(text) <= 65_535 ? Number(text) : usual;
+  return { tls: port(libvirtd.tlsPort, LIBVIRT_TLS_PORT), tcp: port(libvirtd.tcpPort, LIBVIRT_TCP_PORT) };
+}
+
+/** Puts together what is known of the host's libvirt. */
+export function libvirtFacts(parts: {
+  readonly daemonMode: LibvirtFacts['daemonMode'];
+  readonly version: string;
+  readonly running: RunningLibvirt | undefined;
+  readonly settings: EffectiveSettings;
+  readonly listening: ReadonlySet<number>;
+  readonly runningVms: number;
+}): LibvirtFacts {
+  const { libvirtd, qemu } = parts.settings;
+  const ports = portsOf(parts.settings);
+  const tcpListening = parts.listening.has(ports.tcp);
+  return {
+    version: parts.version,
+    daemonMode: parts.daemonMode,
+    running: parts.running !== undefined,
+    hostUuid: lineOf(parts.running?.capabilities.hostUuid ?? libvirtd.hostUuid ?? ''),
+    tlsListening: parts.listening.has(ports.tls),
+    tcpListening,
+    authTls: lineOf(libvirtd.authTls),
+    sasl: libvirtd.authTls === 'sasl' || (tcpListening && libvirtd.authTcp === 'sasl'),
+    allowedDns: libvirtd.tlsAllowedDnList?.slice(0, 256).map((dn) => lineOf(dn)) ?? null,
+    migrateTlsForce: qemu.migrateTlsForce,
+    vncTls: qemu.services.vnc.tls ?? false,
+    vncTlsVerify: qemu.services.vnc.verify ?? false,
+    definedVms: parts.running?.definedVms ?? parts.runningVms,
+  };
+}

@@ -1,0 +1,141 @@
+import { readdir, readFile, readlink } from 'node:fs/promises';
+import { join } from 'node:path';
+import type { RunningVm } from '@virt-trust/contract/model/inventory.ts';
+import { DISPLAY_PORT_MIN } from '@virt-trust/libvirt/layout.ts';
+import type { AgentPaths } from '../paths.ts';
+import { lineOf, property } from './text.ts';
+
+type VncDisplay = RunningVm['vnc'][number];
+
+/** A QEMU of a VM, as the command line says that libvirt started it with. */
+export interface QemuCommandLine {
+  readonly uuid: string;
+  readonly name: string;
+  readonly vnc: VncDisplay[];
+}
+
+export interface QemuProcess extends QemuCommandLine {
+  readonly pid: number;
+  readonly startTicks: number;
+}
+
+const UUID = /^[0-9a-f]{8}-[0-9a-f]{4}-[0-9a-f]{4}-[0-9a-f]{4}-[0-9a-f]{12}$/;
+const PROGRAM = /(?:^|\/)qemu(?:-system-[a-z0-9_]+|-kvm)$/;
+const MAX_VMS = 4096;
+const COMMAND_LINE_LIMIT = 2 * 1024 * 1024;
+
+/** The VMs' QEMU processes, found without libvirt, which may be stopped while they run. */
+export async function readQemuProcesses(paths: AgentPaths): Promise<QemuProcess[]> {
+  const proc = paths.at('/proc');
+  const own = await namespaceOf(proc, 'self');
+  const pids = (await readdir(proc)).filter((name) => /^\d+$/.test(name)).map(Number);
+  const found: QemuProcess[] = [];
+  for (const pid of pids) {
+    const process = await readQemuProcess(proc, pid, own);
+    if (process !== undefined && found.length < MAX_VMS) found.push(process);
+  }
+  return found;
+}
+
+async function readQemuProcess(
+  proc: string,
+  pid: number,
+  ownNamespace: string | undefined,
+): Promise<QemuProcess | undefined> {
+  try {
+    const bytes = await readFile(join(proc, `${pid}`, 'cmdline'));
+    const line = parseQemuCommandLine(bytes.subarray(0, COMMAND_LINE_LIMIT).toString('utf8'));
+    if (line === undefined) return undefined;
+    // A container's VMs are its own host's.
+    if (ownNamespace !== (await namespaceOf(proc, `${pid}`))) return undefined;
+    const startTicks = parseStartTicks(await readFile(join(proc, `${pid}`, 'stat'), 'utf8'));
+    return startTicks === undefined ? undefined : { ...line, pid, startTicks };
+  } catch {
+    // It ended meanwhile.
+    return undefined;
+  }
+}
+
+function namespaceOf(proc: string, pid: string): Promise<string | undefined> {
+  return readlink(join(proc, pid, 'ns/pid')).catch(() => undefined);
+}
+
+/** proc(5): field 22 of /proc/PID/stat, counted after the name, which may hold anything. */
+export function parseStartTicks(stat: string): number | undefined {
+  const fields = stat.slice(stat.lastIndexOf(')') + 2).split(' ');
+  const ticks = Number(fields[19]);
+  return fields.length > 19 && Number.isSafeInteger(ticks) && ticks >= 0 ? ticks : undefined;
+}
+
+/** Reads a /proc/PID/cmdline; undefined where it is no QEMU that libvirt started. */
+export function parseQemuCommandLine(commandLine: string): QemuCommandLine | undefined {
+  const words = commandLine.split('\0');
+  if (!PROGRAM.test(words[0] ?? '')) return undefined;
+  const uuid = valuesOf(words, '-uuid')[0] ?? '';
+  const name = optionsOf(valuesOf(words, '-name')[0] ?? '').get('guest');
+  if (!UUID.test(uuid) || name === undefined || name === '') return undefined;
+  const directories = new Map<string, string>();
+  for (const object of valuesOf(words, '-object')) {
+    const { type, id, directory } = readObject(object);
+    if (type === 'tls-creds-x509' && id !== undefined && directory !== undefined)
+      directories.set(id, directory);
+  }
+  const vnc = valuesOf(words, '-vnc').flatMap((value) => readVnc(value, directories));
+  return { uuid, name: lineOf(name, 255), vnc: vnc.slice(0, 8) };
+}
+
+function readObject(text: string): { type?: unknown; id?: string; directory?: string } {
+  if (!text.startsWith('{')) {
+    const options = optionsOf(text);
+    const id = options.get('id');
+    const directory = options.get('dir');
+    return {
+      type: text.split(',', 1)[0],
+      ...(id === undefined ? {} : { id }),
+      ...(directory === undefined ? {} : { directory }),
+    };
+  }
+  try {
+    const object: unknown = JSON.parse(text);
+    const id = property(object, 'id');
+    const directory = property(object, 'dir');
+    return {
+      type: property(object, 'qom-type'),
+      ...(typeof id === 'string' ? { id } : {}),
+      ...(typeof directory === 'string' ? { directory } : {}),
+    };
+  } catch {
+    return {};
+  }
+}
+
+/** `HOST:DISPLAY,...`; a display on a Unix socket has no port. */
+function readVnc(value: string, directories: ReadonlyMap<string, string>): VncDisplay[] {
+  const found = /^(?:vnc=)?(\[[^\]]{1,100}\]|[^:,[\]]{0,255}):(\d{1,5})(?:,|$)/.exec(value);
+  if (found?.[1] === undefined || found[1] === 'unix') return [];
+  const port = DISPLAY_PORT_MIN + Number(found[2]);
+  if (port > 65_535) return [];
+  const credentials = optionsOf(value).get('tls-creds');
+  const directory = credentials === undefined ? undefined : directories.get(credentials);
+  return [
+    {
+      listen: lineOf(found[1].replace(/^\[|\]$/g, ''), 255),
+      port,
+      tlsDirectory: directory !== undefined && /^\/[^\p{Cc}]{0,4000}$/u.test(directory) ? directory : null,
+    },
+  ];
+}
+
+function valuesOf(words: readonly string[], option: string): string[] {
+  return words.flatMap((word, index) => (word === option ? (words[index + 1] ?? []) : []));
+}
+
+/** QEMU's `key=value,key=value`, where a comma in a value is written twice. */
+function optionsOf(text: string): Map<string, string> {
+  const options = new Map<string, string>();
+  for (const part of text.replaceAll(',,', '\u0001').split(',')) {
+    const equals = part.indexOf('=');
+    if (equals > 0) options.set(part.slice(0, equals), part.slice(equals + 1).replaceAll('\u0001', ','));
+  }
+  return options;
+}
