@@ -1,4 +1,5 @@
 import assert from 'node:assert/strict';
+import { createServer as createHttp2Server } from 'node:http2';
 import { createServer as createTcpServer, type Server } from 'node:net';
 import { type TestContext, test } from 'node:test';
 import { createServer, type TlsOptions } from 'node:tls';
@@ -28,6 +29,7 @@ async function startImpostor(t: TestContext, options: TlsOptions = {}) {
     ...options,
   });
   server.on('secureConnection', (socket) => {
+    if (server.listenerCount('secureConnection') > 1) return;
     socket.on('data', (part: Buffer) => received.push(part));
     socket.on('error', () => {});
     socket.once('close', () => resolve());
@@ -35,6 +37,7 @@ async function startImpostor(t: TestContext, options: TlsOptions = {}) {
   server.on('tlsClientError', () => resolve());
   const port = await listen(t, server);
   return {
+    server,
     closed,
     received,
     target: {
@@ -58,9 +61,13 @@ test('between two of ours the group is the hybrid post-quantum X25519MLKEM768', 
 });
 
 test('an agent without the hybrid group is reached by a classical one, and that is reported', async (t) => {
-  const { target } = await startImpostor(t, { ecdhCurve: 'P-256' });
-  const refused = dialChannel({ ...target, timeoutMs: 10_000, trustedAgentPins: new PinSet('agent', []) });
-  await assert.rejects(refused, { code: 'channel.peer_untrusted' });
+  const impostor = await startImpostor(t, { ecdhCurve: 'P-256' });
+  const http2 = createHttp2Server();
+  t.after(() => http2.close());
+  impostor.server.on('secureConnection', (socket) => http2.emit('connection', socket));
+  const session = await dialChannel(impostor.target);
+  assert.equal(session.group, 'prime256v1');
+  await session.close();
 });
 
 test('an agent with another key is refused before one byte was sent to it', async (t) => {
@@ -162,7 +169,16 @@ test('a dial that is no longer wanted ends with the reason of the signal', async
   await assert.rejects(dialled, /the host was removed/);
 });
 
-test('bytes that are no TLS, or no HTTP/2, end the dial with an error', async (t) => {
+test('RFC 9113 §3.4: a trusted agent that does not speak HTTP/2 ends the dial with an error', async (t) => {
+  const { server, target } = await startImpostor(t);
+  server.on('secureConnection', (socket) => {
+    socket.on('error', () => {});
+    socket.end('HTTP/1.1 200 OK\r\ncontent-length: 0\r\n\r\n');
+  });
+  await assert.rejects(dialChannel(target), { code: 'channel.peer_refused' });
+});
+
+test('bytes that are no TLS end the dial with an error', async (t) => {
   const port = await listen(
     t,
     createTcpServer((socket) => socket.on('error', () => {}).end('SSH-2.0-OpenSSH_9.2\r\n')),
