@@ -5,9 +5,15 @@ import { allRecords } from './record.ts';
 
 const USAGE = `usage: virt-trust lab up [--name NAME] [--hosts A,B]      boot hosts and leave them running
        virt-trust lab status                              the labs of this machine and their hosts
-       virt-trust lab exec HOST COMMAND... [--name NAME]  run a command on a host, as root
+       virt-trust lab exec [--name NAME] HOST COMMAND...  run a command on a host, as root
        virt-trust lab down [--name NAME] [--delete-state] shut the hosts down
        virt-trust lab sweep [--name NAME]                 remove what a killed process left running`;
+
+const OPTIONS = {
+  name: { type: 'string', default: 'dev' },
+  hosts: { type: 'string', default: 'host-a,host-b' },
+  'delete-state': { type: 'boolean', default: false },
+} as const;
 
 try {
   process.exitCode = await main(process.argv.slice(2));
@@ -19,9 +25,7 @@ try {
 }
 
 async function main(args: readonly string[]): Promise<number> {
-  const at = args.indexOf('exec');
-  // What stands behind the host's name belongs to its command, options included.
-  const own = at === -1 ? args : args.slice(0, at + 2);
+  const own = ownArguments(args);
   const { values, positionals } = parse(own);
   const name = values.name;
   switch (positionals[0]) {
@@ -37,7 +41,7 @@ async function main(args: readonly string[]): Promise<number> {
       return status();
     case 'exec': {
       const host = (await Lab.attach(name)).host(positionals[1] ?? '');
-      const { code, stdout, stderr } = await host.exec(args.slice(at + 2));
+      const { code, stdout, stderr } = await host.exec(args.slice(own.length));
       process.stdout.write(stdout);
       process.stderr.write(stderr);
       return code;
@@ -85,16 +89,25 @@ async function status(): Promise<number> {
   return 0;
 }
 
+/** The arguments that are ours: what stands behind the host of `exec` belongs to its command, options included. */
+function ownArguments(args: readonly string[]): readonly string[] {
+  const { tokens } = parseArgs({
+    args: [...args],
+    options: OPTIONS,
+    strict: false,
+    allowPositionals: true,
+    tokens: true,
+  });
+  const [verb, host] = tokens.filter((token) => token.kind === 'positional');
+  return verb?.value === 'exec' && host !== undefined ? args.slice(0, host.index + 1) : args;
+}
+
 function parse(args: readonly string[]) {
   try {
     return parseArgs({
       args: [...args],
       allowPositionals: true,
-      options: {
-        name: { type: 'string', default: 'dev' },
-        hosts: { type: 'string', default: 'host-a,host-b' },
-        'delete-state': { type: 'boolean', default: false },
-      },
+      options: OPTIONS,
     });
   } catch (error) {
     throw new TrustError(

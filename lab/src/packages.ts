@@ -13,7 +13,7 @@ const APT = ['apt-get', '-o', 'DPkg::Lock::Timeout=600', '-o', 'APT::Update::Err
 const APT_ENV = { ...aptEnvironment(), DEBIAN_FRONTEND: 'noninteractive', LC_ALL: 'C.UTF-8' };
 
 /** Those of the packages that are not fully installed. */
-export async function missingPackages(names: readonly string[]): Promise<string[]> {
+async function missingPackages(names: readonly string[]): Promise<string[]> {
   // biome-ignore lint/suspicious/noTemplateCurlyInString: the form of dpkg-query(1)
   const format = ['-W', '-f', '${db:Status-Status} ${Package}\n'];
   const { stdout } = await exec(['dpkg-query', ...format, ...names]);
@@ -49,7 +49,7 @@ export async function ensurePackages(
 }
 
 /** Refreshes apt's lists; throws `lab.packages`. */
-export async function updateLists(): Promise<void> {
+async function updateLists(): Promise<void> {
   const { code, stderr } = await exec([...APT, 'update'], { env: APT_ENV });
   if (code !== 0) throw aptError("refresh apt's lists", stderr);
 }
