@@ -1,4 +1,4 @@
-import { readdir, readFile, readlink } from 'node:fs/promises';
+import { readdir, readFile } from 'node:fs/promises';
 import { join } from 'node:path';
 import type { RunningVm } from '@virt-trust/contract/model/inventory.ts';
 import { DISPLAY_PORT_MIN } from '@virt-trust/libvirt/layout.ts';
@@ -27,27 +27,22 @@ const COMMAND_LINE_LIMIT = 2 * 1024 * 1024;
 /** The VMs' QEMU processes, found without libvirt, which may be stopped while they run. */
 export async function readQemuProcesses(paths: AgentPaths): Promise<QemuProcess[]> {
   const proc = paths.at('/proc');
-  const own = await namespaceOf(proc, 'self');
   const pids = (await readdir(proc)).filter((name) => /^\d+$/.test(name)).map(Number);
   const found: QemuProcess[] = [];
   for (const pid of pids) {
-    const process = await readQemuProcess(proc, pid, own);
+    const process = await readQemuProcess(proc, pid);
     if (process !== undefined && found.length < MAX_VMS) found.push(process);
   }
   return found;
 }
 
-async function readQemuProcess(
-  proc: string,
-  pid: number,
-  ownNamespace: string | undefined,
-): Promise<QemuProcess | undefined> {
+async function readQemuProcess(proc: string, pid: number): Promise<QemuProcess | undefined> {
   try {
     const bytes = await readFile(join(proc, `${pid}`, 'cmdline'));
     const line = parseQemuCommandLine(bytes.subarray(0, COMMAND_LINE_LIMIT).toString('utf8'));
     if (line === undefined) return undefined;
     // A container's VMs are its own host's.
-    if (ownNamespace !== (await namespaceOf(proc, `${pid}`))) return undefined;
+    if (isOfContainer(await readFile(join(proc, `${pid}`, 'status'), 'utf8'))) return undefined;
     const startTicks = parseStartTicks(await readFile(join(proc, `${pid}`, 'stat'), 'utf8'));
     return startTicks === undefined ? undefined : { ...line, pid, startTicks };
   } catch {
@@ -56,8 +51,9 @@ async function readQemuProcess(
   }
 }
 
-function namespaceOf(proc: string, pid: string): Promise<string | undefined> {
-  return readlink(join(proc, pid, 'ns/pid')).catch(() => undefined);
+/** proc(5): NSpid has a number for each PID namespace below the reader's; one means the reader's own. */
+function isOfContainer(status: string): boolean {
+  return /^NSpid:\s+\d+\s+\d/m.test(status);
 }
 
 /** proc(5): field 22 of /proc/PID/stat, counted after the name, which may hold anything. */

@@ -1,0 +1,187 @@
+import { chmod, mkdir } from 'node:fs/promises';
+import { type Clock, systemClock } from '@virt-trust/base/clock.ts';
+import { describeError, TrustError } from '@virt-trust/base/error.ts';
+import { MINUTE } from '@virt-trust/base/instant.ts';
+import type { Log } from '@virt-trust/base/log.ts';
+import { type Randomness, systemRandomness } from '@virt-trust/base/randomness.ts';
+import { requireSeparateRoles } from '@virt-trust/channel/pins.ts';
+import { addressGuard } from './doors/address-guard.ts';
+import { type ChannelDoor, openChannelDoor } from './doors/channel-door.ts';
+import { type LocalDoor, openLocalDoor } from './doors/local-door.ts';
+import { EventLog } from './events.ts';
+import { Firewall } from './firewall/firewall.ts';
+import { type RunHostCommand, runHostCommand } from './host-command.ts';
+import { IdentityStore } from './identity.ts';
+import { takeInventory } from './inventory/inventory.ts';
+import { ManagerStore } from './managers.ts';
+import { agentHandlers } from './operations.ts';
+import { type AgentOrder, orderDocument } from './order.ts';
+import { type AgentPaths, agentPaths } from './paths.ts';
+import type { AgentContext, EngineFactory } from './ports.ts';
+import { makeStateDirectories } from './state/directories.ts';
+
+export interface AgentOptions {
+  readonly root?: string;
+  readonly log: Log;
+  readonly clock?: Clock;
+  readonly randomness?: Randomness;
+  readonly run?: RunHostCommand;
+  readonly engines: EngineFactory;
+  /** Removes the service, after the host was given back what was found on it. */
+  readonly uninstall: () => Promise<void>;
+  /** In place of the order's port; 0 takes a free one. */
+  readonly channelPort?: number;
+}
+
+export interface RunningAgent {
+  readonly channelPort: number;
+  /** Resolves when the host was given back and the service was removed. */
+  readonly removed: Promise<void>;
+  /** Lets running requests finish for a while, then ends. */
+  close(): Promise<void>;
+}
+
+const CLOSE_MS = 10_000;
+/** How often lost firewall rules are put back. */
+const FIREWALL_INTERVAL_MS = MINUTE;
+/** What the channel's port is opened as. */
+const CHANNEL_OPENING = 'channel';
+
+/** Runs the agent until it is closed: its doors are open when this resolves. Throws where the host is not enrolled. */
+export async function runAgent(options: AgentOptions): Promise<RunningAgent> {
+  const { log, clock = systemClock, randomness = systemRandomness, run = runHostCommand } = options;
+  const paths = agentPaths(options.root);
+  // SECURITY: every file and socket is closed to others from its first moment on.
+  process.umask(0o077);
+  await makeStateDirectories(paths);
+  await makeRunDirectory(paths);
+  const order = await readOrder(paths);
+  const { store: identity } = await IdentityStore.open(paths.identity, randomness);
+  const managers = await ManagerStore.open(paths.managers);
+  requireSeparateRoles(managers.pins, identity.pins);
+  const events = await EventLog.open(paths.events, clock);
+  const firewall = new Firewall(paths, run);
+  const context: AgentContext = {
+    paths,
+    mode: order.mode,
+    run,
+    firewall,
+    clock,
+    randomness,
+    log,
+    record: async (kind, subject, message) => {
+      log.info({ kind, subject }, message);
+      try {
+        await events.append(kind, subject, message);
+      } catch (error) {
+        log.error({ kind, subject, reason: describeError(error) }, 'event lost');
+      }
+    },
+    inventory: () => takeInventory({ paths, run, firewall, clock, log }),
+  };
+  const { apply, migrations } = await options.engines(context);
+  const removed = Promise.withResolvers<void>();
+  let removing = false;
+  let channel: ChannelDoor | undefined;
+  let local: LocalDoor | undefined;
+  let timer: NodeJS.Timeout | undefined;
+  const handlers = agentHandlers({
+    context,
+    identity,
+    managers,
+    events,
+    apply,
+    migrations,
+    startedAt: clock.now(),
+    channel: () => channel,
+    onRemoved: () => {
+      if (removing) return;
+      removing = true;
+      clearInterval(timer);
+      options.uninstall().then(removed.resolve, (error) => {
+        removing = false;
+        log.error({ reason: describeError(error) }, 'the service was not removed whole');
+      });
+    },
+  });
+
+  async function close(): Promise<void> {
+    clearInterval(timer);
+    await channel?.close(AbortSignal.timeout(CLOSE_MS));
+    await local?.close();
+    await migrations.close();
+    await apply.close();
+    await events.close();
+  }
+
+  try {
+    await apply.start();
+    channel = await openChannelDoor({
+      identity: () => identity.current,
+      trustedManagers: () => managers.pins,
+      port: options.channelPort ?? order.channelPort,
+      admits: addressGuard(order.managerAddresses),
+      handlers,
+      log,
+      clock,
+    });
+    if (order.mode === 'manage') timer = await keepPortOpen(context, order, channel.port);
+    // Last, because its answer says that all is there.
+    local = await openLocalDoor({ path: paths.socket, handlers, log });
+  } catch (error) {
+    await close();
+    throw error;
+  }
+  await context.record(
+    'agent.started',
+    identity.current.pin,
+    `listens on ${channel.listen}, mode ${order.mode}`,
+  );
+  return { channelPort: channel.port, removed: removed.promise, close };
+}
+
+async function readOrder(paths: AgentPaths): Promise<AgentOrder> {
+  const order = await orderDocument(paths).read();
+  if (order !== undefined) return order;
+  throw new TrustError(
+    'agent.not_installed',
+    'failed',
+    `cannot start the agent: ${paths.order} is not there`,
+    {
+      context: { path: paths.order },
+      hint: 'Enrol the host: virt-trust host add.',
+    },
+  );
+}
+
+async function makeRunDirectory(paths: AgentPaths): Promise<void> {
+  await mkdir(paths.run, { recursive: true });
+  await chmod(paths.run, 0o711);
+}
+
+/** A firewall that can't be asked must not keep the agent from starting: the manager may be reachable all the same. */
+async function keepPortOpen(context: AgentContext, order: AgentOrder, port: number): Promise<NodeJS.Timeout> {
+  const { firewall, record, log } = context;
+  try {
+    const opening = {
+      what: CHANNEL_OPENING,
+      ports: [{ from: port, to: port }],
+      from: order.managerAddresses,
+    };
+    if (await firewall.open(opening))
+      await record('firewall.opened', `${port}`, `for ${order.managerAddresses.join(' ')}`);
+    await firewall.reapply();
+  } catch (error) {
+    await record('firewall.failed', `${port}`, describeError(error));
+  }
+  const timer = setInterval(() => {
+    firewall.reapply().then(
+      async (changed) => {
+        if (changed) await record('firewall.restored', `${port}`, 'rules that were lost are there again');
+      },
+      (error: unknown) => log.warn({ reason: describeError(error) }, 'cannot look at the firewall'),
+    );
+  }, FIREWALL_INTERVAL_MS);
+  timer.unref();
+  return timer;
+}
