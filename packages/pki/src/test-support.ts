@@ -22,9 +22,9 @@ import { newSerialNumber } from './serial-number.ts';
 /** The time at which the tests' certificates are judged. */
 export const NOW: Instant = parseInstant('2026-11-22T04:00:00Z');
 
-/** `days` after the tests' time. */
-export function inDays(days: number): Instant {
-  return instant(NOW + days * DAY);
+/** `days` after the tests' time, or after another. */
+export function inDays(days: number, from: Instant = NOW): Instant {
+  return instant(from + days * DAY);
 }
 
 /** Root and issuing authority of a test. */
@@ -39,12 +39,13 @@ export interface TestAuthority {
 export async function makeAuthority(
   algorithm: KeyAlgorithmName = 'ecdsa-p256-sha256',
   nameConstraints?: NameConstraints,
+  at: Instant = NOW,
 ): Promise<TestAuthority> {
   const fields = (commonName: string, years: number) => ({
     serialNumber: newSerialNumber(systemRandomness),
     subject: encodeName({ organization: 'virt-trust', commonName }),
-    notBefore: inDays(-1),
-    notAfter: inDays(years * 365),
+    notBefore: inDays(-1, at),
+    notAfter: inDays(years * 365, at),
     nameConstraints: undefined,
   });
   const rootKey = await generatePrivateKey(algorithm);
