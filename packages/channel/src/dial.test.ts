@@ -178,6 +178,18 @@ test('RFC 9113 §3.4: a trusted agent that does not speak HTTP/2 ends the dial w
   await assert.rejects(dialChannel(target), { code: 'channel.peer_refused' });
 });
 
+test('no host name is sent to the agent in the clear', async (t) => {
+  const { server, target } = await startImpostor(t);
+  const named = new Promise((resolve) => {
+    server.on('secureConnection', (socket) => {
+      resolve(socket.servername);
+      socket.destroy();
+    });
+  });
+  await assert.rejects(dialChannel({ ...target, host: 'localhost' }), { code: 'channel.peer_refused' });
+  assert.equal(await named, false);
+});
+
 test('bytes that are no TLS end the dial with an error', async (t) => {
   const port = await listen(
     t,

@@ -229,6 +229,26 @@ test('RFC 8446 §2.2: a session that was resumed is refused where a TLS server a
   ]);
 });
 
+test('RFC 8446 §4.2.1: a TLS 1.2 handshake is refused even where a TLS server allows it', async (t) => {
+  const manager = identityOf('manager');
+  const agent = identityOf('agent');
+  const options = { rejectUnauthorized: false, ALPNProtocols: [ALPN_MANAGER_TO_AGENT] };
+  const { promise: outcome, resolve } = Promise.withResolvers<Admission>();
+  const server = createServer(
+    { ...options, cert: agent.certificatePem, key: agent.privateKeyPem, requestCert: true },
+    (socket) => {
+      resolve(admitPeer(socket, ALPN_MANAGER_TO_AGENT, manager.asPinSet()));
+      socket.destroy();
+    },
+  );
+  await new Promise<void>((listening) => server.listen(0, '127.0.0.1', listening));
+  t.after(() => server.close());
+  const { port } = server.address() as { port: number };
+  const keys = { cert: manager.certificatePem, key: manager.privateKeyPem };
+  connect({ ...options, ...keys, port, host: '127.0.0.1', maxVersion: 'TLSv1.2' }).on('error', () => {});
+  assert.deepEqual(await outcome, { kind: 'refused', refusal: { kind: 'protocol', protocol: 'TLSv1.2' } });
+});
+
 test('several managers are trusted at one time, and one that is dropped loses its session at once', async (t) => {
   const agent = await startAgent(t);
   const second = identityOf('manager');
