@@ -49,7 +49,8 @@ async function drive(
     socket.on('close', () => reject(new Error(`port ${order.port} closed the connection`)));
     socket.on('connect', () => socket.write(next()));
     socket.on('data', (chunk) => {
-      received = received.length === 0 ? chunk : Buffer.concat([received, chunk]);
+      const bytes = chunk as Buffer;
+      received = received.length === 0 ? bytes : Buffer.concat([received, bytes]);
       const answer = readAnswer(received);
       if (answer === undefined) return;
       if (answer.status !== order.expectStatus) {

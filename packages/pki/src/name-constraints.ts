@@ -3,8 +3,8 @@ import { OID } from './der/oid.ts';
 import { contextTag, type DerReader } from './der/reader.ts';
 import { element, explicit, implicit, sequence } from './der/writer.ts';
 import { type GeneralName, isDnsName } from './general-name.ts';
-import { ipAddressOctets } from './ip-address.ts';
-import { type Name, nameIsWithin, readName } from './name.ts';
+import { formatIpOctets, ipAddressOctets } from './ip-address.ts';
+import { formatName, type Name, nameIsWithin, readName } from './name.ts';
 
 /** One subtree of nameConstraints (RFC 5280 §4.2.1.10). */
 export type NameSubtree =
@@ -241,4 +241,22 @@ export function constrainedNames(subject: Name, alternativeNames: readonly Gener
     }
   }
   return names;
+}
+
+/** A subtree as people write it: `example.com`, `10.0.0.0/8`. */
+export function formatNameSubtree(subtree: NameSubtree): string {
+  switch (subtree.kind) {
+    case 'dns':
+    case 'email':
+      return subtree.value;
+    case 'ip': {
+      // The leading ones of each octet: masks are prefixes.
+      const bits = subtree.mask.reduce((sum, octet) => sum + Math.clz32(~octet & 0xff) - 24, 0);
+      return `${formatIpOctets(subtree.address) ?? ''}/${bits}`;
+    }
+    case 'directory':
+      return formatName(subtree.value);
+    case 'unsupported':
+      return `tag ${subtree.tag}`;
+  }
 }

@@ -5,6 +5,7 @@ import { MigrationProgress, MigrationStatus } from './migration.ts';
 import { ObservedState } from './observed-state.ts';
 import {
   Count,
+  DnsName,
   InterfaceName,
   Line,
   Name,
@@ -225,7 +226,11 @@ export const Authority = Type.Object(
     subject: Line,
     keyAlgorithm: Line,
     notAfter: Time,
-    constraints: SubjectAltNames,
+    /** What its certificates may be for: names with all below them, and address ranges; empty for no bound. */
+    constraints: Type.Object(
+      { dns: Type.Array(DnsName, { maxItems: 64 }), subnets: Type.Array(Line, { maxItems: 64 }) },
+      strict,
+    ),
     bundle: Pem,
   },
   strict,

@@ -10,6 +10,7 @@ export interface DeclaredService {
 /** What the administrator accepted for a host at enrolment; nothing that its agent reports widens it. */
 export interface DeclaredHost {
   readonly name: string;
+  readonly cluster: string;
   readonly names: SubjectAltNames;
   readonly services: Readonly<Partial<Record<Service, DeclaredService>>>;
 }

@@ -52,7 +52,7 @@ export class SqliteCertificateStore implements CertificateRepository {
   }
 
   async commit(changes: readonly CertificateChange[]): Promise<readonly ChangeOutcome[]> {
-    return this.#database.transaction(() => {
+    return this.#database.durableTransaction(() => {
       const outcomes = changes.map((change) => this.#apply(change));
       const kept = changes.filter((_, index) => outcomes[index]?.kind === 'done');
       appendAudit(
@@ -112,7 +112,7 @@ export class SqliteCertificateStore implements CertificateRepository {
   }
 
   #record(intent: CertificateIntent): ChangeOutcome {
-    const holder = this.#otherHolder(intent);
+    const holder = this.#claimKey(intent);
     if (holder !== undefined) return { kind: 'key-reused', holder };
     const { holder: own } = intent;
     this.#database.run(
@@ -129,18 +129,20 @@ export class SqliteCertificateStore implements CertificateRepository {
     return DONE;
   }
 
-  /** SECURITY: asked inside the transaction that records, so that two requests with one key cannot both pass. */
-  #otherHolder({ pin, holder }: CertificateIntent): Holder | undefined {
-    const row =
-      holder.kind === 'host'
-        ? this.#database.get(
-            'select host, service from certificates where pin = ? and (host is not ? or service is not ?) limit 1',
-            pin,
-            holder.host,
-            holder.service,
-          )
-        : // A client's key is made for one certificate.
-          this.#database.get('select host, service from certificates where pin = ? limit 1', pin);
-    return row === undefined ? undefined : holderOf(row);
+  /** SECURITY: claimed inside the transaction that records, so that two requests with one key cannot both pass. */
+  #claimKey({ pin, holder }: CertificateIntent): Holder | undefined {
+    const host = holder.kind === 'host' ? holder.host : null;
+    const service = holder.kind === 'host' ? holder.service : null;
+    const claimed = this.#database.run(
+      'insert into certified_keys (pin, host, service) values (?, ?, ?) on conflict do nothing',
+      pin,
+      host,
+      service,
+    );
+    if (claimed === 1) return undefined;
+    const row = this.#database.get('select host, service from certified_keys where pin = ?', pin) ?? {};
+    // A host may have its own key certified again; a client's key is made for one certificate.
+    const same = host !== null && row['host'] === host && row['service'] === service;
+    return same ? undefined : holderOf(row);
   }
 }

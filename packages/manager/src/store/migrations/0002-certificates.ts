@@ -27,7 +27,12 @@ create table certificates (
   signature blob,
   check ((host is null) = (service is null))
 ) strict;
-create index certificates_by_pin on certificates (pin);
 create index certificates_by_host on certificates (host, sequence) where host is not null;
+
+create table certified_keys (
+  pin text primary key,
+  host text,
+  service text
+) strict, without rowid;
 `,
 };

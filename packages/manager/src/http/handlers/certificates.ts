@@ -1,0 +1,42 @@
+import { TrustError } from '@virt-trust/base/error.ts';
+import { parseSerialNumber } from '@virt-trust/pki/serial-number.ts';
+import type { Authorities } from '../../authorities/authorities.ts';
+import type { CertificateRepository } from '../../issuance/certificate-record.ts';
+import { certificateView } from '../../issuance/certificate-view.ts';
+import type { Issuance } from '../../issuance/issuance.ts';
+import { pageOf, sequenceOf } from '../cursor.ts';
+import type { Handlers } from '../handlers.ts';
+
+/** Certificates: listed newest first with those that were only recorded, and issued for requests. */
+export function certificateHandlers(parts: {
+  readonly certificates: CertificateRepository;
+  readonly authorities: Authorities;
+  readonly issuance: Issuance;
+}): Pick<Handlers, 'listCertificates' | 'getCertificate' | 'issueCertificate'> {
+  const { certificates, authorities, issuance } = parts;
+  const purposeOf = (authority: string) => authorities.byName(authority).purpose;
+  return {
+    listCertificates: ({ query }) =>
+      pageOf(
+        query,
+        (before, limit) =>
+          certificates.list({ before: sequenceOf(before) ?? null, host: query?.host ?? null, limit }),
+        ({ sequence }) => String(sequence),
+        (record) => certificateView(record, purposeOf),
+      ),
+    getCertificate: async ({ params }) => {
+      const record = await certificates.find(parseSerialNumber(params.serial));
+      if (record !== null) return certificateView(record, purposeOf);
+      throw new TrustError(
+        'certificate.unknown',
+        'not-found',
+        `cannot find a certificate with serial number ${params.serial}`,
+        { hint: 'List them with `virt-trust certificate list`.' },
+      );
+    },
+    issueCertificate: async ({ body, actor }) => {
+      const { serialNumber, pem } = await issuance.issueForHost({ ...body, actor: actor.auditName });
+      return { serialNumber, pem };
+    },
+  };
+}

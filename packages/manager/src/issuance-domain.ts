@@ -1,0 +1,67 @@
+import { MINUTE } from '@virt-trust/base/instant.ts';
+import type { SubjectAltNames } from '@virt-trust/contract/model/desired-state.ts';
+import { Authorities } from './authorities/authorities.ts';
+import type { AuthorityConstraints } from './authorities/internal-creation.ts';
+import type { Core } from './core.ts';
+import { authorityHandlers } from './http/handlers/authorities.ts';
+import { certificateHandlers } from './http/handlers/certificates.ts';
+import type { Handlers } from './http/handlers.ts';
+import type { DeclaredNames } from './issuance/declared-names.ts';
+import { Issuance } from './issuance/issuance.ts';
+import { OwnClients } from './issuance/own-client.ts';
+import { SqliteAuthorityStore } from './store/authority-store.ts';
+import { SqliteCertificateStore } from './store/certificate-store.ts';
+
+/** What issuance needs from the rest of the manager. */
+export interface IssuanceParts {
+  readonly declaredNames: DeclaredNames;
+  readonly managerNames: () => SubjectAltNames;
+  /** For authorities that are made at the first start. */
+  readonly constraints: AuthorityConstraints;
+}
+
+/** Authorities and issuance, ready to serve, for the domains that need certificates. */
+export interface IssuanceDomain {
+  readonly authorities: Authorities;
+  readonly issuance: Issuance;
+  readonly ownClients: OwnClients;
+  readonly handlers: Pick<
+    Handlers,
+    'listCertificates' | 'getCertificate' | 'issueCertificate' | 'listAuthorities' | 'getAuthority'
+  >;
+}
+
+/** Opens the authorities, making them at the first start, and puts issuance on them. */
+export async function composeIssuance(core: Core, parts: IssuanceParts): Promise<IssuanceDomain> {
+  const { clock, randomness, settings, audit, database, seal, log } = core;
+  const authorities = await Authorities.open({
+    repository: new SqliteAuthorityStore(database, clock, seal),
+    clock,
+    randomness,
+    log,
+    organization: await settings.value('organization'),
+    constraints: parts.constraints,
+    skew: (await settings.value('certificate.backdate_minutes')) * MINUTE,
+  });
+  const certificates = new SqliteCertificateStore(database, clock);
+  const { declaredNames, managerNames } = parts;
+  const issuance = new Issuance({
+    authorities,
+    certificates,
+    declaredNames,
+    settings,
+    audit,
+    clock,
+    randomness,
+    managerNames,
+  });
+  return {
+    authorities,
+    issuance,
+    ownClients: new OwnClients(issuance, authorities, clock),
+    handlers: {
+      ...certificateHandlers({ certificates, authorities, issuance }),
+      ...authorityHandlers(authorities),
+    },
+  };
+}

@@ -1,0 +1,38 @@
+import type { Certificate } from '@virt-trust/contract/model/manager.ts';
+import type { Purpose } from '@virt-trust/contract/model/service.ts';
+import { parseTbsCertificate } from '@virt-trust/pki/certificate.ts';
+import { encodeSigned } from '@virt-trust/pki/extension-encode.ts';
+import { formatName } from '@virt-trust/pki/name.ts';
+import { encodePem } from '@virt-trust/pki/pem.ts';
+import type { CertificateRecord } from './certificate-record.ts';
+
+/** A certificate as the API shows it, everything read from the bytes that were signed. */
+export function certificateView(
+  record: CertificateRecord,
+  purposeOf: (authority: string) => Purpose,
+): Certificate {
+  const { holder, state } = record;
+  const tbs = parseTbsCertificate(record.tbs);
+  const names = tbs.extensions.subjectAltName?.names ?? [];
+  return {
+    serialNumber: record.serialNumber,
+    state: state.kind,
+    authority: record.authority,
+    purpose: purposeOf(record.authority),
+    profile: record.profile,
+    host: holder.kind === 'host' ? holder.host : null,
+    service: holder.kind === 'host' ? holder.service : null,
+    subject: formatName(tbs.subject),
+    names: {
+      dns: names.flatMap((name) => (name.kind === 'dns' ? [name.value] : [])),
+      addresses: names.flatMap((name) => (name.kind === 'ip' ? [name.value] : [])),
+    },
+    notBefore: tbs.notBefore,
+    notAfter: tbs.notAfter,
+    pin: record.pin,
+    pem:
+      state.kind === 'issued'
+        ? encodePem('CERTIFICATE', encodeSigned(record.tbs, tbs.signatureAlgorithm, state.signature))
+        : null,
+  };
+}
