@@ -90,7 +90,7 @@ test('empty and overfull files are named', async () => {
   const long = await makeTestCertificate({
     subject: 'CN=h',
     issuer: root,
-    names: Array.from({ length: 1500 }, (_, index) => ({
+    names: Array.from({ length: 2200 }, (_, index) => ({
       kind: 'dns',
       value: `host-${index}.cluster.example.com`,
     })),
