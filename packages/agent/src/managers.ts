@@ -30,15 +30,19 @@ export class ManagerStore {
     return new ManagerStore(document, managers);
   }
 
-  /** Sets the managers by the word of root on the host, who is bound by no number; true if they changed. */
-  static async install(path: string, managers: ManagerPins, agentPins: PinSet<'agent'>): Promise<boolean> {
-    requireSeparateRoles(new PinSet('manager', managers.pins), agentPins);
-    const document = documentAt(path);
+  /** Whether `install` would change the file. */
+  static async wouldChange(path: string, managers: ManagerPins): Promise<boolean> {
     // A damaged file is what a new enrolment mends.
-    const known = await document.read().catch(() => undefined);
-    if (known !== undefined && sameManagers(known, managers)) return false;
-    await document.write(managers);
-    return true;
+    const known = await documentAt(path)
+      .read()
+      .catch(() => undefined);
+    return known === undefined || !sameManagers(known, managers);
+  }
+
+  /** Sets the managers by the word of root on the host, who is bound by no number; throws as `replace` does. */
+  static async install(path: string, managers: ManagerPins, agentPins: PinSet<'agent'>): Promise<void> {
+    requireSeparateRoles(new PinSet('manager', managers.pins), agentPins);
+    await documentAt(path).write(managers);
   }
 
   get managers(): ManagerPins {

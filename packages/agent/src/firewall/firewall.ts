@@ -60,6 +60,12 @@ export class Firewall {
     });
   }
 
+  /** What is open now by virt-trust's doing. */
+  async opened(): Promise<string[]> {
+    const { openings, firewalld } = await this.#read();
+    return [...new Set([...openings, ...firewalld].map(({ what }) => what))];
+  }
+
   /** Opens again what somebody took away, a reload of the rules or a restart of the host; true if something was. */
   reapply(): Promise<boolean> {
     return this.#inTurn(async () => {

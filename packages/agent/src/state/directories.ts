@@ -4,7 +4,7 @@ import type { AgentPaths } from '../paths.ts';
 /** Makes the directories of the agent's state with their modes; the paths of those that were not so before. */
 export async function makeStateDirectories(paths: AgentPaths): Promise<string[]> {
   const changed: string[] = [];
-  const wanted: [string, number][] = [
+  const wanted: readonly (readonly [string, number])[] = [
     // QEMU passes through these two to its credentials.
     [paths.state, 0o711],
     [paths.services, 0o711],
@@ -15,9 +15,8 @@ export async function makeStateDirectories(paths: AgentPaths): Promise<string[]>
     [paths.effectiveEtc, 0o755],
   ];
   for (const [path, mode] of wanted) {
-    await mkdir(path, { recursive: true, mode });
-    if (((await stat(path)).mode & 0o7777) === mode && !changed.some((parent) => path.startsWith(parent)))
-      continue;
+    const made = await mkdir(path, { recursive: true, mode });
+    if (made === undefined && ((await stat(path)).mode & 0o7777) === mode) continue;
     await chmod(path, mode);
     changed.push(path);
   }

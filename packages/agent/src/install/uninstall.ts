@@ -1,0 +1,54 @@
+import { lstat, readlink, rm, rmdir } from 'node:fs/promises';
+import { dirname } from 'node:path';
+import { Firewall } from '../firewall/firewall.ts';
+import { type RunHostCommand, runHostCommand } from '../host-command.ts';
+import { type AgentPaths, agentPaths } from '../paths.ts';
+import { removeFile } from '../state/atomic-file.ts';
+import { Service } from './service.ts';
+import { unitName } from './unit.ts';
+
+export interface UninstallOptions {
+  readonly root?: string;
+  readonly run?: RunHostCommand;
+}
+
+/**
+ * Removes the agent from a host that was given back what was found on it: firewall rules, state, unit, program.
+ * Again after a part of it, it does the rest. The service stops last, which ends the agent that calls this.
+ */
+export async function uninstallAgent(options: UninstallOptions = {}): Promise<void> {
+  const { run = runHostCommand } = options;
+  const paths = agentPaths(options.root);
+  const service = new Service(unitName(paths), paths, run);
+  await closeFirewall(paths, run);
+  await service.disable();
+  await removeFile(paths.unit);
+  // Without a unit nothing starts the agent again, so from here on its state may go.
+  await rm(paths.found, { recursive: true, force: true });
+  await rm(paths.effectiveEtc, { recursive: true, force: true });
+  await rm(paths.agent, { recursive: true, force: true });
+  // What a running VM still reads stays, and says so in the removal's answer.
+  await removeEmpty(paths.services);
+  await removeEmpty(paths.state);
+  await unlinkProgram(paths);
+  await rm(paths.program, { force: true });
+  await removeEmpty(dirname(paths.program));
+  await service.stopForgotten();
+}
+
+async function closeFirewall(paths: AgentPaths, run: RunHostCommand): Promise<void> {
+  const firewall = new Firewall(paths, run);
+  for (const what of await firewall.opened()) await firewall.close(what);
+}
+
+async function unlinkProgram(paths: AgentPaths): Promise<void> {
+  const found = await lstat(paths.programLink).catch(() => undefined);
+  if (found?.isSymbolicLink() && (await readlink(paths.programLink)) === paths.program)
+    await removeFile(paths.programLink);
+}
+
+async function removeEmpty(directory: string): Promise<void> {
+  await rmdir(directory).catch((error: NodeJS.ErrnoException) => {
+    if (error.code !== 'ENOENT' && error.code !== 'ENOTEMPTY' && error.code !== 'EEXIST') throw error;
+  });
+}
