@@ -1,14 +1,15 @@
 import { randomUUID } from 'node:crypto';
 import type { Clock } from '@virt-trust/base/clock.ts';
-import { describeError, isTrustError, TrustError } from '@virt-trust/base/error.ts';
+import { describeError, TrustError } from '@virt-trust/base/error.ts';
 import { DAY, instant } from '@virt-trust/base/instant.ts';
 import type { Log } from '@virt-trust/base/log.ts';
 import type { Job, JobState } from '@virt-trust/contract/model/manager.ts';
 import type { EventLog } from '../events/event-log.ts';
 import { lineOf, textOf } from '../text.ts';
 import { type IdempotencyKey, isOver, type JobDefinition, type JobOrder, type JobRecord } from './job.ts';
+import { errorOf, eventOf, notesOf } from './job-notes.ts';
 import { JobRun } from './job-run.ts';
-import type { JobNotes, JobStore } from './job-store.ts';
+import type { JobStore } from './job-store.ts';
 
 export interface JobRunnerParts {
   readonly store: JobStore;
@@ -268,29 +269,6 @@ export class JobRunner {
     );
     this.#parts.events.wake();
   }
-}
-
-function notesOf(job: Job, actor: string, outcome: 'intent' | 'done' | 'failed', detail: string): JobNotes {
-  return {
-    audit: [
-      { actor, action: job.kind, subject: job.subject, outcome, detail: `job ${job.id} ${detail}`.trimEnd() },
-    ],
-    events: [eventOf(job, job.state, detail)],
-  };
-}
-
-function eventOf(job: Job, state: JobState, detail: string) {
-  const message = detail === '' ? `${job.kind} ${state}` : `${job.kind} ${state}: ${detail}`;
-  return { kind: `job.${state}`, subject: job.subject, message: `${message} (job ${job.id})` };
-}
-
-function errorOf(error: unknown): NonNullable<Job['error']> {
-  const trust = isTrustError(error) ? error : undefined;
-  return {
-    code: trust?.code ?? 'internal.unexpected',
-    message: textOf(describeError(error)),
-    hint: trust?.hint === undefined ? null : textOf(trust.hint),
-  };
 }
 
 function unknownKind(job: Job): TrustError {

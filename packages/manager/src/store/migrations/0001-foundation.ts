@@ -19,6 +19,11 @@ create trigger audit_no_update before update on audit
 create trigger audit_no_delete before delete on audit
   begin select raise(abort, 'the audit log is append-only'); end;
 
+-- Against insert or replace, which fires no trigger on delete.
+create trigger audit_in_order before insert on audit
+  when new.sequence <> (select coalesce(max(sequence), 0) + 1 from audit)
+  begin select raise(abort, 'the audit log is append-only'); end;
+
 create table seal_check (
   id integer primary key check (id = 1),
   value blob not null

@@ -1,0 +1,149 @@
+import assert from 'node:assert/strict';
+import type { TestContext } from 'node:test';
+import { test } from 'node:test';
+import { isTrustError } from '@virt-trust/base/error.ts';
+import {
+  Setting,
+  type SettingValue,
+  SettingValue as SettingValueSchema,
+} from '@virt-trust/contract/model/manager.ts';
+import { validatorOf } from '@virt-trust/contract/validate.ts';
+import fc from 'fast-check';
+import { SqliteAuditLog } from '../store/audit-log.ts';
+import { settableClock, temporaryStore } from '../store/fixtures.ts';
+import { SqliteSettingStore } from '../store/setting-store.ts';
+import { SETTINGS, type SettingName } from './definitions.ts';
+import { Settings } from './settings.ts';
+
+const GLOBAL = { scope: 'global', target: '' } as const;
+const NAMES = Object.keys(SETTINGS) as SettingName[];
+
+function temporarySettings(t: TestContext) {
+  const clock = settableClock();
+  const { database } = temporaryStore(t, clock);
+  return {
+    settings: new Settings(new SqliteSettingStore(database, clock)),
+    audit: new SqliteAuditLog(database, clock),
+  };
+}
+
+const invalid = (error: unknown): boolean =>
+  isTrustError(error, 'setting.invalid') && error.hint !== undefined;
+
+test('each default is a value that the setting itself accepts, and each setting explains itself', async (t) => {
+  const { settings } = temporarySettings(t);
+  for (const name of NAMES) {
+    const definition = SETTINGS[name];
+    assert.deepEqual(definition.parse(definition.default as never), { value: definition.default });
+    assert.ok(definition.description.endsWith('.'), name);
+  }
+  for (const setting of await settings.list()) {
+    validatorOf(Setting)(setting, setting.name);
+    assert.equal(setting.from, 'default');
+  }
+});
+
+test('certificates are back-dated by at least the clock skew that is let through, from the start', async (t) => {
+  const { settings } = temporarySettings(t);
+  const backdate = (await settings.value('certificate.backdate_minutes')) * 60;
+  assert.ok(backdate >= (await settings.value('clock.allowed_skew_seconds')));
+});
+
+test('the value of the host wins over its cluster’s, that over the global one, that over the default', async (t) => {
+  const { settings } = temporarySettings(t);
+  const subject = { host: 'h1', cluster: 'c1' };
+  const name = 'certificate.lifetime_days';
+  const seen = async () => {
+    const { value, from } = await settings.explain(name, subject);
+    return [value, from];
+  };
+  assert.deepEqual(await seen(), [180, 'default']);
+  await settings.put(name, 10, GLOBAL, 'a');
+  assert.deepEqual(await seen(), [10, 'global']);
+  await settings.put(name, 20, { scope: 'cluster', target: 'c1' }, 'a');
+  assert.deepEqual(await seen(), [20, 'cluster']);
+  await settings.put(name, 30, { scope: 'host', target: 'h1' }, 'a');
+  assert.deepEqual(await seen(), [30, 'host']);
+  assert.equal(await settings.value(name, { host: 'h2', cluster: 'c1' }), 20);
+  assert.equal(await settings.value(name, { cluster: 'c2' }), 10);
+  await settings.put(name, null, { scope: 'host', target: 'h1' }, 'a');
+  assert.deepEqual(await seen(), [20, 'cluster']);
+});
+
+test('no value but one of the setting’s own form is ever kept', async (t) => {
+  const { settings } = temporarySettings(t);
+  const value = fc.oneof(
+    fc.boolean(),
+    fc.integer(),
+    fc.string({ unit: 'binary' }),
+    fc.array(fc.oneof(fc.string(), fc.constant('tls'), fc.ipV4(), fc.ipV6())),
+  );
+  await fc.assert(
+    fc.asyncProperty(fc.constantFrom(...NAMES), value, async (name, candidate) => {
+      try {
+        await settings.put(name, candidate as SettingValue, GLOBAL, 'a');
+      } catch (error) {
+        assert.ok(isTrustError(error, 'setting.invalid'));
+        return;
+      }
+      const kept = await settings.value(name);
+      assert.deepEqual(kept, candidate);
+      validatorOf(SettingValueSchema)(kept, name);
+      await settings
+        .put(name, null, GLOBAL, 'a')
+        .catch((error) => assert.ok(isTrustError(error, 'setting.invalid')));
+    }),
+    { numRuns: 300 },
+  );
+});
+
+test('control characters, wrong numbers, unknown modes and addresses with a zone are refused with a hint', async (t) => {
+  const { settings } = temporarySettings(t);
+  const wrong: [SettingName, SettingValue][] = [
+    ['organization', 'a\u0000b'],
+    ['organization', 'a\nb'],
+    ['organization', ''],
+    ['organization', ' a'],
+    ['certificate.lifetime_days', 0],
+    ['certificate.lifetime_days', 1.5],
+    ['certificate.lifetime_days', '90'],
+    ['key.algorithm', 'rsa-512'],
+    ['migration.mode', []],
+    ['migration.mode', ['plain']],
+    ['migration.mode', ['tls', 'tls']],
+    ['channel.manager_addresses', ['fe80::1%eth0']],
+    ['channel.manager_addresses', ['manager.example']],
+  ];
+  for (const [name, value] of wrong) await assert.rejects(settings.put(name, value, GLOBAL, 'a'), invalid);
+});
+
+test('a skew beyond the back-dating is refused from either side', async (t) => {
+  const { settings } = temporarySettings(t);
+  await assert.rejects(settings.put('clock.allowed_skew_seconds', 4000, GLOBAL, 'a'), invalid);
+  await assert.rejects(settings.put('certificate.backdate_minutes', 30, GLOBAL, 'a'), invalid);
+  await settings.put('certificate.backdate_minutes', 120, GLOBAL, 'a');
+  await settings.put('clock.allowed_skew_seconds', 7200, GLOBAL, 'a');
+  await assert.rejects(settings.put('certificate.backdate_minutes', null, GLOBAL, 'a'), invalid);
+});
+
+test('a setting of the fleet cannot be set for one host, and one that does not exist not at all', async (t) => {
+  const { settings } = temporarySettings(t);
+  const host = { scope: 'host', target: 'h1' } as const;
+  await assert.rejects(settings.put('clock.allowed_skew_seconds', 60, host, 'a'), (error) =>
+    isTrustError(error, 'setting.scope'),
+  );
+  for (const name of ['nonsense', 'constructor', '__proto__', 'toString']) {
+    await assert.rejects(settings.put(name, 1, GLOBAL, 'a'), (error) =>
+      isTrustError(error, 'setting.unknown'),
+    );
+  }
+});
+
+test('each change is in the audit log with who made it and what it set', async (t) => {
+  const { settings, audit } = temporarySettings(t);
+  await settings.put('certificate.lifetime_days', 90, { scope: 'cluster', target: 'c1' }, 'token:ann');
+  const [entry] = await audit.list(0, 10);
+  assert.equal(entry?.actor, 'token:ann');
+  assert.equal(entry?.subject, 'certificate.lifetime_days');
+  assert.equal(entry?.detail, 'cluster c1: 90');
+});
