@@ -51,7 +51,7 @@ function lintCommon(tbs: TbsCertificate, report: Report): void {
     report('error', 'issuer_empty', 'RFC 5280 §4.1.2.4', 'the issuer is empty');
   const commonName = nameAttribute(tbs.subject, OID.commonName) ?? '';
   if (commonName === '') report('error', 'common_name_missing', 'profile', 'the subject has no common name');
-  if ([...commonName].length > 64) {
+  if (commonName.length > 64 && [...commonName].length > 64) {
     report(
       'error',
       'common_name_long',
