@@ -1,0 +1,382 @@
+import { describeError, isTrustError, TrustError } from '@virt-trust/base/error.ts';
+import { DesiredState } from '@virt-trust/contract/model/desired-state.ts';
+import type {
+  CertificateRequest,
+  IssuedCertificate,
+  ObservedState,
+  ProofVerdict,
+} from '@virt-trust/contract/model/observed-state.ts';
+import { SERVICES } from '@virt-trust/contract/model/service.ts';
+import { Document } from '../state/document.ts';
+import { failureOf } from './failure.ts';
+import { targetSockets } from './forward-steps.ts';
+import { checkHost } from './guard.ts';
+import type { HostFacts } from './host-effects.ts';
+import { observe } from './observe.ts';
+import { planApplication, planRemoval } from './plan.ts';
+import { runJournal, type StepContext, Stopped } from './run.ts';
+import type { ApplyState, Journal, Transition } from './state.ts';
+import { STEPS } from './steps.ts';
+import { type ApplyOptions, Workshop } from './workshop.ts';
+
+export interface EngineOptions extends ApplyOptions {
+  readonly mode: ObservedState['mode'];
+  /** How often links, files and settings are looked at; null for never. */
+  readonly checkIntervalMs: number | null;
+}
+
+/** What a removal gave back, and what it could not or must not. */
+export interface RemovalOutcome {
+  readonly restored: string[];
+  readonly left: string[];
+}
+
+/**
+ * Applies what the manager wants of this host: one application at a time, journaled, so that a kill or a reboot at
+ * any point leaves a whole set served and the next start goes on.
+ */
+export class ApplyEngine {
+  readonly #options: EngineOptions;
+  readonly #workshop: Workshop;
+  readonly #desired: Document<typeof DesiredState>;
+  #changed = Promise.withResolvers<void>();
+  #turn: Promise<unknown> = Promise.resolve();
+  #journal: Journal | undefined;
+  #wanted: DesiredState | undefined;
+  #facts: HostFacts | undefined;
+  #removing = false;
+  #stopped = false;
+  #timer: NodeJS.Timeout | undefined;
+
+  constructor(options: EngineOptions) {
+    this.#options = options;
+    this.#workshop = new Workshop(options);
+    this.#desired = new Document(
+      options.paths.desiredState,
+      DesiredState,
+      'Remove it and provision the host again; what is served stays as it is meanwhile.',
+    );
+  }
+
+  /** Goes on with what a crash or reboot interrupted, then looks whether all is as it was left. */
+  async start(): Promise<void> {
+    this.#wanted = await this.#desired.read();
+    this.#journal = await this.#workshop.journal.read();
+    this.#removing = this.#journal?.kind === 'removing';
+    this.#work(() => this.#proceed());
+    this.#work(() => this.#check());
+    const { checkIntervalMs } = this.#options;
+    if (checkIntervalMs !== null) {
+      this.#timer = setInterval(() => this.#work(() => this.#check()), checkIntervalMs);
+      this.#timer.unref();
+    }
+  }
+
+  /** Leaves what is under way where it stands; the next start goes on with it. */
+  async stop(): Promise<void> {
+    this.#stopped = true;
+    clearInterval(this.#timer);
+    this.#wake();
+    await this.#turn;
+  }
+
+  /** Resolves when nothing is under way. */
+  async idle(): Promise<void> {
+    await this.#turn;
+  }
+
+  /** Takes what the manager wants; throws `desired_state.stale` for anything older than the agent has. */
+  async putDesiredState(desired: DesiredState): Promise<ObservedState> {
+    if (this.#options.mode === 'observe') {
+      throw new TrustError('agent.observes_only', 'denied', 'cannot change this host: it is only observed', {
+        hint: 'enrol it again without --observe',
+      });
+    }
+    if (this.#removing) throw removing();
+    const has = this.#wanted;
+    const order = has === undefined ? 1 : desired.epoch - has.epoch || desired.number - has.number;
+    if (order < 0 && has !== undefined) {
+      throw new TrustError(
+        'desired_state.stale',
+        'conflict',
+        `cannot take desired state ${desired.epoch}.${desired.number}: the host has ${has.epoch}.${has.number}`,
+        { context: { epoch: has.epoch, number: has.number } },
+      );
+    }
+    if (order === 0) {
+      if (JSON.stringify(has) === JSON.stringify(desired)) return await this.observedState();
+      throw new TrustError(
+        'desired_state.number_reused',
+        'conflict',
+        `cannot take desired state ${desired.epoch}.${desired.number}: the host has another of this number`,
+      );
+    }
+    assertOnePerService(desired);
+    await this.#desired.write(desired);
+    this.#wanted = desired;
+    this.#wake();
+    this.#work(() => this.#proceed());
+    return await this.observedState();
+  }
+
+  async observedState(): Promise<ObservedState> {
+    const busy = this.#journal !== undefined || !(await this.#holds());
+    if (!busy) this.#facts = await this.#options.effects.facts().catch(() => this.#facts);
+    return await observe({
+      workshop: this.#workshop,
+      mode: this.#options.mode,
+      wanted: this.#wanted,
+      journal: this.#journal,
+      facts: this.#facts,
+      busy,
+    });
+  }
+
+  /** The requests that wait for the manager. */
+  async certificateRequests(): Promise<CertificateRequest[]> {
+    const requests: CertificateRequest[] = [];
+    for (const { service, to } of await this.#asking()) {
+      const csr = await this.#workshop.staging.readRequest(service, to);
+      if (csr !== undefined) requests.push({ service, generation: to, csr });
+    }
+    return requests;
+  }
+
+  /** Takes certificates for the requests; one that was given before, or for an earlier request, is passed over. */
+  async putCertificates(certificates: readonly IssuedCertificate[]): Promise<ObservedState> {
+    const asking = await this.#asking();
+    for (const { service, generation, certificate } of certificates) {
+      const transition = asking.find((one) => one.service === service && one.to === generation);
+      const credential = this.#journal?.desired?.credentials.find((one) => one.service === service);
+      if (transition === undefined || credential === undefined) continue;
+      await this.#workshop.staging.putCertificate(credential, generation, certificate);
+    }
+    this.#wake();
+    return await this.observedState();
+  }
+
+  /** Takes the manager's verdicts; those on another generation than the one that waits are passed over. */
+  async postProofs(verdicts: readonly ProofVerdict[]): Promise<ObservedState> {
+    for (const { service, generation, verdict } of verdicts) {
+      const waits = this.#journal?.transitions.some(
+        (one) => one.service === service && one.to === generation,
+      );
+      if (service !== 'libvirt' || waits !== true) continue;
+      await this.#workshop.verdict.write({ generation, ...verdict });
+    }
+    this.#wake();
+    return await this.observedState();
+  }
+
+  /** Gives the host back what was found on it; repeated after a crash it goes on. */
+  async remove(): Promise<RemovalOutcome> {
+    this.#removing = true;
+    this.#wake();
+    const { promise, resolve, reject } = Promise.withResolvers<RemovalOutcome>();
+    this.#work(() => this.#remove().then(resolve, reject));
+    return await promise;
+  }
+
+  async #remove(): Promise<RemovalOutcome> {
+    const before = await this.#finishJournal();
+    if (before?.kind === 'removing') return { restored: before.restored, left: before.left };
+    const manifest = await this.#workshop.found.read();
+    if (manifest === undefined) {
+      await this.#desired.remove();
+      this.#wanted = undefined;
+      return { restored: [], left: [] };
+    }
+    const { ownKeys } = await this.#workshop.state();
+    const journal: Journal = {
+      ...emptyJournal('removing'),
+      steps: planRemoval(SERVICES),
+      settingsChanged: ownKeys.rpc.length + ownKeys.qemu.length > 0,
+    };
+    await this.#begin(journal);
+    const done = await this.#run();
+    this.#wanted = undefined;
+    await this.#options.emit('removal.done', 'host', `gave back ${done.restored.length} paths`);
+    return { restored: done.restored, left: done.left };
+  }
+
+  /** Lets an interrupted application end, by going back where it would have to wait; ends an interrupted removal. */
+  async #finishJournal(): Promise<Journal | undefined> {
+    return this.#journal === undefined ? undefined : await this.#run();
+  }
+
+  /** Applies until what is wanted holds, or failed. */
+  async #proceed(): Promise<void> {
+    if (this.#journal !== undefined) await this.#run();
+    while (!this.#removing && !this.#stopped && !(await this.#holds())) {
+      const desired = this.#wanted;
+      if (desired === undefined) return;
+      const journal = await this.#planOrFail(desired);
+      if (journal === undefined) continue;
+      await this.#begin(journal);
+      await this.#run();
+    }
+  }
+
+  async #holds(): Promise<boolean> {
+    const desired = this.#wanted;
+    if (desired === undefined) return true;
+    const { epoch, number } = await this.#workshop.state();
+    return epoch === desired.epoch && number === desired.number;
+  }
+
+  async #plan(desired: DesiredState): Promise<Journal> {
+    const workshop = this.#workshop;
+    const state = await workshop.state();
+    const waiting = this.#abandoned;
+    this.#abandoned = [];
+    const { foundKept, settingsDiffer } = await this.#differences(desired, state);
+    const plan = planApplication({ desired, state, waiting, foundKept, settingsDiffer });
+    const kept = new Set(plan.transitions.map(({ service, to }) => `${service}/${to}`));
+    for (const one of waiting)
+      if (!kept.has(`${one.service}/${one.to}`)) await workshop.staging.destroy(one.service, one.to);
+    const steps = plan.steps.length === 0 ? ['settle'] : [...plan.steps];
+    return { ...emptyJournal('applying'), desired, transitions: [...plan.transitions], steps };
+  }
+
+  /** Where not even a plan can be made, that is what became of the desired state. */
+  async #planOrFail(desired: DesiredState): Promise<Journal | undefined> {
+    try {
+      return await this.#plan(desired);
+    } catch (error) {
+      const failure = failureOf(error, 'plan', this.#options.clock.now());
+      const { epoch, number } = desired;
+      await this.#workshop.saveState({ ...(await this.#workshop.state()), epoch, number, failure });
+      await this.#options.emit('apply.failed', 'settings', `${failure.message} (step plan)`);
+      return undefined;
+    }
+  }
+
+  /** Transitions whose requests still wait, of an application that a newer one replaced. */
+  #abandoned: Transition[] = [];
+
+  async #differences(desired: DesiredState, state: ApplyState) {
+    const workshop = this.#workshop;
+    const facts = await this.#options.effects.facts();
+    const manifest = await workshop.found.read();
+    if (manifest === undefined) return { foundKept: false, settingsDiffer: true };
+    const sockets = JSON.stringify(targetSockets(desired, manifest, facts)) !== JSON.stringify(facts.sockets);
+    const files = await workshop.settings.differs(manifest, desired, facts, state.ownKeys);
+    return { foundKept: true, settingsDiffer: sockets || files };
+  }
+
+  async #begin(journal: Journal): Promise<void> {
+    await this.#workshop.verdict.remove();
+    await this.#workshop.journal.write(journal);
+    this.#journal = journal;
+  }
+
+  async #run(): Promise<Journal> {
+    const journal = this.#journal;
+    if (journal === undefined) throw new TrustError('apply.no_journal', 'internal', 'cannot run: no journal');
+    const engine = this;
+    const context: StepContext = {
+      workshop: this.#workshop,
+      facts: await this.#options.effects.facts(),
+      get journal() {
+        return engine.#journal ?? journal;
+      },
+      set journal(value: Journal) {
+        engine.#journal = value;
+      },
+      changed: () => this.#changed.promise,
+      checkWaiting: () => this.#checkWaiting(),
+    };
+    this.#facts = context.facts;
+    await runJournal(STEPS, context);
+    const done = context.journal;
+    await this.#workshop.journal.remove();
+    this.#journal = undefined;
+    return done;
+  }
+
+  /** Called by a step that waits: throws where it waits in vain. */
+  #checkWaiting(): void {
+    if (this.#stopped) throw new Stopped();
+    const journal = this.#journal;
+    if (journal?.desired == null) return;
+    const newer =
+      this.#wanted !== undefined &&
+      (this.#wanted.epoch !== journal.desired.epoch || this.#wanted.number !== journal.desired.number);
+    if (!newer && !this.#removing) return;
+    if (journal.steps[journal.at] === 'await-certificates' && !this.#removing)
+      this.#abandoned = journal.transitions.filter(({ request }) => request);
+    throw new TrustError(
+      'apply.superseded',
+      'conflict',
+      `cannot finish desired state ${journal.desired.epoch}.${journal.desired.number}: ${this.#removing ? 'the host is being removed' : 'a newer one came'}`,
+    );
+  }
+
+  async #asking(): Promise<Transition[]> {
+    const journal = this.#journal;
+    if (journal === undefined || journal.steps[journal.at] !== 'await-certificates') return [];
+    const asking: Transition[] = [];
+    for (const one of journal.transitions)
+      if (one.request && !(await this.#workshop.staging.hasCertificate(one.service, one.to)))
+        asking.push(one);
+    return asking;
+  }
+
+  async #check(): Promise<void> {
+    if (this.#journal !== undefined || !(await this.#holds())) return await this.#proceed();
+    if (this.#removing || this.#wanted === undefined) return;
+    await checkHost(this.#workshop, this.#wanted, await this.#options.effects.facts());
+  }
+
+  #wake(): void {
+    this.#changed.resolve();
+    this.#changed = Promise.withResolvers();
+  }
+
+  /** One piece of work after the other. */
+  #work(work: () => Promise<unknown>): void {
+    this.#turn = this.#turn.then(async () => {
+      if (this.#stopped) return;
+      try {
+        await work();
+      } catch (error) {
+        if (error instanceof Stopped) return;
+        this.#options.log.error({ error: describeError(error) }, 'application interrupted');
+        const code = isTrustError(error) ? error.code : 'apply.interrupted';
+        await this.#options.emit(code, 'host', describeError(error)).catch(() => {});
+      }
+    });
+  }
+}
+
+function emptyJournal(kind: Journal['kind']): Journal {
+  return {
+    kind,
+    desired: null,
+    transitions: [],
+    steps: [],
+    at: 0,
+    offset: 0,
+    sockets: null,
+    ownKeysBefore: null,
+    settingsChanged: false,
+    proofs: [],
+    proofDeadline: null,
+    failure: null,
+    restored: [],
+    left: [],
+  };
+}
+
+function assertOnePerService({ credentials }: DesiredState): void {
+  if (new Set(credentials.map(({ service }) => service)).size === credentials.length) return;
+  throw new TrustError(
+    'desired_state.invalid',
+    'invalid',
+    'cannot take the desired state: it names a service more than once',
+  );
+}
+
+function removing(): TrustError {
+  return new TrustError('agent.removing', 'conflict', 'cannot change this host: it is being given back');
+}

@@ -1,0 +1,63 @@
+import type { Instant } from '@virt-trust/base/instant.ts';
+import type { SpkiPin } from '@virt-trust/base/spki-pin.ts';
+import type { SubjectAltNames } from '@virt-trust/contract/model/desired-state.ts';
+import type { Proof } from '@virt-trust/contract/model/observed-state.ts';
+import type { Service } from '@virt-trust/contract/model/service.ts';
+import type { RpcDaemon } from '@virt-trust/libvirt/libvirtd-settings.ts';
+import type { Listening } from './daemon-settings.ts';
+import type { Sockets } from './state.ts';
+
+/** A running VM as far as its VNC server matters here. */
+export interface VmFacts {
+  readonly uuid: string;
+  readonly name: string;
+  readonly vnc: readonly {
+    readonly listen: string;
+    readonly port: number;
+    readonly tlsDirectory: string | null;
+  }[];
+}
+
+/** What an application needs to know of the host. */
+export interface HostFacts {
+  readonly daemon: RpcDaemon;
+  readonly listening: Listening;
+  readonly libvirtVersion: string;
+  readonly qemuVersion: string;
+  readonly qemuUid: number;
+  readonly qemuGid: number;
+  readonly sockets: Sockets;
+  readonly vms: readonly VmFacts[];
+}
+
+/** How the daemon shall be: its sockets, and whether it must read its configuration anew. */
+export interface DaemonTarget {
+  readonly sockets: Sockets;
+  readonly restart: boolean;
+}
+
+/** What must be seen served. */
+export interface Expectation {
+  readonly pin: SpkiPin;
+  readonly names: SubjectAltNames;
+  /** CA certificates that the client of the proof trusts. */
+  readonly bundle: string;
+  readonly at: Instant;
+  readonly facts: HostFacts;
+}
+
+/** What an application does to a host beside writing files; replaced in tests of what files are left. */
+export interface HostEffects {
+  facts(): Promise<HostFacts>;
+  /** Lets confined QEMU processes read the generations (AppArmor, SELinux). */
+  permitReading(): Promise<void>;
+  forbidReading(): Promise<void>;
+  /** Brings sockets and daemon as wanted and waits until the daemon answers; running VMs are not touched. */
+  bringDaemon(target: DaemonTarget): Promise<void>;
+  openPorts(services: readonly Service[]): Promise<void>;
+  closePorts(): Promise<void>;
+  /** Has running processes read the service's files again. */
+  reload(service: Service, facts: HostFacts): Promise<void>;
+  /** Sees the service serve what it must; throws where it does not. */
+  prove(service: Service, expectation: Expectation): Promise<Proof[]>;
+}

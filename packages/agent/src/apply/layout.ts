@@ -1,0 +1,120 @@
+import type { Service } from '@virt-trust/contract/model/service.ts';
+import { LIBVIRT_SYSTEM_FILES } from '@virt-trust/libvirt/layout.ts';
+
+/** What a file of a generation holds. */
+export type FileContent =
+  | 'bundle'
+  | 'certificate'
+  | 'key'
+  | 'client-certificate'
+  | 'client-key'
+  | 'dh-parameters';
+
+/** Who must be able to read a file: root, the QEMU user, or everybody. */
+export type Readers = 'root' | 'qemu' | 'all';
+
+export interface ServiceFile {
+  /** Relative to the generation, such as `private/serverkey.pem`. */
+  readonly name: string;
+  readonly content: FileContent;
+  readonly readers: Readers;
+}
+
+/** A path of the host that becomes a link into the service's current generation. */
+export interface ServiceLink {
+  readonly path: string;
+  /** Relative to the generation; a file, or a directory of it. */
+  readonly name: string;
+}
+
+/** The files of a service, where its readers look for them, and who those are. */
+export interface ServiceLayout {
+  readonly service: Service;
+  readonly files: readonly ServiceFile[];
+  readonly links: readonly ServiceLink[];
+  /** Made one by one, outermost first, where they are missing. */
+  readonly directories: readonly string[];
+  /** Whether QEMU must be able to enter the directories. */
+  readonly readers: Readers;
+  /**
+   * A directory that is linked as a whole where it did not exist: virt-pki-validate looks at a key's mode without
+   * following links.
+   */
+  readonly wholeDirectory?: ServiceLink;
+}
+
+/** The directory of a QEMU service that virt-trust configures and links. */
+export const QEMU_DIRECTORIES = {
+  migration: '/etc/pki/libvirt-migrate',
+  vnc: '/etc/pki/libvirt-vnc',
+} as const;
+
+const qemuFile = (name: string, content: FileContent): ServiceFile => ({ name, content, readers: 'qemu' });
+
+function qemuLayout(service: 'migration' | 'vnc', files: readonly ServiceFile[]): ServiceLayout {
+  const directory = QEMU_DIRECTORIES[service];
+  return {
+    service,
+    files,
+    links: files.map(({ name }) => ({ path: `${directory}/${name}`, name })),
+    directories: ['/etc/pki', directory],
+    readers: 'qemu',
+  };
+}
+
+const SERVER_FILES: readonly ServiceFile[] = [
+  qemuFile('ca-cert.pem', 'bundle'),
+  qemuFile('server-cert.pem', 'certificate'),
+  qemuFile('server-key.pem', 'key'),
+  qemuFile('dh-params.pem', 'dh-parameters'),
+];
+
+/** The layout of every service (facts of libvirt's remote driver and QEMU's tls-creds-x509). */
+export const LAYOUTS: Readonly<Record<Service, ServiceLayout>> = {
+  libvirt: {
+    service: 'libvirt',
+    files: [
+      { name: 'cacert.pem', content: 'bundle', readers: 'all' },
+      { name: 'servercert.pem', content: 'certificate', readers: 'all' },
+      { name: 'private/serverkey.pem', content: 'key', readers: 'root' },
+    ],
+    links: [
+      { path: LIBVIRT_SYSTEM_FILES.caCertificate, name: 'cacert.pem' },
+      { path: LIBVIRT_SYSTEM_FILES.serverCertificate, name: 'servercert.pem' },
+      { path: LIBVIRT_SYSTEM_FILES.serverKey, name: 'private/serverkey.pem' },
+    ],
+    directories: ['/etc/pki', '/etc/pki/CA', '/etc/pki/libvirt'],
+    readers: 'all',
+    wholeDirectory: { path: '/etc/pki/libvirt/private', name: 'private' },
+  },
+  migration: qemuLayout('migration', [
+    ...SERVER_FILES,
+    qemuFile('client-cert.pem', 'client-certificate'),
+    qemuFile('client-key.pem', 'client-key'),
+  ]),
+  vnc: qemuLayout('vnc', SERVER_FILES),
+};
+
+/** The links of a service on a host whose directory for keys existed, or not. */
+export function linksOf(layout: ServiceLayout, wholeDirectory: boolean): readonly ServiceLink[] {
+  const whole = layout.wholeDirectory;
+  if (whole === undefined || !wholeDirectory) return layout.links;
+  return [...layout.links.filter(({ name }) => !name.startsWith(`${whole.name}/`)), whole];
+}
+
+/** Mode and owner of a file or directory for its readers. */
+export function attributesFor(
+  readers: Readers,
+  kind: 'file' | 'directory',
+  qemuGid: number,
+): { readonly mode: number; readonly uid: number; readonly gid: number } {
+  const modes = {
+    file: { root: 0o600, qemu: 0o640, all: 0o644 },
+    directory: { root: 0o700, qemu: 0o750, all: 0o755 },
+  };
+  return { mode: modes[kind][readers], uid: OWNER, gid: readers === 'qemu' ? qemuGid : OWNER_GROUP };
+}
+
+/** Root; tests that are not root use their own. */
+const OWNER = process.getuid?.() ?? 0;
+const OWNER_GROUP = process.getgid?.() ?? 0;

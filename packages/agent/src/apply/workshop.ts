@@ -1,0 +1,78 @@
+import { join } from 'node:path';
+import type { Clock } from '@virt-trust/base/clock.ts';
+import { TrustError } from '@virt-trust/base/error.ts';
+import type { Log } from '@virt-trust/base/log.ts';
+import type { AgentPaths } from '../paths.ts';
+import { Document } from '../state/document.ts';
+import type { Barrier } from './barrier.ts';
+import { Found, type FoundManifest } from './found.ts';
+import type { HostEffects } from './host-effects.ts';
+import { Links } from './links.ts';
+import { Serving } from './serving.ts';
+import { SettingsFiles } from './settings-files.ts';
+import { Staging } from './staging.ts';
+import { ApplyState, EMPTY_STATE, Journal, Verdict } from './state.ts';
+
+/** What the applying part of the agent is given. */
+export interface ApplyOptions {
+  readonly paths: AgentPaths;
+  readonly effects: HostEffects;
+  readonly clock: Clock;
+  readonly log: Log;
+  /** Says durably what happened. */
+  readonly emit: (kind: string, subject: string, message: string) => Promise<void>;
+  readonly barrier: Barrier;
+  /** How long the manager's own proof is waited for. */
+  readonly proofBoundMs: number;
+}
+
+/** The places and documents that the steps of an application work with. */
+export class Workshop {
+  readonly options: ApplyOptions;
+  readonly found: Found;
+  readonly staging: Staging;
+  readonly serving: Serving;
+  readonly links: Links;
+  readonly settings: SettingsFiles;
+  readonly journal: Document<typeof Journal>;
+  /** The manager's word on the generation of libvirt that waits for it. */
+  readonly verdict: Document<typeof Verdict>;
+  readonly #state: Document<typeof ApplyState>;
+
+  constructor(options: ApplyOptions) {
+    const { paths } = options;
+    const wayOut = `Remove it and provision the host again; what is served stays as it is meanwhile.`;
+    this.options = options;
+    this.found = new Found(paths);
+    this.staging = new Staging(paths);
+    this.serving = new Serving(paths, this.staging);
+    this.links = new Links(paths, this.found, this.serving);
+    this.settings = new SettingsFiles(paths, this.found);
+    this.journal = new Document(paths.journal, Journal, wayOut);
+    this.verdict = new Document(join(paths.agent, 'verdict.json'), Verdict, wayOut);
+    this.#state = new Document(join(paths.agent, 'apply.json'), ApplyState, wayOut);
+  }
+
+  async state(): Promise<ApplyState> {
+    return (await this.#state.read()) ?? EMPTY_STATE;
+  }
+
+  async saveState(state: ApplyState): Promise<void> {
+    await this.#state.write(state);
+  }
+
+  async removeState(): Promise<void> {
+    await this.#state.remove();
+  }
+
+  /** What was found; throws `internal` where it was not kept yet. */
+  async manifest(): Promise<FoundManifest> {
+    const manifest = await this.found.read();
+    if (manifest !== undefined) return manifest;
+    throw new TrustError(
+      'adoption.not_kept',
+      'internal',
+      'cannot change the host: what was found is not kept',
+    );
+  }
+}
