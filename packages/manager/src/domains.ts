@@ -1,4 +1,8 @@
+import type { AuthorityConstraints } from './authorities/internal-creation.ts';
 import type { ComposeDomain } from './core.ts';
+import { hostsDomain } from './hosts-domain.ts';
 
 /** The parts of the manager besides its core, in the order in which they start. */
-export const DOMAINS: readonly ComposeDomain[] = [];
+export function domainsOf(constraints: AuthorityConstraints): readonly ComposeDomain[] {
+  return [hostsDomain(constraints)];
+}

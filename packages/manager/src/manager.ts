@@ -6,8 +6,9 @@ import { type Randomness, systemRandomness } from '@virt-trust/base/randomness.t
 import type { FastifyInstance } from 'fastify';
 import { RefusalLimit } from './access/refusal-limit.ts';
 import { Tokens } from './access/tokens.ts';
+import type { AuthorityConstraints } from './authorities/internal-creation.ts';
 import type { ComposeDomain, Core, Domain } from './core.ts';
-import { DOMAINS } from './domains.ts';
+import { domainsOf } from './domains.ts';
 import { EventLog } from './events/event-log.ts';
 import { auditHandlers } from './http/handlers/audit.ts';
 import { eventHandlers } from './http/handlers/events.ts';
@@ -35,7 +36,10 @@ export interface ManagerOptions {
   readonly stateDirectory: string;
   readonly version: string;
   readonly listen?: ListenOptions;
+  /** The program file that enrolment copies to hosts. */
   readonly agentProgram?: string;
+  /** What the authorities that are made at the first start may certify; empty for no constraint. */
+  readonly constraints?: AuthorityConstraints;
   /** Where systemd put credentials: $CREDENTIALS_DIRECTORY. */
   readonly credentialsDirectory?: string | undefined;
   readonly log?: Log;
@@ -59,7 +63,7 @@ const CLOSE_GRACE = 5000;
 /** Starts the manager on a state directory; a second start goes on where the first one stopped, however it stopped. */
 export async function startManager(
   options: ManagerOptions,
-  domains: readonly ComposeDomain[] = DOMAINS,
+  domains: readonly ComposeDomain[] = domainsOf(options.constraints ?? { dns: [], subnets: [] }),
 ): Promise<RunningManager> {
   const listen = options.listen ?? DEFAULT_LISTEN;
   checkListen(listen);

@@ -65,13 +65,14 @@ function credentialOf(
 ): DesiredCredential {
   const { host } = input;
   const endpoints = endpointsOf(host).filter((endpoint) => endpoint.service === service);
+  const { commonName, names } = credentialNames(host, service);
   const servesFound = host.found?.identities.includes(service) === true && !passed('serve');
   return {
     service,
     endpoints,
     identity: servesFound ? 'found' : 'ours',
-    subject: { commonName: commonNameOf(host), organization: input.organization },
-    names: unionOf(endpoints.map((endpoint) => endpoint.names)),
+    subject: { commonName, organization: input.organization },
+    names,
     keyAlgorithm: input.keyAlgorithm,
     revision: host.revisions[service] ?? 0,
     bundle: input.bundles[PURPOSE_OF_SERVICE[service]],
@@ -79,8 +80,17 @@ function credentialOf(
   };
 }
 
+/** What one service of a host is to be known by: its subject's common name and the names of all its endpoints. */
+export function credentialNames(
+  host: Host,
+  service: Service,
+): { commonName: string; names: SubjectAltNames } {
+  const endpoints = endpointsOf(host).filter((endpoint) => endpoint.service === service);
+  return { commonName: commonNameOf(host), names: unionOf(endpoints.map((endpoint) => endpoint.names)) };
+}
+
 /** X.520 bounds a common name at 64 characters; the SANs carry the names anyway. */
-export function commonNameOf(host: Pick<Host, 'name'>): string {
+function commonNameOf(host: Pick<Host, 'name'>): string {
   return host.name.slice(0, 64);
 }
 

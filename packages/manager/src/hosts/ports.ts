@@ -1,7 +1,6 @@
 import type { Clock } from '@virt-trust/base/clock.ts';
 import type { Log } from '@virt-trust/base/log.ts';
 import type { ManagerPins } from '@virt-trust/contract/model/agent-identity.ts';
-import type { SubjectAltNames } from '@virt-trust/contract/model/desired-state.ts';
 import type { KeyAlgorithm, Purpose, Service } from '@virt-trust/contract/model/service.ts';
 import type { HostChannels } from './channels.ts';
 import type { Host, HostRepository } from './host.ts';
@@ -30,7 +29,6 @@ export interface CertificateSource {
   issueForHost(request: {
     readonly host: Host;
     readonly service: Service;
-    readonly names: SubjectAltNames;
     readonly csrPem: string;
     readonly actor: string;
   }): Promise<{ readonly serialNumber: string; readonly certificatePem: string }>;

@@ -237,11 +237,10 @@ async function answerRequests({
   const host = await requireHost(hostName, context);
   const certificates = await Promise.all(
     requests.map(async (request) => {
-      const credential = credentialOf(desired, request.service, hostName);
+      credentialOf(desired, request.service, hostName);
       const issued = await context.certificates.issueForHost({
         host,
         service: request.service,
-        names: credential.names,
         csrPem: request.csr,
         actor: job.actor,
       });

@@ -1,0 +1,80 @@
+import { existsSync } from 'node:fs';
+import { isSea } from 'node:sea';
+import { TrustError } from '@virt-trust/base/error.ts';
+import { VERSION } from '@virt-trust/base/version.ts';
+import type { Command } from 'commander';
+import { writeLine } from '../output.ts';
+import { collect } from './option.ts';
+
+interface ServeOptions {
+  stateDir: string;
+  listen: string;
+  program?: string;
+  tlsCert?: string;
+  tlsKey?: string;
+  permitDns?: string[];
+  permitSubnet?: string[];
+}
+
+export function addServeCommand(program: Command): void {
+  program.command('serve').description('Run the manager: embedded store and internal authorities')
+    .option('--state-dir <directory>', 'where the store and the keys are', '/var/lib/virt-trust-manager')
+    .option('--listen <address:port>', 'where the API is served', '127.0.0.1:16516')
+    .option('--tls-cert <file>', 'certificate of the API, in PEM; needed past loopback')
+    .option('--tls-key <file>', 'its private key, in PEM')
+    .option('--program <file>', 'the executable that is deployed to hosts')
+    .option('--permit-dns <domain>', 'at the first start: the authorities certify names below it only', collect)
+    .option('--permit-subnet <cidr>', 'at the first start: the authorities certify addresses in it only', collect)
+    .action(serve);
+}
+
+async function serve(options: ServeOptions): Promise<void> {
+  const { startManager } = await import('@virt-trust/manager/manager.ts');
+  const manager = await startManager({
+    stateDirectory: options.stateDir,
+    version: VERSION,
+    listen: { ...parseListen(options.listen), ...(await tlsOf(options)) },
+    agentProgram: programOf(options.program),
+    credentialsDirectory: process.env['CREDENTIALS_DIRECTORY'],
+    constraints: { dns: options.permitDns ?? [], subnets: options.permitSubnet ?? [] },
+  });
+  writeLine(`The manager serves at ${manager.url}`);
+  if (manager.initialToken !== undefined) {
+    writeLine('The token of the first administrator, shown this once (give it to: virt-trust login):');
+    writeLine(`  ${manager.initialToken}`);
+  }
+  const { promise, resolve } = Promise.withResolvers<void>();
+  // Ctrl-C may arrive twice (from the terminal and from npm); a second one is no reason to hurry.
+  for (const signal of ['SIGINT', 'SIGTERM'] as const) process.on(signal, () => resolve());
+  await promise;
+  await manager.close();
+}
+
+function parseListen(text: string): { address: string; port: number } {
+  const match = /^(?:\[([0-9A-Fa-f:.]+)\]|([^:[\]]+)):(\d{1,5})$/.exec(text);
+  const port = Number(match?.[3]);
+  if (match === null || port > 65535) {
+    throw new TrustError('cli.listen', 'invalid', `cannot listen on ${text}: not ADDRESS:PORT`, { hint: 'write it like 127.0.0.1:16516 or [::1]:16516' });
+  }
+  return { address: match[1] ?? match[2] ?? '', port };
+}
+
+async function tlsOf(options: ServeOptions): Promise<object> {
+  if (options.tlsCert === undefined && options.tlsKey === undefined) return {};
+  if (options.tlsCert === undefined || options.tlsKey === undefined) throw new TrustError('cli.tls', 'invalid', 'cannot serve TLS: --tls-cert and --tls-key go together');
+  const { readFile } = await import('node:fs/promises');
+  const read = (file: string) =>
+    readFile(file, 'utf8').catch((cause: unknown) => {
+      throw new TrustError('cli.file_unreadable', 'invalid', `cannot read ${file}`, { cause });
+    });
+  return { tls: { certificate: await read(options.tlsCert), key: await read(options.tlsKey) } };
+}
+
+/** The one executable deploys itself; a checkout deploys the one it built. */
+function programOf(given: string | undefined): string {
+  if (given !== undefined) return given;
+  if (isSea()) return process.execPath;
+  const built = new URL('../../../../dist/virt-trust', import.meta.url).pathname;
+  if (!existsSync(built)) process.stderr.write('hint: hosts cannot be added before the program was built: ./virt-trust build\n');
+  return built;
+}

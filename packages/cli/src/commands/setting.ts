@@ -1,0 +1,94 @@
+import { TrustError } from '@virt-trust/base/error.ts';
+import { listSettings, putSetting } from '@virt-trust/contract/manager/operations.ts';
+import type { Setting, SettingValue } from '@virt-trust/contract/model/manager.ts';
+import type { Command } from 'commander';
+import { type ManagerClient, managerClient } from '../manager-client.ts';
+import { writeJson, writeLine, writeTable } from '../output.ts';
+import { jsonOption } from './option.ts';
+
+interface ScopeOptions {
+  cluster?: string;
+  host?: string;
+  json?: boolean;
+}
+
+export function addSettingCommands(program: Command): void {
+  const setting = program.command('setting').description('Settings, global or for a cluster or host');
+  const scoped = (command: Command) =>
+    command
+      .option('--cluster <name>', 'as it holds for a cluster')
+      .option('--host <name>', 'as it holds for a host')
+      .addOption(jsonOption());
+  scoped(setting.command('list').description('All settings with their effective values')).action(
+    async (options: ScopeOptions) => {
+      const items = await settingsOf(managerClient(), options);
+      if (options.json === true) return writeJson(items);
+      writeTable(
+        ['name', 'value', 'from', 'what it is'],
+        items.map((one) => [one.name, JSON.stringify(one.value), one.from, one.description]),
+      );
+    },
+  );
+  scoped(
+    setting.command('get').description('One setting, with where its value comes from').argument('<name>'),
+  ).action(async (name: string, options: ScopeOptions) => {
+    print(find(await settingsOf(managerClient(), options), name), options);
+  });
+  scoped(
+    setting
+      .command('set')
+      .description('Set a setting; without a value it is taken back')
+      .argument('<name>')
+      .argument('[value]'),
+  ).action(async (name: string, value: string | undefined, options: ScopeOptions) => {
+    const client = managerClient();
+    const known = find(await settingsOf(client, options), name);
+    const parsed = value === undefined ? null : parseLike(known.default, value);
+    print(
+      await client.call(putSetting, {
+        params: { setting: name },
+        query: scopeOf(options),
+        body: { value: parsed },
+      }),
+      options,
+    );
+  });
+}
+
+function scopeOf(options: ScopeOptions): { cluster?: string; host?: string } {
+  return {
+    ...(options.cluster === undefined ? {} : { cluster: options.cluster }),
+    ...(options.host === undefined ? {} : { host: options.host }),
+  };
+}
+
+async function settingsOf(client: ManagerClient, options: ScopeOptions): Promise<Setting[]> {
+  return (await client.call(listSettings, { query: scopeOf(options) })).items;
+}
+
+function find(settings: readonly Setting[], name: string): Setting {
+  const found = settings.find((one) => one.name === name);
+  if (found === undefined)
+    throw new TrustError('setting.unknown', 'not-found', `cannot find setting ${name}`, {
+      hint: 'see them with: virt-trust setting list',
+    });
+  return found;
+}
+
+/** Reads a value in the type of the setting's default; the manager checks it. */
+function parseLike(example: SettingValue, text: string): SettingValue {
+  if (Array.isArray(example)) return text === '' ? [] : text.split(',').map((item) => item.trim());
+  if (typeof example === 'number' && /^-?\d{1,15}$/.test(text)) return Number(text);
+  if (typeof example === 'boolean' && /^(?:true|false|on|off)$/.test(text))
+    return text === 'true' || text === 'on';
+  return text;
+}
+
+function print(setting: Setting, options: ScopeOptions): void {
+  if (options.json === true) {
+    writeJson(setting);
+    return;
+  }
+  writeLine(`${setting.name} = ${JSON.stringify(setting.value)} (from ${setting.from})`);
+  writeLine(`  ${setting.description} Default: ${JSON.stringify(setting.default)}.`);
+}

@@ -1,0 +1,60 @@
+import { TrustError } from '@virt-trust/base/error.ts';
+import { createToken, deleteToken, listTokens } from '@virt-trust/contract/manager/operations.ts';
+import { Role } from '@virt-trust/contract/model/manager.ts';
+import type { Command } from 'commander';
+import { managerClient } from '../manager-client.ts';
+import { formatTime, writeJson, writeLine, writeTable } from '../output.ts';
+import { requireConfirmation } from '../prompt.ts';
+import { jsonOption, yesOption } from './option.ts';
+
+export function addTokenCommands(program: Command): void {
+  const roles = Role.anyOf.map((one) => one.const);
+  const token = program.command('token').description('Who may ask the manager');
+  token
+    .command('list')
+    .description('All tokens, without their secrets')
+    .addOption(jsonOption())
+    .action(async (options) => {
+      const { items } = await managerClient().call(listTokens, {});
+      if (options.json === true) return writeJson(items);
+      writeTable(
+        ['id', 'name', 'role', 'made', 'last used'],
+        items.map((one) => [
+          one.id,
+          one.name,
+          one.role,
+          formatTime(one.createdAt),
+          formatTime(one.lastUsedAt),
+        ]),
+      );
+    });
+  token
+    .command('create')
+    .description('Make a token; it is shown once')
+    .argument('<name>')
+    .requiredOption('--role <role>', roles.join(', '))
+    .addOption(jsonOption())
+    .action(async (name: string, options) => {
+      const role = roles.find((one) => one === options.role);
+      if (role === undefined)
+        throw new TrustError(
+          'token.role',
+          'invalid',
+          `cannot make a token for role ${options.role}: there is none of that name`,
+          { hint: `the roles are ${roles.join(', ')}` },
+        );
+      const made = await managerClient().call(createToken, { body: { name, role } });
+      if (options.json === true) return writeJson(made);
+      writeLine(made.secret);
+      process.stderr.write('It is shown this once; only its hash is kept.\n');
+    });
+  token
+    .command('delete')
+    .description('Take a token away')
+    .argument('<id>')
+    .addOption(yesOption())
+    .action(async (id: string, options) => {
+      await requireConfirmation(`Delete token ${id}?`, options.yes);
+      await managerClient().call(deleteToken, { params: { id } });
+    });
+}

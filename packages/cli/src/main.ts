@@ -1,0 +1,64 @@
+import { VERSION } from '@virt-trust/base/version.ts';
+import { Command, CommanderError } from 'commander';
+import { addAgentCommands } from './commands/agent.ts';
+import { addAuditCommands } from './commands/audit.ts';
+import { addAuthorityCommands } from './commands/authority.ts';
+import { addCertificateCommands } from './commands/certificate.ts';
+import { addCompletionCommand } from './commands/completion.ts';
+import { addHostCommands } from './commands/host.ts';
+import { addJobCommands } from './commands/job.ts';
+import { addLoginCommand } from './commands/login.ts';
+import { addManagerCommands } from './commands/manager.ts';
+import { addMigrateCommand } from './commands/migrate.ts';
+import { addProbeCommand } from './commands/probe.ts';
+import { addServeCommand } from './commands/serve.ts';
+import { addSettingCommands } from './commands/setting.ts';
+import { addTokenCommands } from './commands/token.ts';
+import { EXIT_CODES_HELP, exitCodeOf } from './exit-code.ts';
+import { writeError } from './output.ts';
+
+const program = new Command('virt-trust')
+  .description(
+    'Gives a fleet of KVM hosts its trust: every TLS certificate of libvirt and QEMU, kept right and proven live.',
+  )
+  .version(VERSION, '-V, --version')
+  .addHelpText('after', EXIT_CODES_HELP)
+  .showSuggestionAfterError()
+  .configureOutput({ outputError: (text, write) => write(text) })
+  .exitOverride();
+
+for (const add of [
+  addServeCommand,
+  addLoginCommand,
+  addHostCommands,
+  addCertificateCommands,
+  addAuthorityCommands,
+  addMigrateCommand,
+  addSettingCommands,
+  addJobCommands,
+  addAuditCommands,
+  addTokenCommands,
+  addManagerCommands,
+  addProbeCommand,
+  addAgentCommands,
+  addCompletionCommand,
+]) {
+  add(program);
+}
+
+// A reader that goes away early (head, say) is no fault of ours.
+process.stdout.on('error', (error: NodeJS.ErrnoException) => {
+  if (error.code === 'EPIPE') process.exit(0);
+});
+
+try {
+  await program.parseAsync();
+} catch (error) {
+  if (error instanceof CommanderError) {
+    // Commander has said it already; help and version end well.
+    process.exitCode = error.exitCode === 0 ? 0 : 2;
+  } else {
+    writeError(error);
+    process.exitCode = exitCodeOf(error);
+  }
+}

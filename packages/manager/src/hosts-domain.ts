@@ -1,0 +1,120 @@
+import { hostname } from 'node:os';
+import { describeError } from '@virt-trust/base/error.ts';
+import type { SubjectAltNames } from '@virt-trust/contract/model/desired-state.ts';
+import { encodePrivateKeyPem } from '@virt-trust/pki/key.ts';
+import type { AuthorityConstraints } from './authorities/internal-creation.ts';
+import type { Core, Domain } from './core.ts';
+import { HostChannels } from './hosts/channels.ts';
+import { declaredHostOf } from './hosts/declared-host.ts';
+import { hostJobs } from './hosts/host-jobs.ts';
+import { ManagerIdentity } from './hosts/manager-identity.ts';
+import type { CertificateSource, HostSettings, HostsContext } from './hosts/ports.ts';
+import { requireHost } from './hosts/provisioning.ts';
+import { hostHandlers } from './http/handlers/hosts.ts';
+import { composeIssuance, type IssuanceDomain } from './issuance-domain.ts';
+import { SqliteHostRepository } from './store/host-repository.ts';
+import { SqliteManagerIdentityStore } from './store/manager-identity-store.ts';
+
+/** Hosts, their channels and jobs, with the issuance that serves them. */
+export function hostsDomain(constraints: AuthorityConstraints): (core: Core) => Promise<Domain> {
+  return async (core) => {
+    const repository = new SqliteHostRepository(core.database);
+    const issuing = await composeIssuance(core, {
+      declaredNames: { find: async (name) => declaredHostOf(await repository.find(name)) },
+      managerNames,
+      constraints,
+    });
+    const identity = await ManagerIdentity.open(
+      new SqliteManagerIdentityStore(core.database, core.seal),
+      core.randomness,
+    );
+    const channels = new HostChannels({
+      identity: identity.current,
+      log: core.log,
+      onState: (_, name, state) => {
+        if (state.kind !== 'up' && state.kind !== 'down') return;
+        const message = state.kind === 'up' ? state.group : state.reason.message;
+        core.events.publish({ kind: `channel.${state.kind}`, subject: name, message }).catch((error: unknown) => {
+          core.log.warn({ host: name, reason: describeError(error) }, 'event lost');
+        });
+      },
+    });
+    const context: HostsContext = {
+      clock: core.clock,
+      log: core.log,
+      repository,
+      channels,
+      certificates: certificateSource(issuing),
+      audit: { append: (entry) => core.audit.append([entry]) },
+      identities: identity,
+      settingsOf: (host) => settingsOf(core, host),
+      programPath: requireProgram(core),
+      epoch: identity.epoch,
+    };
+    const definitions = hostJobs(context, identity);
+    for (const definition of Object.values(definitions)) core.jobs.register(definition as never);
+    core.metrics.gauge('virt_trust_hosts', 'Hosts by state and channel.', async () => {
+      const hosts = await repository.list();
+      const counts = new Map<string, number>();
+      for (const host of hosts) {
+        const key = `${host.state} ${channels.stateOf(host.id)?.kind === 'up' ? 'up' : 'down'}`;
+        counts.set(key, (counts.get(key) ?? 0) + 1);
+      }
+      return [...counts].map(([key, value]) => ({
+        labels: { state: key.split(' ')[0] ?? '', channel: key.split(' ')[1] ?? '' },
+        value,
+      }));
+    });
+    return {
+      handlers: { ...issuing.handlers, ...hostHandlers({ context, identity, jobs: core.jobs, definitions }) },
+      clusterOf: async (name) => (await requireHost(name, context)).cluster,
+      async start() {
+        for (const host of await repository.list()) await channels.of(host);
+      },
+      close: () => channels.close(),
+    };
+  };
+}
+
+/** Names that no host may have certified: this machine's own. */
+function managerNames(): SubjectAltNames {
+  return { dns: [hostname().toLowerCase()], addresses: [] };
+}
+
+function requireProgram(core: Core): string {
+  return core.agentProgram ?? '';
+}
+
+function certificateSource({ authorities, issuance, ownClients }: IssuanceDomain): CertificateSource {
+  return {
+    bundle: async (purpose) => authorities.bundle(purpose),
+    async issueForHost({ host, service, csrPem, actor }) {
+      const issued = await issuance.issueForHost({ host: host.name, service, csr: csrPem, actor });
+      return { serialNumber: issued.serialNumber, certificatePem: issued.pem };
+    },
+    async issueMigrationClient({ commonName, csrPem, minutes, actor }) {
+      const issued = await issuance.issueClient({ csr: csrPem, commonName, minutes, actor });
+      return { certificatePem: issued.pem };
+    },
+    async ownClient() {
+      const { key, certificate } = await ownClients.get();
+      return { certificatePem: certificate.pem, privateKeyPem: encodePrivateKeyPem(key) };
+    },
+  };
+}
+
+async function settingsOf(
+  core: Core,
+  host: { readonly name: string; readonly cluster: string },
+): Promise<HostSettings> {
+  const subject = { host: host.name, cluster: host.cluster };
+  const { settings } = core;
+  return {
+    organization: await settings.value('organization'),
+    keyAlgorithm: await settings.value('key.algorithm', subject),
+    migrationModes: await settings.value('migration.mode', subject),
+    allowedSkewSeconds: await settings.value('clock.allowed_skew_seconds'),
+    managerAddresses: await settings.value('channel.manager_addresses', subject),
+    clientCertificateMinutes: await settings.value('migration.client_certificate_minutes', subject),
+  };
+}
