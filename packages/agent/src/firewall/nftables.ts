@@ -1,4 +1,5 @@
 import { isTrustError } from '@virt-trust/base/error.ts';
+import { canonicalIpAddress } from '@virt-trust/pki/ip-address.ts';
 import type { RunHostCommand } from '../host-command.ts';
 import { type InputChain, type OwnRule, parseRuleset } from './nft-ruleset.ts';
 import type { Opening, PortRange } from './opening.ts';
@@ -58,9 +59,11 @@ function rulesOf(
     if (family === 'inet') return true;
     return (family === 'ip6') === address.includes(':');
   }) ?? [null];
-  return sources.flatMap((source) =>
-    ports.map((range) => ({ family, table, chain: name, comment, source, ports: range })),
-  );
+  return sources.flatMap((address) => {
+    // As nft prints it, so that the rule is known again.
+    const source = address === null ? null : canonicalIpAddress(address);
+    return ports.map((range) => ({ family, table, chain: name, comment, source, ports: range }));
+  });
 }
 
 function sameRule(a: WantedRule, b: WantedRule): boolean {
