@@ -32,7 +32,8 @@ export class NftablesFirewall {
         delete: { rule: { family, table, chain, handle } },
       })),
     ];
-    await this.#run('nft', ['-j', '-f', '-'], { stdin: JSON.stringify({ nftables: commands }) });
+    // As an argument: nft -j opens /dev/stdin by its name, which fails where that is a socket.
+    await this.#run('nft', ['-j', JSON.stringify({ nftables: commands })]);
     return true;
   }
 
