@@ -110,7 +110,7 @@ export async function runAgent(options: AgentOptions): Promise<RunningAgent> {
     await channel?.close(AbortSignal.timeout(CLOSE_MS));
     await local?.close();
     await migrations.close();
-    await apply.close();
+    await apply.stop();
     await events.close();
   }
 

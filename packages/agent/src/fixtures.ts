@@ -51,8 +51,8 @@ export function noEngines(asked: string[] = []): EngineFactory {
       certificateRequests: async () => [],
       putCertificates: () => observe('putCertificates'),
       postProofs: () => observe('postProofs'),
-      removal: async () => ({ restored: ['/etc/libvirt/libvirtd.conf'], left: [] }),
-      close: async () => {},
+      remove: async () => ({ restored: ['/etc/libvirt/libvirtd.conf'], left: [] }),
+      stop: async () => {},
     },
     migrations: {
       create: () => noMigration('create'),

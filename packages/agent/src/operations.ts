@@ -2,13 +2,13 @@ import { hostname } from 'node:os';
 import { TrustError } from '@virt-trust/base/error.ts';
 import type { Instant } from '@virt-trust/base/instant.ts';
 import { SECOND } from '@virt-trust/base/instant.ts';
+import { VERSION } from '@virt-trust/base/version.ts';
 import type { ChannelDoor } from './doors/channel-door.ts';
 import type { Handlers } from './doors/handlers.ts';
 import type { EventLog } from './events.ts';
 import type { IdentityStore } from './identity.ts';
 import type { ManagerStore } from './managers.ts';
 import type { AgentContext, ApplyEngine, Migrations } from './ports.ts';
-import { AGENT_VERSION } from './version.ts';
 
 export interface OperationParts {
   readonly context: AgentContext;
@@ -35,7 +35,7 @@ export function agentHandlers(parts: OperationParts): Handlers {
   };
   return {
     getStatus: async () => ({
-      version: AGENT_VERSION,
+      version: VERSION,
       mode: context.mode,
       hostName: hostname(),
       pin: identity.current.pin,
@@ -86,7 +86,7 @@ export function agentHandlers(parts: OperationParts): Handlers {
       migrations.get(params.id, (query.wait ?? 0) * SECOND, signal),
     cancelMigration: changing(({ params }) => migrations.cancel(params.id)),
     postRemoval: async ({ signal }) => {
-      const outcome = await apply.removal();
+      const outcome = await apply.remove();
       // The answer is over, read or cut off: either way the host has its own back.
       signal.addEventListener('abort', () => parts.onRemoved(), { once: true });
       if (signal.aborted) parts.onRemoved();

@@ -39,8 +39,9 @@ export interface ApplyEngine {
   putCertificates(certificates: readonly IssuedCertificate[]): Promise<ObservedState>;
   postProofs(proofs: readonly ProofVerdict[]): Promise<ObservedState>;
   /** Gives the host back what was found on it; the service itself stays for the caller to remove. */
-  removal(): Promise<{ restored: string[]; left: string[] }>;
-  close(): Promise<void>;
+  remove(): Promise<{ restored: string[]; left: string[] }>;
+  /** Leaves what is under way where it stands; the next start goes on with it. */
+  stop(): Promise<void>;
 }
 
 /** Migrations from this host. */
