@@ -1,5 +1,6 @@
 import { isIP } from 'node:net';
-import { TrustError } from '@virt-trust/base/error.ts';
+import { createSecureContext } from 'node:tls';
+import { describeError, TrustError } from '@virt-trust/base/error.ts';
 
 /** Where the API listens. */
 export interface ListenOptions {
@@ -28,13 +29,28 @@ export function checkListen(listen: ListenOptions): void {
       },
     );
   }
-  if (isLoopback(listen.address) || listen.tls !== undefined) return;
+  if (listen.tls !== undefined) {
+    checkPair(listen.tls.certificate, listen.tls.key);
+    return;
+  }
+  if (isLoopback(listen.address)) return;
   throw new TrustError(
     'listen.clear_text',
     'invalid',
     `cannot listen on ${listen.address}: tokens would cross the network in the clear`,
     { hint: 'give --tls-certificate and --tls-key, or listen on 127.0.0.1' },
   );
+}
+
+function checkPair(cert: string, key: string): void {
+  try {
+    createSecureContext({ cert, key });
+  } catch (cause) {
+    throw new TrustError('listen.tls', 'invalid', `cannot listen with TLS: ${describeError(cause)}`, {
+      hint: 'give a PEM certificate chain and the unencrypted PEM key of its first certificate',
+      cause,
+    });
+  }
 }
 
 /**

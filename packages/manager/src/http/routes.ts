@@ -100,7 +100,8 @@ function answer(
   reply.code(operation.status);
   switch (operation.produces) {
     case 'text/event-stream':
-      reply.type('text/event-stream');
+      // The connection ends with the stream: kept open, it would hold up the manager's stop.
+      reply.type('text/event-stream').header('connection', 'close');
       return reply.send(
         eventStream(result as AsyncIterable<ServerSentEvent>, parts.heartbeatMilliseconds, signal),
       );
