@@ -55,10 +55,18 @@ export async function installAgent(
 ): Promise<InstallAnswer> {
   const { clock = systemClock, run = runHostCommand } = options;
   const paths = agentPaths(options.root);
-  await checkHost(paths, order.mode, { uid: options.uid ?? process.getuid?.() ?? -1, clock });
+  const unit = unitText(options.command ?? [paths.program, 'agent', 'run']);
+  const uid = options.uid ?? process.getuid?.() ?? -1;
+  await checkHost(paths, { uid, clock, written: await directoriesToWrite(order, paths, unit) });
   const service = new Service(unitName(paths), paths, run);
   try {
-    const changed = await writeEverything(order, paths, options);
+    const changed = await writeEverything(
+      order,
+      paths,
+      unit,
+      service,
+      options.randomness ?? systemRandomness,
+    );
     changed.push(...(await service.bringUp(changed.some(needsRestart))));
     const client = localAgentClient(paths.socket);
     const status = await waitUntilReady(client, service, options.readyMs ?? 30_000);
@@ -89,14 +97,15 @@ function needsRestart({ restart }: Change): boolean {
 async function writeEverything(
   order: InstallOrder,
   paths: AgentPaths,
-  options: InstallOptions,
+  unit: string,
+  service: Service,
+  randomness: Randomness,
 ): Promise<Change[]> {
   const changed: Change[] = [];
   for (const directory of await makeStateDirectories(paths))
     changed.push({ what: `directory ${directory}`, restart: false });
-  const { store, made } = await IdentityStore.open(paths.identity, options.randomness ?? systemRandomness);
+  const { store, made } = await IdentityStore.open(paths.identity, randomness);
   if (made) changed.push({ what: `key of the agent, ${store.current.pin}`, restart: false });
-  const service = new Service(unitName(paths), paths, options.run ?? runHostCommand);
   // From here on a change is one that the running agent has to take up, also when this run ends in between.
   const { managers, ...kept } = order;
   if (!(await sameOrder(paths, kept))) {
@@ -112,8 +121,7 @@ async function writeEverything(
     await ManagerStore.install(paths.managers, managers, store.pins);
     changed.push({ what: `managers ${managers.pins.join(' ')}`, restart: true });
   }
-  const unit = unitText(options.command ?? [paths.program, 'agent', 'run']);
-  if ((await readFileIfPresent(paths.unit))?.toString('utf8') !== unit) {
+  if (!(await holds(paths.unit, unit))) {
     await service.unsettled();
     await mkdir(dirname(paths.unit), { recursive: true });
     await writeFileAtomic(paths.unit, unit, { mode: 0o644 });
@@ -121,6 +129,24 @@ async function writeEverything(
   }
   if (await linkProgram(paths)) changed.push({ what: `link ${paths.programLink}`, restart: false });
   return changed;
+}
+
+/** Only what there is to write: /etc may be read-only once all is in place. */
+async function directoriesToWrite(order: InstallOrder, paths: AgentPaths, unit: string): Promise<string[]> {
+  const known = await orderDocument(paths)
+    .read()
+    .catch(() => undefined);
+  return [
+    dirname(paths.state),
+    dirname(paths.run),
+    ...((await holds(paths.unit, unit)) ? [] : [dirname(paths.unit), dirname(paths.programLink)]),
+    // The agent that manages puts links below /etc; better to know now than at the first certificate.
+    ...(order.mode === 'manage' && known?.mode !== 'manage' ? [paths.at('/etc')] : []),
+  ];
+}
+
+async function holds(path: string, content: string): Promise<boolean> {
+  return (await readFileIfPresent(path))?.toString('utf8') === content;
 }
 
 async function sameOrder(paths: AgentPaths, order: AgentOrder): Promise<boolean> {

@@ -9,6 +9,8 @@ import type { AgentPaths } from '../paths.ts';
 export interface HostConditions {
   readonly uid: number;
   readonly clock: Clock;
+  /** Directories that the installation, or the agent after it, has to write. */
+  readonly written: readonly string[];
 }
 
 /** What the agent writes besides its program: keys, certificates, events, copies of what was found. */
@@ -20,11 +22,7 @@ const EARLIEST: Instant = parseInstant('2026-11-01T00:00:00Z');
  * Refuses a host on which the installation would stop half way, before anything is written. Throws
  * `install.not_root`, `install.no_systemd`, `install.clock`, `install.not_writable`, `install.disk_full`.
  */
-export async function checkHost(
-  paths: AgentPaths,
-  mode: 'observe' | 'manage',
-  { uid, clock }: HostConditions,
-): Promise<void> {
+export async function checkHost(paths: AgentPaths, { uid, clock, written }: HostConditions): Promise<void> {
   if (uid !== 0) {
     throw refusal('install.not_root', 'denied', `this is user number ${uid}, not root`, {
       hint: 'Connect as root, or as a user who may run the program with sudo.',
@@ -42,9 +40,6 @@ export async function checkHost(
       hint: 'Set the clock of the host: timedatectl set-ntp true.',
     });
   }
-  const written = [dirname(paths.unit), dirname(paths.programLink), dirname(paths.state), dirname(paths.run)];
-  // The agent that manages puts links below /etc; better to know now than at the first certificate.
-  if (mode === 'manage') written.push(paths.at('/etc'));
   for (const directory of written) await checkWritable(directory);
   await checkSpace(dirname(paths.state));
 }
@@ -61,7 +56,7 @@ async function checkWritable(directory: string): Promise<void> {
       {
         context: { directory },
         hint: readOnly
-          ? `Make it writable for the installation: mount -o remount,rw; afterwards it may be read-only again.`
+          ? 'Make it writable for the installation (mount -o remount,rw); afterwards it may be read-only again.'
           : `Look at it with: ls -ld ${directory}.`,
         cause,
       },

@@ -50,9 +50,11 @@ export class Service {
     return done;
   }
 
-  /** Forgets the unit, whose file is gone, and stops the agent last, which may be the process that asks. */
-  async stopForgotten(): Promise<void> {
-    await this.#run('systemctl', ['daemon-reload']);
+  /**
+   * Stops the agent, which may be the very process that asks, after its unit's file is gone. No reload before it:
+   * systemd would forget that /run/virt-trust goes with the service.
+   */
+  async stop(): Promise<void> {
     await this.#run('systemctl', ['stop', '--no-block', this.#unit], { acceptedCodes: [1, 5] });
   }
 

@@ -33,7 +33,7 @@ export async function uninstallAgent(options: UninstallOptions = {}): Promise<vo
   await unlinkProgram(paths);
   await rm(paths.program, { force: true });
   await removeEmpty(dirname(paths.program));
-  await service.stopForgotten();
+  await service.stop();
 }
 
 async function closeFirewall(paths: AgentPaths, run: RunHostCommand): Promise<void> {
