@@ -1,8 +1,9 @@
 import { execFileSync } from 'node:child_process';
 import { createHash } from 'node:crypto';
-import { globSync, mkdirSync, readFileSync, renameSync, rmSync, writeFileSync } from 'node:fs';
+import { copyFileSync, globSync, mkdirSync, readFileSync, renameSync, rmSync, writeFileSync } from 'node:fs';
 import { join } from 'node:path';
 import { pathToFileURL } from 'node:url';
+import { removeLibatomic } from './libatomic.ts';
 
 const root = join(import.meta.dirname, '..');
 const dist = join(root, 'dist');
@@ -44,7 +45,13 @@ function stampOf(): string {
 function digestOfInputs(): string {
   const hash = createHash('sha256');
   const files = globSync(
-    ['packages/*/src/**/*.ts', 'packages/*/package.json', 'package-lock.json', 'tools/build.ts'],
+    [
+      'packages/*/src/**/*.ts',
+      'packages/*/package.json',
+      'package-lock.json',
+      'tools/build.ts',
+      'tools/libatomic.ts',
+    ],
     { cwd: root },
   );
   for (const file of files.filter((name) => !name.endsWith('.test.ts')).sort()) {
@@ -84,8 +91,11 @@ function assemble(work: string): void {
   try {
     execFileSync('strip', ['-o', base, process.execPath], { stdio: 'ignore' });
   } catch {
-    execFileSync('cp', [process.execPath, base]);
+    copyFileSync(process.execPath, base);
   }
+  const executable = readFileSync(base);
+  removeLibatomic(executable);
+  writeFileSync(base, executable, { mode: 0o755 });
   const configuration = {
     main: join(work, 'main.mjs'),
     mainFormat: 'module',

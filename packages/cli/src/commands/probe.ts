@@ -1,5 +1,5 @@
-import { isIP } from 'node:net';
 import { readFile } from 'node:fs/promises';
+import { isIP } from 'node:net';
 import { systemClock } from '@virt-trust/base/clock.ts';
 import { TrustError } from '@virt-trust/base/error.ts';
 import type { Command } from 'commander';
@@ -15,12 +15,17 @@ interface ProbeOptions {
 }
 
 export function addProbeCommand(program: Command): void {
-  program.command('probe').description('A real handshake from here: what is served, what is wrong')
+  program
+    .command('probe')
+    .description('A real handshake from here: what is served, what is wrong')
     .argument('<uri>', 'qemu+tls://HOST/system or vnc://HOST:PORT')
     .option('--ca <file>', 'trusted authorities in PEM', '/etc/pki/CA/cacert.pem')
     .option('--cert <file>', 'client certificate in PEM')
     .option('--key <file>', 'its private key in PEM')
-    .option('--server-name <name>', 'the name or address that the certificate must have, where it is not the host of the URI')
+    .option(
+      '--server-name <name>',
+      'the name or address that the certificate must have, where it is not the host of the URI',
+    )
     .addOption(jsonOption())
     .action(probe);
 }
@@ -28,14 +33,25 @@ export function addProbeCommand(program: Command): void {
 async function probe(uri: string, options: ProbeOptions): Promise<void> {
   const { kind, host, port } = parseTarget(uri);
   const common = {
-    host, port, clock: systemClock, timeoutMs: 30_000,
+    host,
+    port,
+    clock: systemClock,
+    timeoutMs: 30_000,
     serverName: options.serverName ?? host,
     trust: await readPem(options.ca, '--ca'),
-    ...(options.cert === undefined ? {} : { client: { certificatePem: await readPem(options.cert, '--cert'), privateKeyPem: await readPem(options.key ?? '', '--key') } }),
+    ...(options.cert === undefined
+      ? {}
+      : {
+          client: {
+            certificatePem: await readPem(options.cert, '--cert'),
+            privateKeyPem: await readPem(options.key ?? '', '--key'),
+          },
+        }),
   };
-  const evidence = kind === 'libvirt'
-    ? await (await import('@virt-trust/connect/probe-libvirt.ts')).probeLibvirt(common)
-    : await (await import('@virt-trust/connect/probe-vnc.ts')).probeVnc(common);
+  const evidence =
+    kind === 'libvirt'
+      ? await (await import('@virt-trust/connect/probe-libvirt.ts')).probeLibvirt(common)
+      : await (await import('@virt-trust/connect/probe-vnc.ts')).probeVnc(common);
   const served = evidence.servedCertificate;
   if (options.json === true) {
     const { der, ...rest } = served;
@@ -45,8 +61,11 @@ async function probe(uri: string, options: ProbeOptions): Promise<void> {
   writeLine(`  names        ${served.names.join(', ') || '-'}`);
   writeLine(`  valid        ${formatTime(served.notBefore)} to ${formatTime(served.notAfter)}`);
   writeLine(`  public key   ${served.pin}`);
-  writeLine(`  handshake    ${evidence.protocol}, ${evidence.cipher}; chain and name verified for ${common.serverName}`);
-  if ('authList' in evidence) writeLine(`  libvirt      confirmation byte, AUTH_LIST ${evidence.authList.join(' ')}`);
+  writeLine(
+    `  handshake    ${evidence.protocol}, ${evidence.cipher}; chain and name verified for ${common.serverName}`,
+  );
+  if ('authList' in evidence)
+    writeLine(`  libvirt      confirmation byte, AUTH_LIST ${evidence.authList.join(' ')}`);
 }
 
 function parseTarget(uri: string): { kind: 'libvirt' | 'vnc'; host: string; port: number } {
@@ -55,18 +74,28 @@ function parseTarget(uri: string): { kind: 'libvirt' | 'vnc'; host: string; port
   const scheme = url?.protocol ?? '';
   const kind = /^[a-z]+\+tls:$/.test(scheme) ? 'libvirt' : scheme === 'vnc:' ? 'vnc' : null;
   if (kind === null || host === '' || (isIP(host) === 0 && !/^[A-Za-z0-9.-]{1,253}$/.test(host))) {
-    throw new TrustError('probe.uri', 'invalid', `cannot probe ${uri}: neither qemu+tls://HOST/system nor vnc://HOST:PORT`);
+    throw new TrustError(
+      'probe.uri',
+      'invalid',
+      `cannot probe ${uri}: neither qemu+tls://HOST/system nor vnc://HOST:PORT`,
+    );
   }
   return { kind, host, port: Number(url?.port || (kind === 'libvirt' ? 16514 : 5900)) };
 }
 
 function pemOf(der: Uint8Array): string {
-  const lines = Buffer.from(der).toString('base64').match(/.{1,64}/g) ?? [];
+  const lines =
+    Buffer.from(der)
+      .toString('base64')
+      .match(/.{1,64}/g) ?? [];
   return `-----BEGIN CERTIFICATE-----\n${lines.join('\n')}\n-----END CERTIFICATE-----\n`;
 }
 
 function readPem(file: string, option: string): Promise<string> {
   return readFile(file, 'utf8').catch((cause: unknown) => {
-    throw new TrustError('cli.file_unreadable', 'invalid', `cannot read ${file || `the file of ${option}`}`, { cause, hint: `name it with ${option}` });
+    throw new TrustError('cli.file_unreadable', 'invalid', `cannot read ${file || `the file of ${option}`}`, {
+      cause,
+      hint: `name it with ${option}`,
+    });
   });
 }

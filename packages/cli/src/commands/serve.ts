@@ -10,21 +10,31 @@ interface ServeOptions {
   stateDir: string;
   listen: string;
   program?: string;
-  tlsCert?: string;
+  tlsCertificate?: string;
   tlsKey?: string;
   permitDns?: string[];
   permitSubnet?: string[];
 }
 
 export function addServeCommand(program: Command): void {
-  program.command('serve').description('Run the manager: embedded store and internal authorities')
+  program
+    .command('serve')
+    .description('Run the manager: embedded store and internal authorities')
     .option('--state-dir <directory>', 'where the store and the keys are', '/var/lib/virt-trust-manager')
     .option('--listen <address:port>', 'where the API is served', '127.0.0.1:16516')
-    .option('--tls-cert <file>', 'certificate of the API, in PEM; needed past loopback')
+    .option('--tls-certificate <file>', 'certificate of the API, in PEM; needed past loopback')
     .option('--tls-key <file>', 'its private key, in PEM')
     .option('--program <file>', 'the executable that is deployed to hosts')
-    .option('--permit-dns <domain>', 'at the first start: the authorities certify names below it only', collect)
-    .option('--permit-subnet <cidr>', 'at the first start: the authorities certify addresses in it only', collect)
+    .option(
+      '--permit-dns <domain>',
+      'at the first start: the authorities certify names below it only',
+      collect,
+    )
+    .option(
+      '--permit-subnet <cidr>',
+      'at the first start: the authorities certify addresses in it only',
+      collect,
+    )
     .action(serve);
 }
 
@@ -54,20 +64,27 @@ function parseListen(text: string): { address: string; port: number } {
   const match = /^(?:\[([0-9A-Fa-f:.]+)\]|([^:[\]]+)):(\d{1,5})$/.exec(text);
   const port = Number(match?.[3]);
   if (match === null || port > 65535) {
-    throw new TrustError('cli.listen', 'invalid', `cannot listen on ${text}: not ADDRESS:PORT`, { hint: 'write it like 127.0.0.1:16516 or [::1]:16516' });
+    throw new TrustError('cli.listen', 'invalid', `cannot listen on ${text}: not ADDRESS:PORT`, {
+      hint: 'write it like 127.0.0.1:16516 or [::1]:16516',
+    });
   }
   return { address: match[1] ?? match[2] ?? '', port };
 }
 
 async function tlsOf(options: ServeOptions): Promise<object> {
-  if (options.tlsCert === undefined && options.tlsKey === undefined) return {};
-  if (options.tlsCert === undefined || options.tlsKey === undefined) throw new TrustError('cli.tls', 'invalid', 'cannot serve TLS: --tls-cert and --tls-key go together');
+  if (options.tlsCertificate === undefined && options.tlsKey === undefined) return {};
+  if (options.tlsCertificate === undefined || options.tlsKey === undefined)
+    throw new TrustError(
+      'cli.tls',
+      'invalid',
+      'cannot serve TLS: --tls-certificate and --tls-key go together',
+    );
   const { readFile } = await import('node:fs/promises');
   const read = (file: string) =>
     readFile(file, 'utf8').catch((cause: unknown) => {
       throw new TrustError('cli.file_unreadable', 'invalid', `cannot read ${file}`, { cause });
     });
-  return { tls: { certificate: await read(options.tlsCert), key: await read(options.tlsKey) } };
+  return { tls: { certificate: await read(options.tlsCertificate), key: await read(options.tlsKey) } };
 }
 
 /** The one executable deploys itself; a checkout deploys the one it built. */
@@ -75,6 +92,7 @@ function programOf(given: string | undefined): string {
   if (given !== undefined) return given;
   if (isSea()) return process.execPath;
   const built = new URL('../../../../dist/virt-trust', import.meta.url).pathname;
-  if (!existsSync(built)) process.stderr.write('hint: hosts cannot be added before the program was built: ./virt-trust build\n');
+  if (!existsSync(built))
+    process.stderr.write('hint: hosts cannot be added before the program was built: ./virt-trust build\n');
   return built;
 }
