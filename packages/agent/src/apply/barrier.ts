@@ -22,15 +22,18 @@ export function barrierOf(directory: string | undefined): Barrier {
 }
 
 /** Waits for a file by watching its directory; looked for after the watch began, so that nothing is missed. */
-async function appears(directory: string, path: string): Promise<void> {
+export async function appears(directory: string, path: string, signal?: AbortSignal): Promise<void> {
   const { promise, resolve, reject } = Promise.withResolvers<void>();
   const look = () => access(path).then(resolve, () => {});
   const watcher = watch(directory, () => void look());
   watcher.once('error', reject);
+  const onAbort = () => reject(signal?.reason);
+  signal?.addEventListener('abort', onAbort, { once: true });
   try {
     await look();
     await promise;
   } finally {
     watcher.close();
+    signal?.removeEventListener('abort', onAbort);
   }
 }

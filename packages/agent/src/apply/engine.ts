@@ -7,6 +7,7 @@ import type {
   ProofVerdict,
 } from '@virt-trust/contract/model/observed-state.ts';
 import { SERVICES } from '@virt-trust/contract/model/service.ts';
+import type { ApplyEngine } from '../ports.ts';
 import { Document } from '../state/document.ts';
 import { failureOf } from './failure.ts';
 import { targetSockets } from './forward-steps.ts';
@@ -35,7 +36,7 @@ export interface RemovalOutcome {
  * Applies what the manager wants of this host: one application at a time, journaled, so that a kill or a reboot at
  * any point leaves a whole set served and the next start goes on.
  */
-export class ApplyEngine {
+export class JournaledEngine implements ApplyEngine {
   readonly #options: EngineOptions;
   readonly #workshop: Workshop;
   readonly #desired: Document<typeof DesiredState>;

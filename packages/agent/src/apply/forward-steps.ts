@@ -150,7 +150,7 @@ export async function prove(context: StepContext, service: Service): Promise<voi
 
 /** Sees a generation of ours served, with the names that its certificate has. */
 export async function proveGeneration(
-  { workshop, facts }: StepContext,
+  { workshop, facts, journal }: StepContext,
   service: Service,
   generation: number,
 ): Promise<Proof[]> {
@@ -162,6 +162,8 @@ export async function proveGeneration(
   return await workshop.options.effects.prove(service, {
     pin: leaf.pin,
     names: { dns, addresses },
+    // What was found may be for addresses that are not the host's own.
+    addresses: journal.desired?.credentials.find((one) => one.service === service)?.names.addresses ?? [],
     bundle: content.bundle ?? '',
     at: workshop.options.clock.now(),
     facts,

@@ -39,7 +39,10 @@ export interface DaemonTarget {
 /** What must be seen served. */
 export interface Expectation {
   readonly pin: SpkiPin;
+  /** The names that the certificate has. */
   readonly names: SubjectAltNames;
+  /** Where the host's endpoints of the service are. */
+  readonly addresses: readonly string[];
   /** CA certificates that the client of the proof trusts. */
   readonly bundle: string;
   readonly at: Instant;

@@ -1,4 +1,4 @@
-import { mkdir, readlink, rm, stat } from 'node:fs/promises';
+import { chmod, mkdir, readlink, rm, stat } from 'node:fs/promises';
 import { basename, join } from 'node:path';
 import { TrustError } from '@virt-trust/base/error.ts';
 import type { DesiredState } from '@virt-trust/contract/model/desired-state.ts';
@@ -157,7 +157,9 @@ export class SettingsFiles {
     const effective = this.#effective(manifest, which);
     const found = foundAt(manifest, path);
     const kept = found.kind === 'file' || found.kind === 'link' ? found.file : null;
-    await mkdir(this.#paths.effectiveEtc, { recursive: true, mode: 0o755 });
+    await mkdir(this.#paths.effectiveEtc, { recursive: true });
+    // As open as /etc/libvirt, whatever the umask.
+    await chmod(this.#paths.effectiveEtc, 0o755);
     const { mode, uid, gid } = kept ?? { mode: 0o600, uid: 0, gid: 0 };
     await writeFileAtomic(effective, bytes, { mode, uid, gid });
     if ((await readlink(this.#paths.at(path)).catch(() => undefined)) !== effective)

@@ -1,0 +1,100 @@
+import { chmod, chown, mkdir, mkdtemp, rm, writeFile } from 'node:fs/promises';
+import { join } from 'node:path';
+import type { Clock } from '@virt-trust/base/clock.ts';
+import { describeError, TrustError } from '@virt-trust/base/error.ts';
+import type { Proof } from '@virt-trust/contract/model/observed-state.ts';
+import type { RunHostCommand } from '../../host-command.ts';
+import type { AgentPaths } from '../../paths.ts';
+import { appears } from '../barrier.ts';
+import type { Expectation } from '../host-effects.ts';
+import { QEMU_DIRECTORIES } from '../layout.ts';
+import { QemuProgram } from './qemu-process.ts';
+
+const CLIENT_MS = 30_000;
+const START_MS = 30_000;
+const IMAGE_BYTES = 65_536;
+
+/**
+ * Sees QEMU's own TLS code use the very files as both ends of a migration do, as the QEMU user: an NBD server that
+ * demands a client certificate, and a client that verifies it under each name.
+ */
+export async function proveMigration(
+  paths: AgentPaths,
+  run: RunHostCommand,
+  expectation: Expectation,
+  clock: Clock,
+): Promise<Proof[]> {
+  const { facts, names } = expectation;
+  const user = { uid: facts.qemuUid, gid: facts.qemuGid };
+  await mkdir(paths.run, { recursive: true });
+  const directory = await mkdtemp(join(paths.run, 'proof-'));
+  try {
+    await chmod(directory, 0o700);
+    const image = join(directory, 'image');
+    const socket = join(directory, 'nbd');
+    await writeFile(image, Buffer.alloc(IMAGE_BYTES));
+    for (const path of [image, directory]) await chown(path, user.uid, user.gid);
+    const credentials = (endpoint: string) =>
+      `tls-creds-x509,id=tls0,endpoint=${endpoint},dir=${QEMU_DIRECTORIES.migration},verify-peer=on`;
+    await using server = await QemuProgram.start(
+      'qemu-nbd',
+      [
+        '--object',
+        credentials('server'),
+        '--tls-creds',
+        'tls0',
+        '--socket',
+        socket,
+        '--format',
+        'raw',
+        '--persistent',
+        '--shared',
+        '0',
+        '--read-only',
+        image,
+      ],
+      user,
+    );
+    await listens(server, directory, socket);
+    const proofs: Proof[] = [];
+    for (const name of [...names.dns, ...names.addresses]) {
+      const options = `driver=nbd,path=${socket},tls-creds=tls0,tls-hostname=${name}`;
+      try {
+        await run('qemu-img', ['info', '--object', credentials('client'), '--image-opts', options], {
+          ...user,
+          timeoutMs: CLIENT_MS,
+        });
+      } catch (cause) {
+        throw new TrustError(
+          'proof.qemu_tls',
+          'failed',
+          `cannot use the migration certificate under the name ${name}: ${describeError(cause)}${server.complaint === '' ? '' : `; the server: ${server.complaint}`}`,
+          { cause },
+        );
+      }
+      proofs.push({
+        kind: 'qemu-tls',
+        target: name,
+        at: clock.now(),
+        by: 'agent',
+        servedPin: expectation.pin,
+        detail: 'qemu-nbd and qemu-img, both ends verified, as the QEMU user',
+      });
+    }
+    return proofs;
+  } finally {
+    await rm(directory, { recursive: true, force: true });
+  }
+}
+
+async function listens(server: QemuProgram, directory: string, socket: string): Promise<void> {
+  const limit = AbortSignal.timeout(START_MS);
+  await Promise.race([appears(directory, socket, limit), server.ended]).catch(() => {});
+  if (!server.over && !limit.aborted) return;
+  throw new TrustError(
+    'proof.qemu_tls',
+    'failed',
+    `cannot use the migration certificate: qemu-nbd does not start: ${server.complaint || 'no socket'}`,
+    { hint: 'see that the QEMU user may read /etc/pki/libvirt-migrate and what it links to' },
+  );
+}

@@ -1,0 +1,173 @@
+import { machine } from 'node:os';
+import type { Clock } from '@virt-trust/base/clock.ts';
+import { TrustError } from '@virt-trust/base/error.ts';
+import type { Service } from '@virt-trust/contract/model/service.ts';
+import { parseConfiguration } from '@virt-trust/libvirt/configuration.ts';
+import { LIBVIRT_TLS_PORT } from '@virt-trust/libvirt/layout.ts';
+import { type RpcDaemon, readLibvirtdSettings } from '@virt-trust/libvirt/libvirtd-settings.ts';
+import { readQemuSettings } from '@virt-trust/libvirt/qemu-settings.ts';
+import type { Firewall } from '../firewall/firewall.ts';
+import type { RunHostCommand } from '../host-command.ts';
+import { parseCapabilities } from '../inventory/capabilities.ts';
+import { readDaemonMode, readProgramVersion } from '../inventory/libvirt.ts';
+import { readQemuProcesses } from '../inventory/qemu-process.ts';
+import type { AgentPaths } from '../paths.ts';
+import { readFileIfPresent } from '../state/atomic-file.ts';
+import { RpcDaemonUnits } from './daemon.ts';
+import type { DaemonTarget, Expectation, HostEffects, HostFacts } from './host-effects.ts';
+import { forbidReading, permitReading } from './lsm.ts';
+import { proveLibvirt, reloadLibvirt } from './services/libvirt.ts';
+import { proveMigration } from './services/migration.ts';
+import { proveVnc, reloadVnc } from './services/vnc.ts';
+
+const OPENINGS = { libvirt: 'libvirt-tls', migration: 'migration' } as const;
+
+/** The host itself: its daemon, VMs, firewall and security module. */
+export class SystemEffects implements HostEffects {
+  readonly #paths: AgentPaths;
+  readonly #run: RunHostCommand;
+  readonly #firewall: Firewall;
+  readonly #clock: Clock;
+  #qemuUser: { uid: number; gid: number } | undefined;
+
+  constructor(parts: {
+    readonly paths: AgentPaths;
+    readonly run: RunHostCommand;
+    readonly firewall: Firewall;
+    readonly clock: Clock;
+  }) {
+    this.#paths = parts.paths;
+    this.#run = parts.run;
+    this.#firewall = parts.firewall;
+    this.#clock = parts.clock;
+  }
+
+  async facts(): Promise<HostFacts> {
+    const run = this.#run;
+    const daemon = await this.#daemon();
+    const units = new RpcDaemonUnits(run, daemon);
+    const [libvirtVersion, qemuVersion, user, sockets, listening, processes] = await Promise.all([
+      readProgramVersion(run, ['libvirtd', 'virtqemud', 'virsh']),
+      readProgramVersion(run, [`qemu-system-${machine()}`, 'qemu-kvm']),
+      this.#user(),
+      units.sockets(),
+      units.listening(),
+      readQemuProcesses(this.#paths),
+    ]);
+    if (libvirtVersion === undefined || qemuVersion === undefined) throw missing();
+    return {
+      daemon,
+      listening,
+      libvirtVersion,
+      qemuVersion,
+      qemuUid: user.uid,
+      qemuGid: user.gid,
+      sockets,
+      vms: processes.map(({ uuid, name, vnc }) => ({ uuid, name, vnc })),
+    };
+  }
+
+  async permitReading(): Promise<void> {
+    await permitReading(this.#paths, this.#run);
+  }
+
+  async forbidReading(): Promise<void> {
+    await forbidReading(this.#paths, this.#run);
+  }
+
+  async bringDaemon(target: DaemonTarget): Promise<void> {
+    await new RpcDaemonUnits(this.#run, await this.#daemon()).bring(target);
+  }
+
+  async openPorts(services: readonly Service[]): Promise<void> {
+    // VNC is left as libvirt listens: who may look at screens is the administrator's matter.
+    if (services.includes('libvirt')) {
+      const port = await this.#tlsPort();
+      await this.#firewall.open({ what: OPENINGS.libvirt, ports: [{ from: port, to: port }], from: null });
+    }
+    if (services.includes('migration')) {
+      const { migrationPortMin: from, migrationPortMax: to } = await this.#qemuSettings();
+      await this.#firewall.open({ what: OPENINGS.migration, ports: [{ from, to }], from: null });
+    }
+  }
+
+  async closePorts(): Promise<void> {
+    for (const what of Object.values(OPENINGS)) await this.#firewall.close(what);
+  }
+
+  async reload(service: Service, facts: HostFacts): Promise<void> {
+    switch (service) {
+      case 'libvirt':
+        return await reloadLibvirt(this.#run, facts.daemon);
+      case 'migration':
+        // Files are read anew for every migration.
+        return;
+      case 'vnc':
+        return await reloadVnc(this.#run, facts);
+    }
+  }
+
+  async prove(service: Service, expectation: Expectation) {
+    switch (service) {
+      case 'libvirt':
+        return await proveLibvirt(expectation, this.#clock, await this.#tlsPort());
+      case 'migration':
+        return await proveMigration(this.#paths, this.#run, expectation, this.#clock);
+      case 'vnc':
+        return await proveVnc(expectation, this.#run, this.#clock);
+    }
+  }
+
+  async #daemon(): Promise<RpcDaemon> {
+    const mode = await readDaemonMode(this.#run);
+    if (mode === undefined) throw missing();
+    return mode === 'modular' ? 'virtproxyd' : 'libvirtd';
+  }
+
+  /** User and group of QEMU processes as libvirt itself says them; they do not change while the agent runs. */
+  async #user(): Promise<{ uid: number; gid: number }> {
+    if (this.#qemuUser !== undefined) return this.#qemuUser;
+    const answer = await this.#run('virsh', ['-c', 'qemu:///system', 'capabilities']).catch(() => undefined);
+    const known = answer === undefined ? undefined : parseCapabilities(answer.stdout).qemu;
+    if (known !== undefined) {
+      this.#qemuUser = known;
+      return known;
+    }
+    for (const name of ['libvirt-qemu', 'qemu']) {
+      const { stdout } = await this.#run('getent', ['passwd', name], { acceptedCodes: [2] });
+      const found = /^[^:]*:[^:]*:(\d{1,10}):(\d{1,10}):/.exec(stdout);
+      if (found === null) continue;
+      const group = await this.#run('getent', ['group', name], { acceptedCodes: [2] });
+      const gid = /^[^:]*:[^:]*:(\d{1,10}):/.exec(group.stdout)?.[1] ?? found[2];
+      return { uid: Number(found[1]), gid: Number(gid) };
+    }
+    throw missing();
+  }
+
+  async #tlsPort(): Promise<number> {
+    const daemon = await this.#daemon();
+    const { tlsPort } = readLibvirtdSettings(await this.#configuration(`${daemon}.conf`), daemon);
+    // With systemd's sockets the unit says the port, which is the usual one unless somebody overrides it.
+    return /^\d{1,5}$/.test(tlsPort) ? Number(tlsPort) : LIBVIRT_TLS_PORT;
+  }
+
+  async #qemuSettings() {
+    return readQemuSettings(await this.#configuration('qemu.conf'), () => false);
+  }
+
+  async #configuration(name: string) {
+    const path = `/etc/libvirt/${name}`;
+    return parseConfiguration((await readFileIfPresent(this.#paths.at(path))) ?? '', path);
+  }
+}
+
+function missing(): TrustError {
+  return new TrustError(
+    'libvirt.missing',
+    'failed',
+    'cannot secure this host: libvirt or QEMU is not installed',
+    {
+      hint: 'install them (Debian: apt install libvirt-daemon-system qemu-system-x86 qemu-utils), then provision the host again',
+    },
+  );
+}

@@ -1,0 +1,85 @@
+/** What helps with an error of libvirt's or QEMU's, the most specific first. */
+const HINTS: readonly (readonly [pattern: RegExp, hint: string])[] = [
+  [
+    /Unable to read TLS confirmation/i,
+    "the destination's libvirtd refuses our client certificate: see its log, its clock and tls_allowed_dn_list there",
+  ],
+  [
+    /certificate is not trusted|certificate.*(?:isn't|not) trusted|Unable to verify TLS peer|unknown issuer|signed by.*unknown/i,
+    "one end does not trust the other's authority: provision both hosts again (virt-trust host provision)",
+  ],
+  [
+    /certificate.*(?:expired|not yet active|not activated|not yet valid)|(?:expired|not yet active).*certificate/i,
+    'a certificate or a clock is wrong: compare the clocks of both hosts, then provision them again',
+  ],
+  [
+    /does not match the hostname|hostname.*(?:mismatch|does not match)|not match.*certificate|Certificate does not match/i,
+    "the destination's certificate lacks the address that is used: declare it for the host, then provision it again",
+  ],
+  [
+    /guest CPU doesn't match|CPU.*(?:incompatible|not compatible)|unsupported configuration:.*CPU|missing features/i,
+    'the destination CPU lacks features that the VM uses: give the VM a CPU model that both hosts have',
+  ],
+  [
+    /Unable to find.*(?:machine|emulator)|unsupported machine type|does not support machine|invalid argument.*machine/i,
+    "the destination's QEMU lacks the VM's machine type or emulator: install the same or a newer QEMU there",
+  ],
+  [
+    /Unsafe migration|shared storage|without shared storage/i,
+    'the disks are not on shared storage: put them there; copying storage is not offered yet',
+  ],
+  [
+    /No such file or directory.*(?:image|qcow2|raw|img)|cannot access (?:storage|backing) file|Could not open .*(?:image|qcow2|img)|Storage source conflict/i,
+    "the destination does not reach one of the VM's disks under the same path: mount the storage there",
+  ],
+  [
+    /Cannot get interface MTU|Network not found|no network with matching name|Unable to add bridge|bridge.*No such device/i,
+    "the destination lacks one of the VM's networks or bridges: create it there under the same name",
+  ],
+  [
+    /already exists with uuid|domain '.*' already (?:exists|active|defined)|is already active/i,
+    'a VM of that name or UUID is on the destination already: remove it there if it is a left-over',
+  ],
+  [
+    /host_uuid|Attempt to migrate guest to the same host/i,
+    'both hosts say the same host UUID: set different host_uuid in their libvirtd.conf, then restart libvirtd',
+  ],
+  [
+    /unable to connect to server at|Connection refused|No route to host|Connection timed out|Network is unreachable/i,
+    'the destination does not answer: see that port 16514 and 49152-49215 are open between the hosts and libvirtd runs there',
+  ],
+  [
+    /TLS is not (?:configured|enabled)|tls-creds|Unable to access credentials|TLS certificate|Certificate file/i,
+    'the migration certificates are missing or unreadable on one host: provision both hosts again',
+  ],
+  [
+    /TLS.*(?:handshake|alert)|Failed TLS|Unable to start TLS/i,
+    "the TLS handshake failed: both hosts' migration certificates must be of one authority; provision both again",
+  ],
+  [
+    /cannot allocate memory|Cannot set up guest memory|Out of memory/i,
+    'the destination has too little free memory for the VM',
+  ],
+  [
+    /domain is not running|Domain not found|failed to get domain/i,
+    'the VM does not run on the source host now',
+  ],
+  [
+    /another migration job|already has .*job|cannot acquire state change lock/i,
+    'another job works on the VM: wait for its end (virsh domjobinfo), then try again',
+  ],
+  [
+    /operation aborted|canceled by client|migration.*cancell?ed/i,
+    'somebody cancelled it; the VM goes on where it ran',
+  ],
+  [
+    /nested|not migratable|device.*(?:not support|blocker)|hostdev/i,
+    'a device of the VM cannot be migrated: detach it',
+  ],
+];
+
+/** What to do about an error of a migration, in one sentence. */
+export function hintFor(message: string): string {
+  for (const [pattern, hint] of HINTS) if (pattern.test(message)) return hint;
+  return 'see the logs of libvirtd on both hosts: journalctl -u libvirtd, /var/log/libvirt/qemu';
+}

@@ -1,0 +1,102 @@
+import { isIP } from 'node:net';
+import { describeError, TrustError } from '@virt-trust/base/error.ts';
+import type { MigrationOrder, MigrationProgress } from '@virt-trust/contract/model/migration.ts';
+import type { RunHostCommand } from '../host-command.ts';
+import { type MigrationTls, parseJobInfo, parseMigrateParameters } from './job-info.ts';
+
+const LOCAL = ['-c', 'qemu:///system'];
+/** A large VM takes hours; what hangs is ended by a person. */
+const MIGRATION_MS = 24 * 3600 * 1000;
+const QUESTION_MS = 20_000;
+const PARAMETERS = '{"execute":"query-migrate-parameters"}';
+
+/** libvirt's command line client, as migrations use it. */
+export class Virsh {
+  readonly #run: RunHostCommand;
+
+  constructor(run: RunHostCommand) {
+    this.#run = run;
+  }
+
+  /** Runs a client-managed migration to its end; throws with libvirt's words in full. */
+  async migrate(order: MigrationOrder, pkipath: string, signal: AbortSignal): Promise<void> {
+    await this.#run('virsh', migrateArguments(order, pkipath), { timeoutMs: MIGRATION_MS, signal });
+  }
+
+  async progress(vm: string): Promise<MigrationProgress | undefined> {
+    return parseJobInfo(await this.#ask(['domjobinfo', '--domain', vm]));
+  }
+
+  /** Whether libvirt works on the VM now. */
+  async hasJob(vm: string): Promise<boolean> {
+    const output = await this.#ask(['domjobinfo', '--domain', vm]);
+    return /^Job type:\s+(?!None\b)\S/m.test(output);
+  }
+
+  /** What QEMU itself says of its stream; undefined where it carries no TLS credentials now. */
+  async tls(vm: string): Promise<MigrationTls | undefined> {
+    return parseMigrateParameters(
+      await this.#ask(['qemu-monitor-command', '--domain', vm, '--cmd', PARAMETERS]),
+    );
+  }
+
+  /** Where the VM stands on this host: `running`, `paused`, ...; undefined if it is not here. */
+  async state(vm: string): Promise<string | undefined> {
+    const names = (await this.#strict(['list', '--all', '--name'])).split('\n').map((line) => line.trim());
+    if (!names.includes(vm)) return undefined;
+    return (await this.#strict(['domstate', '--domain', vm])).trim();
+  }
+
+  async abort(vm: string): Promise<void> {
+    await this.#strict(['domjobabort', '--domain', vm]);
+  }
+
+  async #ask(args: readonly string[]): Promise<string> {
+    const { stdout } = await this.#run('virsh', [...LOCAL, ...args], {
+      timeoutMs: QUESTION_MS,
+      acceptedCodes: [1],
+    });
+    return stdout;
+  }
+
+  async #strict(args: readonly string[]): Promise<string> {
+    return (await this.#run('virsh', [...LOCAL, ...args], { timeoutMs: QUESTION_MS })).stdout;
+  }
+}
+
+/** The arguments of virsh for an order. */
+export function migrateArguments(order: MigrationOrder, pkipath: string): string[] {
+  const { libvirtAddress, migrationAddress } = order.destination;
+  return [
+    ...LOCAL,
+    'migrate',
+    '--live',
+    '--tls',
+    '--tls-destination',
+    migrationAddress,
+    '--migrateuri',
+    `tcp://${uriHost(migrationAddress)}`,
+    ...(order.bandwidthMiB === null ? [] : ['--bandwidth', String(order.bandwidthMiB)]),
+    '--domain',
+    order.vm,
+    '--desturi',
+    `qemu+tls://${uriHost(libvirtAddress)}/system?pkipath=${encodeURIComponent(pkipath)}`,
+  ];
+}
+
+function uriHost(address: string): string {
+  return isIP(address) === 6 ? `[${address}]` : address;
+}
+
+/** libvirt's own words out of a failed virsh, all of them. */
+export function libvirtMessage(error: unknown): string {
+  const stderr = error instanceof TrustError ? error.context['stderr'] : undefined;
+  const said = typeof stderr === 'string' ? stderr.trim() : '';
+  return (
+    (said === '' ? describeError(error) : said)
+      .replace(/^error: /gm, '')
+      // biome-ignore lint/suspicious/noControlCharactersInRegex: they are what is replaced
+      .replace(/[\u0000-\u0008\u000b-\u001f\u007f]/g, ' ')
+      .slice(-8000)
+  );
+}
