@@ -1,17 +1,25 @@
 import assert from 'node:assert/strict';
 import { execFileSync } from 'node:child_process';
+import { createPrivateKey } from 'node:crypto';
 import { once } from 'node:events';
-import { readdirSync, readFileSync, statSync } from 'node:fs';
+import { readdirSync, readFileSync, statSync, writeFileSync } from 'node:fs';
 import { get } from 'node:https';
 import { createServer } from 'node:net';
 import { join } from 'node:path';
+import { DatabaseSync } from 'node:sqlite';
 import { type TestContext, test } from 'node:test';
 import { isTrustError } from '@virt-trust/base/error.ts';
+import { systemRandomness } from '@virt-trust/base/randomness.ts';
+import { MANAGER_OPERATIONS } from '@virt-trust/contract/manager/operations.ts';
 import type { ComposeDomain } from './core.ts';
+import { domainsOf } from './domains.ts';
 import { temporaryManager } from './http/fixtures.ts';
 import { jobOf } from './jobs/fixtures.ts';
 import { startManager } from './manager.ts';
+import { Seal } from './seal/seal.ts';
+import { parseSealKeys } from './seal/seal-key.ts';
 import { temporaryDirectory } from './store/fixtures.ts';
+import { SEALED_COLUMNS } from './store/sealed-columns.ts';
 
 test('a second start goes on with what is there: the token works, settings hold, jobs go on, no new token is made', async (t) => {
   const running = Promise.withResolvers<void>();
@@ -176,3 +184,70 @@ test('a domain that is not ready makes the manager not ready', async (t) => {
   assert.equal((await call('GET', '/healthz')).status, 200);
   assert.equal((await call('GET', '/readyz')).status, 500);
 });
+
+test('every operation of the contract has something that does it', async (t) => {
+  const { call } = await temporaryManager(t, domainsOf({ dns: [], subnets: [] }));
+  for (const { id, method, path } of MANAGER_OPERATIONS) {
+    const { status } = await call(method, path.replace(/\{\w+\}/g, 'x'), { token: '' });
+    assert.notEqual(status, 404, id);
+  }
+});
+
+test('after the seal key was rotated the manager has the keys it had, and the copy of the old key opens none', async (t) => {
+  const domains = domainsOf({ dns: [], subnets: [] });
+  const first = await temporaryManager(t, domains);
+  const options = { token: first.token };
+  const before = (await first.call('GET', '/api/v1/manager/identity')).text;
+  await first.close();
+  const { stateDirectory } = first;
+  const oldKey = readFileSync(join(stateDirectory, 'seal.key'));
+  const second = await temporaryManager(t, domains, { stateDirectory, rotateSealKey: true });
+  assert.equal((await second.call('GET', '/api/v1/manager/identity', options)).text, before);
+  assert.match((await second.call('GET', '/api/v1/audit', options)).text, /"action":"seal.rotate"/);
+  await second.close();
+  const third = await temporaryManager(t, domains, { stateDirectory });
+  assert.equal((await third.call('GET', '/api/v1/manager/identity', options)).text, before);
+  await third.close();
+  writeFileSync(join(stateDirectory, 'seal.key'), oldKey);
+  await assert.rejects(temporaryManager(t, domains, { stateDirectory }), (error) =>
+    isTrustError(error, 'seal.wrong_key'),
+  );
+});
+
+test('who has a copy of the state directory without seal.key has no private key, in whatever form', async (t) => {
+  const { stateDirectory } = await temporaryManager(t, domainsOf({ dns: [], subnets: [] }));
+  const keys = parseSealKeys(readFileSync(join(stateDirectory, 'seal.key'), 'utf8'), 'seal.key');
+  const seal = new Seal(keys, systemRandomness);
+  const files = readdirSync(stateDirectory)
+    .filter((name) => name !== 'seal.key')
+    .map((name) => readFileSync(join(stateDirectory, name)));
+  const copy = new DatabaseSync(join(stateDirectory, 'manager.db'), { readOnly: true });
+  t.after(() => copy.close());
+  let seen = 0;
+  for (const { table, key, column } of SEALED_COLUMNS.filter((sealed) => sealed.table !== 'seal_check')) {
+    for (const row of copy.prepare(`select ${key} as place, ${column} as value from ${table}`).all()) {
+      const place = { table, row: String(row['place']), column };
+      const plaintext = Buffer.from(seal.open(place, row['value'] as Uint8Array));
+      for (const secret of formsOf(plaintext)) {
+        assert.equal(
+          files.some((file) => file.includes(secret)),
+          false,
+          `${table}.${column}`,
+        );
+      }
+      seen += 1;
+    }
+  }
+  assert.ok(seen >= 7, 'three authorities with two keys each, and the channel’s');
+});
+
+/** A private key as it was kept, and its secret number in bytes, base64url and hexadecimal. */
+function formsOf(plaintext: Buffer): Buffer[] {
+  const pem = plaintext.toString().startsWith('-----BEGIN');
+  const key = pem
+    ? createPrivateKey(plaintext)
+    : createPrivateKey({ key: plaintext, format: 'der', type: 'pkcs8' });
+  const number = Buffer.from(key.export({ format: 'jwk' }).d ?? '', 'base64url');
+  assert.ok(number.length >= 32);
+  return [plaintext, number, Buffer.from(number.toString('base64url')), Buffer.from(number.toString('hex'))];
+}

@@ -6,6 +6,7 @@ import { type Randomness, systemRandomness } from '@virt-trust/base/randomness.t
 import type { FastifyInstance } from 'fastify';
 import { RefusalLimit } from './access/refusal-limit.ts';
 import { Tokens } from './access/tokens.ts';
+import type { AuditDraft } from './audit/audit-entry.ts';
 import type { AuthorityConstraints } from './authorities/internal-creation.ts';
 import type { ComposeDomain, Core, Domain } from './core.ts';
 import { domainsOf } from './domains.ts';
@@ -27,7 +28,7 @@ import { Settings } from './settings/settings.ts';
 import { SqliteAuditLog } from './store/audit-log.ts';
 import { SqliteEventStore } from './store/event-store.ts';
 import { SqliteJobStore } from './store/job-store.ts';
-import { openSeal } from './store/open-seal.ts';
+import { openSeal, rotateSealKey } from './store/open-seal.ts';
 import { openStore } from './store/open-store.ts';
 import { SqliteSettingStore } from './store/setting-store.ts';
 import { SqliteTokenStore } from './store/token-store.ts';
@@ -42,6 +43,8 @@ export interface ManagerOptions {
   readonly constraints?: AuthorityConstraints;
   /** Where systemd put credentials: $CREDENTIALS_DIRECTORY. */
   readonly credentialsDirectory?: string | undefined;
+  /** Seals every secret of the store under a fresh key before anything else is done. */
+  readonly rotateSealKey?: boolean;
   readonly log?: Log;
   readonly clock?: Clock;
   readonly randomness?: Randomness;
@@ -96,6 +99,7 @@ export async function startManager(
     const url = await listenOn(server, listen);
     // After the port was got: a token that nobody is shown would be lost.
     const initialToken = await core.tokens.createFirst();
+    if (options.rotateSealKey === true) await core.audit.append([sealRotated(core.seal.keyId)]);
     await tidy(core, events);
     const tidying = setInterval(() => {
       tidy(core, events).catch((error) =>
@@ -152,7 +156,9 @@ function composeCore(
     randomness,
     log,
     database,
-    seal: openSeal(database, place, randomness),
+    seal: options.rotateSealKey
+      ? rotateSealKey(database, place, randomness)
+      : openSeal(database, place, randomness),
     audit: new SqliteAuditLog(database, clock),
     events,
     jobs,
@@ -163,6 +169,11 @@ function composeCore(
     signal,
   };
   return { core, events: eventStore };
+}
+
+function sealRotated(keyId: string): AuditDraft {
+  const detail = 'everything is sealed anew, the old key is destroyed';
+  return { actor: 'manager', action: 'seal.rotate', subject: keyId, outcome: 'done', detail };
 }
 
 function handlersOf(core: Core, domains: readonly Domain[]): Partial<Handlers> {

@@ -11,6 +11,7 @@ import type { Database } from './database.ts';
 import { temporaryDirectory, temporaryStore } from './fixtures.ts';
 import { openSeal, rotateSealKey } from './open-seal.ts';
 import { bytes } from './row.ts';
+import { SEALED_COLUMNS } from './sealed-columns.ts';
 
 const CHECK = { table: 'seal_check', row: '1', column: 'value' };
 
@@ -138,4 +139,23 @@ test('who has a copy of the database has no seal key', (t) => {
     assert.equal(content.includes(key.secret), false, name);
     assert.equal(content.includes(Buffer.from(key.secret).toString('base64url')), false, name);
   }
+});
+
+test('every sealed column of the schema is listed with its primary key, so that rotation reaches it', (t) => {
+  const { database } = temporaryStore(t);
+  const inSchema = database
+    .all(
+      `select t.name as "table", c.name as "column", k.name as "key"
+        from pragma_table_list t
+        join pragma_table_info(t.name) c on c.name like 'sealed%'
+        join pragma_table_info(t.name) k on k.pk = 1
+        where t.schema = 'main' and t.type = 'table'`,
+    )
+    .map((row) => ({ table: row['table'], key: row['key'], column: row['column'] }));
+  assert.ok(inSchema.length > 0);
+  const byText = (a: object, b: object) => (JSON.stringify(a) < JSON.stringify(b) ? -1 : 1);
+  assert.deepEqual(
+    SEALED_COLUMNS.filter(({ table }) => table !== 'seal_check').toSorted(byText),
+    inSchema.sort(byText),
+  );
 });

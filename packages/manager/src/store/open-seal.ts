@@ -36,6 +36,8 @@ export function openSeal(database: Database, place: SealKeyPlace, randomness: Ra
  * are in the file, and the next start finishes.
  */
 export function rotateSealKey(database: Database, place: SealKeyPlace, randomness: Randomness): Seal {
+  // First the key must be this database's, and a rotation that was interrupted be finished.
+  openSeal(database, place, randomness);
   const keys = readSealKeys(place);
   if (keys === undefined) throw missingKey(place);
   if (place.kind === 'credential') {

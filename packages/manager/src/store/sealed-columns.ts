@@ -10,4 +10,5 @@ export const SEALED_COLUMNS: readonly SealedColumn[] = [
   { table: 'seal_check', key: 'id', column: 'value' },
   { table: 'authorities', key: 'name', column: 'sealed_root_key' },
   { table: 'authorities', key: 'name', column: 'sealed_issuing_key' },
+  { table: 'manager_identities', key: 'pin', column: 'sealed_key' },
 ];
