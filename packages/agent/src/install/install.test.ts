@@ -136,6 +136,34 @@ test('a host that can not take the agent is refused with the reason, and nothing
   assert.deepEqual((await readdir(root, { recursive: true })).sort(), before);
 });
 
+test('a read-only file system and a full disk are named, and nothing is written', {
+  skip: process.getuid?.() !== 0 && 'needs root',
+}, async (t) => {
+  const { root, paths, run } = await host(t);
+  const mounted = async (place: string, options: string) => {
+    await runHostCommand('mount', ['-t', 'tmpfs', '-o', options, 'tmpfs', paths.at(place)]);
+    let there = true;
+    const unmount = async () => {
+      if (there) await runHostCommand('umount', [paths.at(place)]);
+      there = false;
+    };
+    t.after(unmount);
+    return unmount;
+  };
+  const install = () => installAgent(order(), { root, run, uid: 0 });
+  const unmount = await mounted('/etc', 'ro');
+  await assert.rejects(install(), {
+    code: 'install.not_writable',
+    message: /\/etc\/systemd\/system is on a read-only/,
+  });
+  await unmount();
+  const unmountState = await mounted('/var/lib', 'size=1m');
+  await assert.rejects(install(), { code: 'install.disk_full' });
+  await unmountState();
+  assert.deepEqual(await readdir(paths.at('/var/lib')), []);
+  assert.deepEqual(await readdir(paths.at('/etc/systemd/system')), []);
+});
+
 test('a damaged order of before is mended by a new one', async (t) => {
   const { root, paths, run } = await host(t);
   const given = order();
