@@ -15,7 +15,8 @@ import { Tokens } from './tokens.ts';
 function temporaryTokens(t: TestContext) {
   const clock = settableClock();
   const { database, path } = temporaryStore(t, clock);
-  return { tokens: new Tokens(new SqliteTokenStore(database, clock), clock, systemRandomness), clock, path };
+  const tokens = new Tokens(new SqliteTokenStore(database, clock), clock, systemRandomness);
+  return { tokens, clock, path, database };
 }
 
 test('the first administrator is made once', async (t) => {
@@ -83,6 +84,14 @@ test('the last use is kept to the minute', async (t) => {
   clock.advance(1);
   await tokens.authenticate(secret);
   assert.equal(await used(), first + MINUTE);
+});
+
+test('a store that cannot keep the last use lets the token in all the same', async (t) => {
+  const { tokens, database } = temporaryTokens(t);
+  const { secret } = await tokens.create('ann', 'operator', 'a');
+  database.script("create trigger full before update on tokens begin select raise(abort, 'full'); end");
+  assert.equal((await tokens.authenticate(secret))?.name, 'ann');
+  assert.equal((await tokens.list())[0]?.lastUsedAt, null);
 });
 
 test('a role may do what those below it may, and no more', () => {

@@ -1,7 +1,7 @@
 import { randomUUID, timingSafeEqual } from 'node:crypto';
 import type { Clock } from '@virt-trust/base/clock.ts';
 import { isTrustError, TrustError } from '@virt-trust/base/error.ts';
-import { MINUTE } from '@virt-trust/base/instant.ts';
+import { type Instant, MINUTE } from '@virt-trust/base/instant.ts';
 import type { Randomness } from '@virt-trust/base/randomness.ts';
 import type { Role, Token } from '@virt-trust/contract/model/manager.ts';
 import { hashTokenSecret, isTokenSecret, makeTokenSecret } from './token.ts';
@@ -96,7 +96,16 @@ export class Tokens {
     const { token } = record;
     const now = this.#clock.now();
     // Written once a minute at most: a durable write for each request would cost more than the request.
-    if (token.lastUsedAt === null || now - token.lastUsedAt >= MINUTE) await this.#store.used(token.id, now);
+    if (token.lastUsedAt === null || now - token.lastUsedAt >= MINUTE) await this.#used(token.id, now);
     return token;
+  }
+
+  /** On a full disk the manager can still be asked what is wrong. */
+  async #used(id: string, now: Instant): Promise<void> {
+    try {
+      await this.#store.used(id, now);
+    } catch (error) {
+      if (!isTrustError(error)) throw error;
+    }
   }
 }

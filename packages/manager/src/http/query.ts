@@ -1,7 +1,7 @@
-import type { TSchema } from 'typebox';
+import type { Operation } from '@virt-trust/contract/operation.ts';
 
 /** A query string as its schema's types: what is no number or boolean stays text, which the validator then refuses. */
-export function readQuery(schema: TSchema | undefined, query: unknown): unknown {
+export function readQuery(schema: Operation['query'], query: unknown): unknown {
   const properties =
     (schema as { properties?: Record<string, { type?: string }> } | undefined)?.properties ?? {};
   return Object.fromEntries(

@@ -147,7 +147,8 @@ export class JobRunner {
       const { promise, resolve } = Promise.withResolvers<void>();
       const followers = this.#followers.get(id) ?? new Set();
       this.#followers.set(id, followers.add(resolve));
-      signal.addEventListener('abort', () => resolve(), { once: true });
+      const wake = (): void => resolve();
+      signal.addEventListener('abort', wake);
       try {
         const { revision, job } = await this.#recordOf(id);
         if (revision !== seen) {
@@ -158,6 +159,7 @@ export class JobRunner {
           await promise;
         }
       } finally {
+        signal.removeEventListener('abort', wake);
         followers.delete(resolve);
         if (followers.size === 0) this.#followers.delete(id);
       }
