@@ -16,7 +16,7 @@ import { type AgentPaths, agentPaths } from '../paths.ts';
 import { readFileIfPresent, replaceLink, writeFileAtomic } from '../state/atomic-file.ts';
 import { makeStateDirectories } from '../state/directories.ts';
 import { checkHost, explainWriteError } from './preflight.ts';
-import { Service } from './service.ts';
+import { type Change, Service } from './service.ts';
 import { unitName, unitText } from './unit.ts';
 
 export interface InstallOptions {
@@ -82,12 +82,6 @@ export async function installAgent(
   } catch (error) {
     throw explainWriteError(error);
   }
-}
-
-/** Something that an installation changed. */
-export interface Change {
-  readonly what: string;
-  readonly restart: boolean;
 }
 
 function needsRestart({ restart }: Change): boolean {

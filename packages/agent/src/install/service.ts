@@ -3,7 +3,13 @@ import { join } from 'node:path';
 import type { RunHostCommand } from '../host-command.ts';
 import type { AgentPaths } from '../paths.ts';
 import { readFileIfPresent, removeFile, writeFileAtomic } from '../state/atomic-file.ts';
-import type { Change } from './install.ts';
+
+/** Something that an installation changed. */
+export interface Change {
+  readonly what: string;
+  /** Whether the running agent has to be restarted to take it up. */
+  readonly restart: boolean;
+}
 
 /** The agent's service in systemd's hands. */
 export class Service {
