@@ -6,6 +6,7 @@ import { hostNames } from './issuance-requests.ts';
 
 /** Its own process: a manager that knows hosts by number; prints its address and token. */
 const [stateDirectory = '', count = '0'] = process.argv.slice(2);
+const managerNames = { dns: ['manager.example'], addresses: [] };
 const hosts = new Map<string, DeclaredHost>();
 for (let index = 0; index < Number(count); index++) {
   const names = hostNames(index);
@@ -18,7 +19,7 @@ const manager = await startManager(
     (core) =>
       composeIssuance(core, {
         declaredNames: { find: async (name) => hosts.get(name) ?? null },
-        managerNames: () => ({ dns: ['manager.example'], addresses: [] }),
+        managerNames: () => managerNames,
         constraints: { dns: [], subnets: [] },
       }),
   ],

@@ -55,7 +55,7 @@ function mount(
       const input = readInput(operation, request, reply, actors.get(request), parts.signal);
       const key = input.idempotencyKey;
       const before = key === undefined ? undefined : await parts.jobs.findByKey(key);
-      return answer(operation, reply, before ?? (await handler(input)), input.signal, parts);
+      return answer(operation, reply, before ?? (await handler(input)), input, parts);
     },
   });
 }
@@ -71,8 +71,7 @@ function readInput(
   const params = paramsSchema && validatorOf(paramsSchema)(request.params, 'the path');
   const query = querySchema && validatorOf(querySchema)(readQuery(querySchema, request.query), 'the query');
   const body = bodySchema && validatorOf(bodySchema)(request.body ?? {}, 'the body');
-  const gone = new AbortController();
-  reply.raw.once('close', () => gone.abort());
+  let signal: AbortSignal | undefined;
   const lastEventId = request.headers['last-event-id'];
   const idempotencyKey =
     actor !== undefined && takesIdempotencyKey(operation)
@@ -86,15 +85,26 @@ function readInput(
     actor: actor as Actor,
     idempotencyKey,
     lastEventId: typeof lastEventId === 'string' ? lastEventId : undefined,
-    signal: AbortSignal.any([gone.signal, stopping]),
+    // Made when it is asked for: most operations are over before anyone could go away.
+    get signal() {
+      signal ??= AbortSignal.any([goneSignal(reply), stopping]);
+      return signal;
+    },
   };
+}
+
+function goneSignal(reply: FastifyReply): AbortSignal {
+  const gone = new AbortController();
+  if (reply.raw.closed) gone.abort();
+  else reply.raw.once('close', () => gone.abort());
+  return gone.signal;
 }
 
 function answer(
   operation: ManagerOperation,
   reply: FastifyReply,
   result: unknown,
-  signal: AbortSignal,
+  input: AnyInput,
   parts: RouteParts,
 ): FastifyReply {
   reply.code(operation.status);
@@ -103,7 +113,7 @@ function answer(
       // The connection ends with the stream: kept open, it would hold up the manager's stop.
       reply.type('text/event-stream').header('connection', 'close');
       return reply.send(
-        eventStream(result as AsyncIterable<ServerSentEvent>, parts.heartbeatMilliseconds, signal),
+        eventStream(result as AsyncIterable<ServerSentEvent>, parts.heartbeatMilliseconds, input.signal),
       );
     case 'text/plain':
       return reply.type('text/plain; charset=utf-8').send(checkAnswer(operation, result));

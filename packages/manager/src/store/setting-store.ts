@@ -4,12 +4,14 @@ import type { AuditDraft } from '../audit/audit-entry.ts';
 import type { SettingPlace, SettingStore } from '../settings/setting-store.ts';
 import { appendAudit } from './audit-log.ts';
 import type { Database } from './database.ts';
-import { json } from './row.ts';
+import { json, text } from './row.ts';
 
 /** The settings in SQLite. */
 export class SqliteSettingStore implements SettingStore {
   readonly #database: Database;
   readonly #clock: Clock;
+  /** All values, read once: this process alone writes them, and each certificate asks for several. */
+  #values: ReadonlyMap<string, SettingValue> | undefined;
 
   constructor(database: Database, clock: Clock) {
     this.#database = database;
@@ -17,16 +19,12 @@ export class SqliteSettingStore implements SettingStore {
   }
 
   async get(place: SettingPlace, name: string): Promise<SettingValue | undefined> {
-    const row = this.#database.get(
-      'select value from settings where scope = ? and target = ? and name = ?',
-      place.scope,
-      place.target,
-      name,
-    );
-    return row === undefined ? undefined : json<SettingValue>(row, 'value');
+    this.#values ??= this.#read();
+    return this.#values.get(keyOf(place, name));
   }
 
   async put(place: SettingPlace, name: string, value: SettingValue, audit: AuditDraft): Promise<void> {
+    this.#values = undefined;
     this.#database.transaction(() => {
       this.#database.run(
         `insert into settings (scope, target, name, value) values (?, ?, ?, ?)
@@ -41,6 +39,7 @@ export class SqliteSettingStore implements SettingStore {
   }
 
   async delete(place: SettingPlace, name: string, audit: AuditDraft): Promise<void> {
+    this.#values = undefined;
     this.#database.transaction(() => {
       this.#database.run(
         'delete from settings where scope = ? and target = ? and name = ?',
@@ -51,4 +50,21 @@ export class SqliteSettingStore implements SettingStore {
       appendAudit(this.#database, this.#clock, [audit]);
     });
   }
+
+  #read(): ReadonlyMap<string, SettingValue> {
+    const rows = this.#database.all('select scope, target, name, value from settings');
+    return new Map(
+      rows.map((row) => [
+        keyOf(
+          { scope: text(row, 'scope') as SettingPlace['scope'], target: text(row, 'target') },
+          text(row, 'name'),
+        ),
+        json<SettingValue>(row, 'value'),
+      ]),
+    );
+  }
+}
+
+function keyOf(place: SettingPlace, name: string): string {
+  return JSON.stringify([place.scope, place.target, name]);
 }
