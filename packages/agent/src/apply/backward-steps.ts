@@ -25,9 +25,8 @@ export async function daemon({ workshop, journal, facts }: StepContext): Promise
   await workshop.options.effects.bringDaemon({ sockets, restart: journal.settingsChanged });
 }
 
-export async function links({ workshop, facts }: StepContext, service: Service): Promise<void> {
-  const manifest = await workshop.manifest();
-  await workshop.links.giveBack(LAYOUTS[service], manifest, { keepFiles: false, qemuGid: facts.qemuGid });
+export async function links({ workshop }: StepContext, service: Service): Promise<void> {
+  await workshop.links.giveBack(LAYOUTS[service], await workshop.manifest());
 }
 
 export async function reload(context: StepContext, service: Service): Promise<void> {

@@ -1,7 +1,7 @@
 import type { DesiredState } from '@virt-trust/contract/model/desired-state.ts';
 import type { Configuration, ConfigurationValue } from '@virt-trust/libvirt/configuration.ts';
 import type { RpcDaemon } from '@virt-trust/libvirt/libvirtd-settings.ts';
-import { QEMU_DIRECTORIES } from './layout.ts';
+import { CONFIGURED_DIRECTORIES } from './layout.ts';
 
 /** A change of one key of a configuration; `unset` lets libvirt's default hold. */
 export type Edit =
@@ -50,7 +50,7 @@ export function qemuEdits(desired: DesiredState, found: Configuration): Edit[] {
   for (const { service, identity } of desired.credentials) {
     if (service === 'libvirt') continue;
     const prefix = service === 'migration' ? 'migrate' : 'vnc';
-    set(`${prefix}_tls_x509_cert_dir`, QEMU_DIRECTORIES[service]);
+    set(`${prefix}_tls_x509_cert_dir`, CONFIGURED_DIRECTORIES[service]);
     // A key of ours has no password.
     const secret = `${prefix}_tls_x509_secret_uuid`;
     if (identity === 'ours' && found.get(secret) !== undefined) edits.push({ kind: 'unset', key: secret });

@@ -43,11 +43,22 @@ export interface ServiceLayout {
   readonly wholeDirectory?: ServiceLink;
 }
 
-/** The directory of a QEMU service that virt-trust configures and links. */
-export const QEMU_DIRECTORIES = {
-  migration: '/etc/pki/libvirt-migrate',
-  vnc: '/etc/pki/libvirt-vnc',
+/** The default directory of a QEMU service, whose files become links. */
+const QEMU_DIRECTORIES = { migration: '/etc/pki/libvirt-migrate', vnc: '/etc/pki/libvirt-vnc' } as const;
+
+/**
+ * What qemu.conf names. A VM keeps the directory of its VNC server for life, after a removal too; a default one that
+ * stayed for it would be taken by libvirt for every VM to come.
+ */
+export const CONFIGURED_DIRECTORIES = {
+  migration: QEMU_DIRECTORIES.migration,
+  vnc: '/var/lib/virt-trust/services/vnc/current',
 } as const;
+
+/** Whether a VNC server with this directory follows virt-trust's switch. */
+export function isOurVncDirectory(directory: string | null): boolean {
+  return directory === CONFIGURED_DIRECTORIES.vnc || directory === QEMU_DIRECTORIES.vnc;
+}
 
 const qemuFile = (name: string, content: FileContent): ServiceFile => ({ name, content, readers: 'qemu' });
 

@@ -15,7 +15,7 @@ import { dirname, join } from 'node:path';
 import { TrustError } from '@virt-trust/base/error.ts';
 import type { Service } from '@virt-trust/contract/model/service.ts';
 import type { AgentPaths } from '../paths.ts';
-import { readFileIfPresent, replaceLink, syncDirectory, writeFileAtomic } from '../state/atomic-file.ts';
+import { replaceLink, syncDirectory, writeFileAtomic } from '../state/atomic-file.ts';
 import { CRL_LINKS, type Found, type FoundManifest, foundAt } from './found.ts';
 import { attributesFor, linksOf, type ServiceLayout, type ServiceLink } from './layout.ts';
 import { FOUND_GENERATION, othersIn, type Serving } from './serving.ts';
@@ -76,15 +76,8 @@ export class Links {
     return wrong;
   }
 
-  /**
-   * Gives a service's paths back what was found there. `keepFiles` leaves copies of the served files instead of
-   * nothing where nothing was found, for VMs that were started with that directory.
-   */
-  async giveBack(
-    layout: ServiceLayout,
-    manifest: FoundManifest,
-    options: { readonly keepFiles: boolean; readonly qemuGid: number },
-  ): Promise<Restored> {
+  /** Gives a service's paths back what was found there. */
+  async giveBack(layout: ServiceLayout, manifest: FoundManifest): Promise<Restored> {
     const outcome: Restored = { restored: [], left: [] };
     for (const link of this.of(layout, manifest)) {
       const found = foundAt(manifest, link.path);
@@ -95,8 +88,6 @@ export class Links {
         if (there !== undefined || found.kind === 'absent') continue;
       }
       if (link === layout.wholeDirectory) await this.#giveBackDirectory(layout, link, outcome);
-      else if (found.kind === 'absent' && options.keepFiles)
-        await this.#leaveCopy(layout, link, options.qemuGid);
       else await this.#found.restore(manifest, found);
       outcome.restored.push(link.path);
     }
@@ -190,14 +181,6 @@ export class Links {
     const found = foundAt(manifest, place);
     if (found.kind === 'link' && found.target === this.#paths.at(crl)) return false;
     return (await readlink(this.#paths.at(place)).catch(ignoreNoLink)) === this.#paths.at(crl);
-  }
-
-  async #leaveCopy(layout: ServiceLayout, link: ServiceLink, qemuGid: number): Promise<void> {
-    const path = this.#paths.at(link.path);
-    const content = await readFileIfPresent(join(this.#serving.currentLink(layout.service), link.name));
-    const file = layout.files.find(({ name }) => name === link.name);
-    if (content === undefined || file === undefined) await rm(path, { force: true });
-    else await writeFileAtomic(path, content, attributesFor(file.readers, 'file', qemuGid));
   }
 
   /** The link to a whole directory goes; what others put into it stays, in a real directory. */

@@ -8,7 +8,7 @@ import { SERVICES, type Service } from '@virt-trust/contract/model/service.ts';
 import { parseCertificates } from '@virt-trust/pki/certificate.ts';
 import { REPAIR_LIMIT } from './guard.ts';
 import type { HostFacts } from './host-effects.ts';
-import { LAYOUTS, QEMU_DIRECTORIES } from './layout.ts';
+import { isOurVncDirectory, LAYOUTS } from './layout.ts';
 import type { ApplyState, Journal, Transition } from './state.ts';
 import type { Workshop } from './workshop.ts';
 
@@ -102,7 +102,7 @@ function vncPending(
   const served = state.services.some(({ service, current }) => service === 'vnc' && current !== null);
   if (!served || facts === undefined) return [];
   return facts.vms.flatMap(({ name, vnc }) => {
-    const other = vnc.find(({ tlsDirectory }) => tlsDirectory !== QEMU_DIRECTORIES.vnc);
+    const other = vnc.find(({ tlsDirectory }) => !isOurVncDirectory(tlsDirectory));
     if (other === undefined) return [];
     const { tlsDirectory } = other;
     if (tlsDirectory === null && wanted?.settings.vncTls !== 'on') return [];

@@ -147,8 +147,9 @@ export function planWayBack(journal: Journal): string[] {
   return [
     ...(begun.has('write-settings') ? ['back-settings'] : []),
     ...of('back-switch', (one) => switched(one) || (isNew(one) && linked(one))),
+    ...of('back-links', (one) => isNew(one) && linked(one) && one.service !== 'libvirt'),
     ...(begun.has('bring-daemon') ? ['back-daemon'] : []),
-    ...of('back-links', (one) => isNew(one) && linked(one)),
+    ...of('back-links', (one) => isNew(one) && linked(one) && one.service === 'libvirt'),
     ...of('back-reload', switched),
     ...of('back-prove', (one) => switched(one) && !isNew(one)),
     ...(firstEver && begun.has('open-ports') ? ['back-ports'] : []),
@@ -158,13 +159,17 @@ export function planWayBack(journal: Journal): string[] {
 
 /** The steps of a removal for the services that were taken over; each is safe to repeat. */
 export function planRemoval(services: readonly Service[]): string[] {
-  const each = (action: ServiceAction) => services.map((service) => `${action}-${service}`);
+  const each = (action: ServiceAction, chosen: (service: Service) => boolean = () => true) =>
+    services.filter(chosen).map((service) => `${action}-${service}`);
   return [
     // Settings first: a configured directory that is missing keeps the daemon from starting.
     'remove-settings',
     ...each('remove-switch'),
+    // A default directory of QEMU's that is there when the daemon starts would be used by it.
+    ...each('remove-links', (service) => service !== 'libvirt'),
     'remove-daemon',
-    ...each('remove-links'),
+    // Certificates go last, when nothing listens any more that needs them.
+    ...each('remove-links', (service) => service === 'libvirt'),
     ...each('remove-reload'),
     'remove-ports',
     'remove-reading',

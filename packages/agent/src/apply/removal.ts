@@ -1,10 +1,10 @@
 import { rm } from 'node:fs/promises';
 import { join } from 'node:path';
 import { describeError } from '@virt-trust/base/error.ts';
-import type { Service } from '@virt-trust/contract/model/service.ts';
+import { SERVICES, type Service } from '@virt-trust/contract/model/service.ts';
 import { readsDefaults } from './backward-steps.ts';
 import { clean } from './failure.ts';
-import { LAYOUTS, QEMU_DIRECTORIES } from './layout.ts';
+import { CONFIGURED_DIRECTORIES, LAYOUTS } from './layout.ts';
 import type { StepContext } from './run.ts';
 import { FOUND_GENERATION } from './serving.ts';
 
@@ -17,7 +17,7 @@ export async function settings(context: StepContext): Promise<void> {
 
 export async function switchService(context: StepContext, service: Service): Promise<void> {
   const { workshop, facts } = context;
-  if ((await workshop.serving.current(service)) === undefined || (await keepsFiles(context, service))) return;
+  if ((await workshop.serving.current(service)) === undefined || isHeldByVms(context, service)) return;
   await workshop.serving.carryOverToFound(LAYOUTS[service], facts.qemuGid);
   await workshop.serving.switchTo(LAYOUTS[service], FOUND_GENERATION);
 }
@@ -31,22 +31,8 @@ export async function daemon(context: StepContext): Promise<void> {
 }
 
 export async function links(context: StepContext, service: Service): Promise<void> {
-  const { workshop, facts } = context;
-  const keepFiles = await keepsFiles(context, service);
-  const manifest = await workshop.manifest();
-  const { restored, left } = await workshop.links.giveBack(LAYOUTS[service], manifest, {
-    keepFiles,
-    qemuGid: facts.qemuGid,
-  });
-  if (keepFiles) {
-    const vms = startedWithOurs(context).join(', ');
-    left.push(
-      `${QEMU_DIRECTORIES.vnc}: stays with the last certificate, because running VMs were started with it (${vms}); remove it once they were restarted or migrated away`.slice(
-        0,
-        4000,
-      ),
-    );
-  }
+  const { workshop } = context;
+  const { restored, left } = await workshop.links.giveBack(LAYOUTS[service], await workshop.manifest());
   note(context, restored, left);
 }
 
@@ -66,27 +52,48 @@ export async function reading(context: StepContext): Promise<void> {
   await orLeave(context, 'the security module', () => context.workshop.options.effects.forbidReading());
 }
 
-/** Forgets all that was applied, keys included; what others put in the place of files found stays kept. */
-export async function state({ workshop }: StepContext): Promise<void> {
+/** Forgets all that was applied, keys included, but what running VMs need. */
+export async function state(context: StepContext): Promise<void> {
+  const { workshop } = context;
   const { paths } = workshop.options;
+  for (const service of SERVICES) {
+    if (isHeldByVms(context, service)) await leaveForVms(context, service);
+    else await workshop.serving.removeAll(service);
+  }
   await workshop.staging.destroyAll();
   await workshop.removeState();
   await rm(paths.desiredState, { force: true });
-  for (const path of [paths.services, paths.effectiveEtc, join(paths.agent, 'settings-before')])
+  for (const path of [paths.effectiveEtc, join(paths.agent, 'settings-before')])
     await rm(path, { recursive: true, force: true });
   await workshop.verdict.remove();
   await rm(join(paths.found, 'manifest.json'), { force: true });
   await rm(join(paths.found, 'copies'), { recursive: true, force: true });
 }
 
-/** Running VMs go on with the directory they were started with, where nothing found takes its place. */
-async function keepsFiles(context: StepContext, service: Service): Promise<boolean> {
-  return service === 'vnc' && !(await readsDefaults(context, 'vnc')) && startedWithOurs(context).length > 0;
+async function leaveForVms(context: StepContext, service: Service): Promise<void> {
+  const { serving } = context.workshop;
+  const current = await serving.current(service);
+  for (const number of await serving.generations(service))
+    if (number !== current) await serving.destroy(service, number);
+  const vms = startedWithOurs(context).join(', ').slice(0, 2000);
+  const what = `/var/lib/virt-trust/services/${service}`;
+  note(
+    context,
+    [],
+    [
+      `${what}: stays with the last certificate, because running VMs were started with it (${vms}); remove it once they were restarted or migrated away`,
+    ],
+  );
+}
+
+/** A VM keeps the directory of its VNC server for life. */
+function isHeldByVms(context: StepContext, service: Service): boolean {
+  return service === 'vnc' && startedWithOurs(context).length > 0;
 }
 
 function startedWithOurs({ facts }: StepContext): string[] {
   return facts.vms
-    .filter(({ vnc }) => vnc.some(({ tlsDirectory }) => tlsDirectory === QEMU_DIRECTORIES.vnc))
+    .filter(({ vnc }) => vnc.some(({ tlsDirectory }) => tlsDirectory === CONFIGURED_DIRECTORIES.vnc))
     .map(({ name }) => name);
 }
 

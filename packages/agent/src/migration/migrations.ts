@@ -15,6 +15,7 @@ import { createCertificationRequest } from '@virt-trust/pki/request.ts';
 import type { AgentContext, Migrations } from '../ports.ts';
 import { readFileIfPresent } from '../state/atomic-file.ts';
 import { hintFor } from './hints.ts';
+import type { MigrationTls } from './job-info.ts';
 import { resolveInterrupted } from './resume.ts';
 import { type MigrationRecord, MigrationStore } from './store.ts';
 import { libvirtMessage, Virsh } from './virsh.ts';
@@ -173,10 +174,11 @@ class HostMigrations implements Migrations {
       const record = await this.#find(id);
       const { vm } = record.status;
       try {
-        const tls = proven ? undefined : await this.#virsh.tls(vm);
+        const tls: MigrationTls | undefined = proven ? undefined : await this.#virsh.tls(vm);
         const progress = await this.#virsh.progress(vm);
         if (over.aborted) return;
-        const proof = tls === undefined ? record.status.proof : { ...tls, destinationCertificatePin: null };
+        const proof: MigrationStatus['proof'] =
+          tls === undefined ? record.status.proof : { ...tls, destinationCertificatePin: null };
         proven = proof !== null;
         if (progress !== undefined || tls !== undefined)
           await this.#change(record, {

@@ -7,7 +7,7 @@ import type { RunHostCommand } from '../../host-command.ts';
 import type { AgentPaths } from '../../paths.ts';
 import { appears } from '../barrier.ts';
 import type { Expectation } from '../host-effects.ts';
-import { QEMU_DIRECTORIES } from '../layout.ts';
+import { CONFIGURED_DIRECTORIES } from '../layout.ts';
 import { QemuProgram } from './qemu-process.ts';
 
 const CLIENT_MS = 30_000;
@@ -35,7 +35,7 @@ export async function proveMigration(
     await writeFile(image, Buffer.alloc(IMAGE_BYTES));
     for (const path of [image, directory]) await chown(path, user.uid, user.gid);
     const credentials = (endpoint: string) =>
-      `tls-creds-x509,id=tls0,endpoint=${endpoint},dir=${QEMU_DIRECTORIES.migration},verify-peer=on`;
+      `tls-creds-x509,id=tls0,endpoint=${endpoint},dir=${CONFIGURED_DIRECTORIES.migration},verify-peer=on`;
     await using server = await QemuProgram.start(
       'qemu-nbd',
       [

@@ -6,7 +6,7 @@ import { probeVnc } from '@virt-trust/connect/probe-vnc.ts';
 import type { Proof } from '@virt-trust/contract/model/observed-state.ts';
 import type { RunHostCommand } from '../../host-command.ts';
 import type { Expectation, HostFacts, VmFacts } from '../host-effects.ts';
-import { QEMU_DIRECTORIES } from '../layout.ts';
+import { CONFIGURED_DIRECTORIES, isOurVncDirectory } from '../layout.ts';
 import { QemuProgram } from './qemu-process.ts';
 
 const RELOAD_MS = 60_000;
@@ -59,7 +59,7 @@ export async function proveVnc(
   const proofs: Proof[] = [];
   for (const vm of expectation.facts.vms.filter(usesOurs)) {
     for (const { listen, port, tlsDirectory } of vm.vnc) {
-      if (tlsDirectory !== QEMU_DIRECTORIES.vnc) continue;
+      if (!isOurVncDirectory(tlsDirectory)) continue;
       try {
         proofs.push(await probe(dialable(listen), port, `VM ${vm.name}`, expectation, clock));
       } catch (error) {
@@ -74,7 +74,7 @@ async function proveWithOwnQemu(expectation: Expectation, clock: Clock): Promise
   const { qemuUid: uid, qemuGid: gid } = expectation.facts;
   for (let attempt = 1; ; attempt++) {
     const port = await freePort();
-    const credentials = `tls-creds-x509,id=tls0,endpoint=server,dir=${QEMU_DIRECTORIES.vnc},verify-peer=off`;
+    const credentials = `tls-creds-x509,id=tls0,endpoint=server,dir=${CONFIGURED_DIRECTORIES.vnc},verify-peer=off`;
     const args = [
       ...['-machine', 'none', '-nodefaults', '-no-user-config', '-display', 'none'],
       ...['-object', credentials, '-vnc', `127.0.0.1:${port - DISPLAY_BASE},tls-creds=tls0`],
@@ -140,7 +140,7 @@ async function probe(
 }
 
 function usesOurs({ vnc }: VmFacts): boolean {
-  return vnc.some(({ tlsDirectory }) => tlsDirectory === QEMU_DIRECTORIES.vnc);
+  return vnc.some(({ tlsDirectory }) => isOurVncDirectory(tlsDirectory));
 }
 
 /** A VM that ended or moved away since it was listed needs nothing. */
@@ -179,6 +179,6 @@ function notStarted(complaint: string, cause: unknown): TrustError {
     'proof.qemu_tls',
     'failed',
     `cannot serve VNC with the new certificate: QEMU does not start: ${complaint || 'it does not listen'}`,
-    { hint: 'see that the QEMU user may read /etc/pki/libvirt-vnc and what it links to', cause },
+    { hint: 'see that the QEMU user may read what is below /var/lib/virt-trust/services/vnc', cause },
   );
 }
