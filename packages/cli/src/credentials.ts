@@ -11,13 +11,16 @@ export interface Credentials {
 
 export const DEFAULT_URL = 'http://127.0.0.1:16516';
 
-function credentialsFile(): string {
-  return join(process.env['XDG_CONFIG_HOME'] || join(homedir(), '.config'), 'virt-trust', 'credentials.json');
+/** Where the token is saved, below the directory of a user's configuration (XDG Base Directory Specification). */
+export function credentialsFile(
+  configHome = process.env['XDG_CONFIG_HOME'] || join(homedir(), '.config'),
+): string {
+  return join(configHome, 'virt-trust', 'credentials.json');
 }
 
 /** From VIRT_TRUST_URL and VIRT_TRUST_TOKEN, else from the file that `virt-trust login` wrote. Throws `cli.no_token`. */
 export function readCredentials(): Credentials {
-  const saved = readSaved();
+  const saved = savedCredentials();
   const url = process.env['VIRT_TRUST_URL'] ?? saved?.url ?? DEFAULT_URL;
   const token = process.env['VIRT_TRUST_TOKEN'] ?? saved?.token;
   if (token === undefined || token === '') {
@@ -28,8 +31,8 @@ export function readCredentials(): Credentials {
   return { url, token };
 }
 
-function readSaved(): Partial<Credentials> | undefined {
-  const file = credentialsFile();
+/** What `virt-trust login` saved, if anything. Throws `cli.credentials_malformed`. */
+export function savedCredentials(file = credentialsFile()): Credentials | undefined {
   let text: string;
   try {
     text = readFileSync(file, 'utf8');
@@ -51,8 +54,7 @@ function readSaved(): Partial<Credentials> | undefined {
 }
 
 /** Saves the token where only this user reads it. Returns the file's name. */
-export function saveCredentials(credentials: Credentials): string {
-  const file = credentialsFile();
+export function saveCredentials(credentials: Credentials, file = credentialsFile()): string {
   mkdirSync(dirname(file), { recursive: true, mode: 0o700 });
   const fresh = `${file}.${process.pid}`;
   writeFileSync(fresh, `${JSON.stringify(credentials)}\n`, { mode: 0o600 });

@@ -38,16 +38,29 @@ async function lastOf(
   view: JobView | null,
   signal: AbortSignal,
 ): Promise<Job> {
+  let last = job;
+  for await (const current of jobChanges(client, job, signal)) {
+    view?.show(current);
+    last = current;
+  }
+  return last;
+}
+
+/** A job now and at each change; the last one is over. Throws `cli.stream_cut` where the manager goes away. */
+export async function* jobChanges(client: ManagerClient, job: Job, signal: AbortSignal): AsyncGenerator<Job> {
   const path = requestPath(watchJob, { id: job.id }, undefined);
   for await (const event of client.events(path, signal)) {
     const current = validatorOf(Job)(event, 'event of the job');
-    view?.show(current);
-    if (isOver(current)) return current;
+    yield current;
+    if (isOver(current)) return;
   }
   signal.throwIfAborted();
   // The stream ended early: the manager was restarted, say. What is true is what it says now.
   const now = await client.call(getJob, { params: { id: job.id } });
-  if (isOver(now)) return now;
+  if (isOver(now)) {
+    yield now;
+    return;
+  }
   throw new TrustError(
     'cli.stream_cut',
     'unavailable',
@@ -58,7 +71,8 @@ async function lastOf(
   );
 }
 
-function isOver(job: Job): boolean {
+/** Whether nothing of the job is still to come. */
+export function isOver(job: Job): boolean {
   return job.state === 'done' || job.state === 'failed' || job.state === 'cancelled';
 }
 
@@ -68,7 +82,8 @@ function stopped(job: Job): TrustError {
   });
 }
 
-function failureOf(job: Job): TrustError {
+/** The error of a job that did not end well. */
+export function failureOf(job: Job): TrustError {
   if (job.error === null) return new TrustError('job.cancelled', 'failed', `job ${job.id} was cancelled`);
   const hint = job.error.hint;
   return new TrustError(job.error.code, 'failed', job.error.message, hint === null ? {} : { hint });
@@ -106,7 +121,8 @@ class JobView {
   }
 }
 
-function bar(progress: MigrationProgress): string {
+/** How far a migration is, as a bar with figures. */
+export function bar(progress: MigrationProgress): string {
   const filled = Math.round(progress.percent / 5);
   const rate = (progress.bytesPerSecond / 2 ** 20).toFixed(0);
   return `[${'#'.repeat(filled)}${'.'.repeat(20 - filled)}] ${progress.percent.toFixed(0)} % ${(progress.processedBytes / 2 ** 20).toFixed(0)} MiB, ${rate} MiB/s`;

@@ -292,7 +292,21 @@ export class JournaledEngine implements ApplyEngine {
     const done = context.journal;
     await this.#workshop.journal.remove();
     this.#journal = undefined;
+    // Said last, so that whoever is woken by it sees the end.
+    await this.#sayEnd(done);
     return done;
+  }
+
+  async #sayEnd({ kind, desired }: Journal): Promise<void> {
+    if (kind === 'removing' || desired === null) return;
+    const which = `desired state ${desired.epoch}.${desired.number}`;
+    if (kind === 'applying') await this.#options.emit('apply.settled', 'host', `${which} holds`);
+    else
+      await this.#options.emit(
+        'apply.went_back',
+        'host',
+        `${which} was given up; the state before it is back`,
+      );
   }
 
   /** Called by a step that waits: throws where it waits in vain. */

@@ -225,11 +225,6 @@ export async function settle(context: StepContext): Promise<void> {
     number: desired.number,
     repairs: [],
   });
-  await workshop.options.emit(
-    'apply.settled',
-    'host',
-    `desired state ${desired.epoch}.${desired.number} holds`,
-  );
 }
 
 /** Destroys the sets of a service that are served no longer, with their private keys. */

@@ -103,14 +103,8 @@ async function install(): Promise<void> {
 }
 
 async function run(): Promise<void> {
-  const { runAgent } = await import('@virt-trust/agent/agent.ts');
+  const { serveAgent } = await import('@virt-trust/agent/serve.ts');
   const { hostEngines } = await import('@virt-trust/agent/engines.ts');
-  const { uninstallAgent } = await import('@virt-trust/agent/install/uninstall.ts');
   const { createLog } = await import('@virt-trust/agent/log.ts');
-  const agent = await runAgent({ log: createLog(), engines: hostEngines, uninstall: () => uninstallAgent() });
-  const stopped = new Promise<void>((resolve) => {
-    for (const signal of ['SIGINT', 'SIGTERM'] as const) process.once(signal, () => resolve());
-  });
-  await Promise.race([stopped, agent.removed]);
-  await agent.close();
+  await serveAgent({ log: createLog(), engines: hostEngines });
 }

@@ -1,0 +1,80 @@
+import { spawn } from 'node:child_process';
+import { once } from 'node:events';
+import { mkdtemp, readFile, rm } from 'node:fs/promises';
+import { tmpdir } from 'node:os';
+import { join } from 'node:path';
+import type { Lab } from '../src/lab.ts';
+import { planNetworks } from '../src/network-plan.ts';
+
+/** What TCP connections began with, as seen on the lab's bridge. */
+export interface WireSight {
+  readonly connections: number;
+  /** Began with a TLS record of a ClientHello (RFC 8446 §5.1). */
+  readonly tls: number;
+  readonly plain: number;
+}
+
+/** Captures on the lab's bridge until stopped. */
+export async function watchWire(lab: Lab, filter: string): Promise<{ stop(): Promise<WireSight> }> {
+  const directory = await mkdtemp(join(tmpdir(), 'vt-wire-'));
+  const file = join(directory, 'capture');
+  const bridge = planNetworks(lab.record.index)[0]?.bridge ?? '';
+  const child = spawn('tcpdump', ['-i', bridge, '-U', '-s', '256', '-w', file, filter], {
+    stdio: ['ignore', 'ignore', 'pipe'],
+  });
+  // tcpdump says when it listens.
+  await once(child.stderr, 'data');
+  return {
+    async stop() {
+      child.kill('SIGINT');
+      await once(child, 'close');
+      const sight = readCapture(await readFile(file));
+      await rm(directory, { recursive: true });
+      return sight;
+    },
+  };
+}
+
+/** Reads a pcap file (draft-ietf-opsawg-pcap) of Ethernet frames with TCP in IPv4 or IPv6. */
+function readCapture(capture: Buffer): WireSight {
+  const first = new Map<string, 'tls' | 'plain'>();
+  const clients = new Set<string>();
+  for (let at = 24; at + 16 <= capture.length; ) {
+    const length = capture.readUInt32LE(at + 8);
+    const frame = capture.subarray(at + 16, at + 16 + length);
+    at += 16 + length;
+    const segment = tcpOf(frame);
+    if (segment === null) continue;
+    if (segment.syn && !segment.ack) clients.add(segment.flow);
+    if (segment.payload.length === 0 || !clients.has(segment.flow) || first.has(segment.flow)) continue;
+    first.set(
+      segment.flow,
+      segment.payload[0] === 22 && segment.payload[1] === 3 && segment.payload[5] === 1 ? 'tls' : 'plain',
+    );
+  }
+  const kinds = [...first.values()];
+  return {
+    connections: clients.size,
+    tls: kinds.filter((kind) => kind === 'tls').length,
+    plain: kinds.filter((kind) => kind === 'plain').length,
+  };
+}
+
+function tcpOf(frame: Buffer) {
+  const type = frame.readUInt16BE(12);
+  const isV4 = type === 0x0800;
+  if (!isV4 && type !== 0x86dd) return null;
+  const header = isV4 ? ((frame[14] ?? 0) & 15) * 4 : 40;
+  const protocol = frame[isV4 ? 23 : 20];
+  const tcp = 14 + header;
+  if (protocol !== 6 || frame.length < tcp + 20) return null;
+  const addresses = isV4 ? frame.subarray(26, 34) : frame.subarray(22, 54);
+  const flags = frame[tcp + 13] ?? 0;
+  const end = 14 + (isV4 ? frame.readUInt16BE(16) : 40 + frame.readUInt16BE(18));
+  return {
+    flow: `${addresses.toString('hex')}:${frame.toString('hex', tcp, tcp + 4)}`,
+    syn: (flags & 2) !== 0,
+    ack: (flags & 16) !== 0,
+    payload: frame.subarray(tcp + ((frame[tcp + 12] ?? 0) >> 4) * 4, Math.min(end, frame.length)),
+  };
+}
