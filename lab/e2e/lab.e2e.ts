@@ -12,7 +12,7 @@ import { Lab, sweep } from '../src/lab.ts';
 import { labDirectory } from '../src/paths.ts';
 import { readRecord } from '../src/record.ts';
 import { qemuProcesses, runningVms, startVm } from '../src/vm.ts';
-import { traces } from './traces.ts';
+import { allTraces } from './all-traces.ts';
 
 const capability = await canBootLab();
 const options = { skip: capability.kind === 'yes' ? false : `cannot boot the lab: ${capability.why}` };
@@ -78,7 +78,7 @@ test('two hosts boot, answer to ssh and libvirt, run a VM, and leave nothing beh
   } finally {
     await lab.down();
   }
-  assert.deepEqual(await traces(lab.record), []);
+  assert.deepEqual(await allTraces(lab.record), []);
   await assert.rejects(stat(labDirectory(lab.name)));
   await lab.down();
 });
@@ -120,7 +120,7 @@ test('a lab whose state is kept boots again with its disks, keys and addresses',
   const { address } = first.host('host-a');
   await first.host('host-a').writeFile('/root/kept', 'x');
   await first.down();
-  assert.deepEqual(await traces(first.record), []);
+  assert.deepEqual(await allTraces(first.record), []);
 
   const second = await Lab.up({ name: labName, hosts: ['host-a'], keepState: true });
   try {
@@ -146,7 +146,7 @@ test('a lab that is up belongs to its owner until that one detaches', options, a
   } finally {
     await (await Lab.attach(labName)).down({ deleteState: true });
   }
-  assert.deepEqual(await traces(lab.record), []);
+  assert.deepEqual(await allTraces(lab.record), []);
 });
 
 test('a lab that is aborted half way leaves nothing', options, async () => {
@@ -168,7 +168,7 @@ test('a lab that is aborted half way leaves nothing', options, async () => {
   });
   await assert.rejects(up, /enough/);
   assert.ok(record);
-  assert.deepEqual(await traces(record), []);
+  assert.deepEqual(await allTraces(record), []);
   await assert.rejects(stat(labDirectory(labName)));
 });
 
@@ -190,7 +190,7 @@ for (const moment of ['making the networks', 'booting host-b', 'host-a is up', '
       const lab = await Lab.up({ name: labName, hosts: HOSTS, keepState: true });
       assert.equal(lab.record.index, record.index);
       await lab.down({ deleteState: true });
-      assert.deepEqual(await traces(record), []);
+      assert.deepEqual(await allTraces(record), []);
       await sweep(labName);
       assert.equal((await exec(['pgrep', '-f', `${labDirectory(labName)}/`])).code, 1);
     },

@@ -95,6 +95,11 @@ export class Lab implements AsyncDisposable {
     return planNetworks(this.record.index, this.record.networks)[0]?.machineAddress ?? '';
   }
 
+  /** The address ranges of its networks, of both families. */
+  get ranges(): readonly string[] {
+    return planNetworks(this.record.index, this.record.networks).flatMap((network) => network.ranges);
+  }
+
   /** The host of this name; throws `lab.no_host`. */
   host(name: string): Host {
     const found = this.hosts.find((host) => host.name === name);

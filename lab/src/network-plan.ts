@@ -16,6 +16,8 @@ export interface NetworkPlan {
   readonly bridge: string;
   readonly machineAddress: string;
   readonly machineAddress6: string;
+  /** The range of each family, with its prefix length. */
+  readonly ranges: readonly string[];
 }
 
 /** A host's interface on one network. */
@@ -37,6 +39,7 @@ export function planNetworks(index: number, names: readonly NetworkName[] = NETW
     bridge: `vtlab${index}-${position}`,
     machineAddress: `${prefix4(index, position)}.1`,
     machineAddress6: `${prefix6(index, position)}::1`,
+    ranges: [`${prefix4(index, position)}.0/24`, `${prefix6(index, position)}::/64`],
   }));
 }
 

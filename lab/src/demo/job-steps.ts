@@ -1,0 +1,29 @@
+import { bar, failureOf, jobChanges } from '@virt-trust/cli/job-watch.ts';
+import type { ManagerClient } from '@virt-trust/cli/manager-client.ts';
+import type { Job } from '@virt-trust/contract/model/manager.ts';
+import type { Steps } from './steps.ts';
+
+/** Follows a job of the manager to its end and shows its steps as ours; throws its error where it failed. */
+export async function showJob(
+  client: ManagerClient,
+  job: Job,
+  steps: Steps,
+  signal: AbortSignal,
+): Promise<Job> {
+  let shown = 0;
+  let last = job;
+  for await (const current of jobChanges(client, job, signal)) {
+    last = current;
+    for (const step of current.steps.slice(shown)) {
+      if (step.state === 'running') {
+        steps.underWay(step.name, current.progress === null ? step.detail : bar(current.progress));
+        break;
+      }
+      const time = (step.finishedAt ?? step.startedAt) - step.startedAt;
+      steps.ended(step.state === 'done' ? '✔' : '✖', step.name, time, step.detail);
+      shown += 1;
+    }
+  }
+  if (last.state !== 'done') throw failureOf(last);
+  return last;
+}
