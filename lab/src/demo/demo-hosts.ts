@@ -1,6 +1,8 @@
+import { systemClock } from '@virt-trust/base/clock.ts';
 import { TrustError } from '@virt-trust/base/error.ts';
 import { isOver } from '@virt-trust/cli/job-watch.ts';
 import type { ManagerClient } from '@virt-trust/cli/manager-client.ts';
+import { formatTime } from '@virt-trust/cli/output.ts';
 import { addHost, getHost, listJobs } from '@virt-trust/contract/manager/operations.ts';
 import type { HostDetail } from '@virt-trust/contract/model/manager.ts';
 import { SERVICES } from '@virt-trust/contract/model/service.ts';
@@ -35,8 +37,9 @@ export async function addLabHost(
   steps: Steps,
   signal: AbortSignal,
 ): Promise<HostDetail> {
+  const began = systemClock.now();
   const fingerprint = await host.sshFingerprint();
-  return steps.under(`Add ${host.name}`, async () => {
+  return steps.under(`Add ${host.name} over SSH`, async () => {
     const job = await client.call(
       addHost,
       {
@@ -50,30 +53,44 @@ export async function addLabHost(
     );
     await showJob(client, job, steps, signal);
     const detail = await client.call(getHost, { params: { name: host.name } }, { signal });
-    for (const line of proofLines(detail)) steps.line(line);
+    for (const line of proofLines(detail, began)) steps.line(line);
     return detail;
   });
 }
 
-/** One line for each service with the handshakes that prove it; throws `start.unproven` where one lacks its proof. */
-export function proofLines(host: HostDetail): string[] {
-  return SERVICES.map((service) => {
+/**
+ * The handshakes that prove each service, alike ones in one line, with their time if they were made before `since`;
+ * throws `start.unproven` where a service lacks its proof.
+ */
+export function proofLines(host: HostDetail, since: number): string[] {
+  return SERVICES.flatMap((service) => {
     const one = host.observed?.credentials.find((credential) => credential.service === service);
     if (one?.phase !== 'settled' || one.identity !== 'ours' || one.proofs.length === 0)
-      throw new TrustError(
-        'start.unproven',
-        'failed',
-        `cannot show that ${service} of ${host.name} is secured: it is ${one?.phase ?? 'absent'} with ${one?.proofs.length ?? 0} proofs`,
-        { hint: `see: ./virt-trust host show ${host.name}` },
+      throw unproven(
+        host,
+        service,
+        `it is ${one?.phase ?? 'absent'}, with ${one?.proofs.length ?? 0} proofs`,
       );
     const wrong = one.proofs.find((proof) => proof.servedPin !== null && proof.servedPin !== one.pin);
-    if (wrong !== undefined)
-      throw new TrustError(
-        'start.unproven',
-        'failed',
-        `cannot show that ${service} of ${host.name} is secured: ${wrong.target} served another certificate`,
-      );
-    const seen = one.proofs.map((proof) => `${proof.target}: ${proof.detail}`);
-    return `  ${service.padEnd(9)} ${[...new Set(seen)].join('; ')}`;
+    if (wrong !== undefined) throw unproven(host, service, `${wrong.target} served another certificate`);
+    if (service === 'libvirt' && !one.proofs.some((proof) => proof.by === 'manager'))
+      throw unproven(host, service, 'the manager did not get through to it');
+    const alike = Map.groupBy(
+      one.proofs,
+      ({ by, detail, at }) => `${by.padEnd(7)}  ${detail}${at < since ? ` (seen ${formatTime(at)})` : ''}`,
+    );
+    return [...alike].map(([seen, proofs], index) => {
+      const targets = proofs.map((proof) => proof.target).join(', ');
+      return `  ${(index === 0 ? service : '').padEnd(9)}  ${seen}: ${targets}`;
+    });
   });
+}
+
+function unproven(host: HostDetail, service: string, reason: string): TrustError {
+  return new TrustError(
+    'start.unproven',
+    'failed',
+    `cannot show that ${service} of ${host.name} is secured: ${reason}`,
+    { hint: `see: ./virt-trust host show ${host.name}` },
+  );
 }

@@ -52,7 +52,7 @@ export function proveDisplay(
   signal: AbortSignal,
 ): Promise<string> {
   return steps.run(
-    `Open the VM's display on ${host.name} over TLS`,
+    `Open its display on ${host.name} over TLS`,
     async ({ conclude }) => {
       const { bundle } = await client.call(getAuthority, { params: { name: 'console' } }, { signal });
       await writeFile(consoleAuthorityFile(lab.name), bundle);
@@ -99,17 +99,12 @@ export async function migrateDemoVm(
 ): Promise<Host> {
   const to = lab.hosts.find((host) => host !== from);
   if (to === undefined) throw new Error('the lab has no second host');
-  await steps.under(`Migrate ${VM} from ${from.name} to ${to.name}`, async () => {
-    const job = await client.call(
-      createMigrationJob,
-      { body: { vm: VM, from: from.name, to: to.name } },
-      { signal },
-    );
-    const { migration } = await showJob(client, job, steps, signal);
-    const there = (await hostOf(lab))?.name;
-    if (there !== to.name) throw unprovenMigration(`it is on ${there ?? 'no host'}`);
-    if (!migration?.proof?.tlsCreds) throw unprovenMigration('QEMU was not seen to use TLS');
-  });
+  const order = { vm: VM, from: from.name, to: to.name };
+  const job = await client.call(createMigrationJob, { body: order }, { signal });
+  const { migration } = await showJob(client, job, steps, signal);
+  const there = (await hostOf(lab))?.name;
+  if (there !== to.name) throw unprovenMigration(`it is on ${there ?? 'no host'}`);
+  if (!migration?.proof?.tlsCreds) throw unprovenMigration('QEMU was not seen to use TLS');
   return to;
 }
 

@@ -31,11 +31,12 @@ export async function mainJobOnLab(
     const outcome = await mainJob(lab, served.credentials, steps, signal);
     const preparation = logIn(served.credentials, configHome(lab.name));
     showState(outcome, steps);
-    if (options.exit) return steps.line();
-    showNext(preparation, nextCommands(outcome), steps);
-    steps.line();
-    steps.line('It stays up until Ctrl-C.');
-    await interruption.wait();
+    if (!options.exit) {
+      showNext(preparation, nextCommands(outcome), steps);
+      steps.line();
+      steps.line('All of it stays up until Ctrl-C.');
+      await interruption.wait();
+    }
     steps.line();
   } finally {
     try {
@@ -92,10 +93,12 @@ async function mainJob(
   const client = managerClient(credentials);
   await finishEarlierJobs(client, steps, signal);
   for (const host of lab.hosts) await addLabHost(client, lab, host, steps, signal);
-  const from = await startDemoVm(lab, steps, signal);
-  await proveDisplay(client, lab, from, steps, signal);
-  const to = await migrateDemoVm(client, lab, from, steps, signal);
-  const display = await proveDisplay(client, lab, to, steps, signal);
+  const { from, to, display } = await steps.under('Start a VM and migrate it live', async () => {
+    const from = await startDemoVm(lab, steps, signal);
+    await proveDisplay(client, lab, from, steps, signal);
+    const to = await migrateDemoVm(client, lab, from, steps, signal);
+    return { from, to, display: await proveDisplay(client, lab, to, steps, signal) };
+  });
   return {
     lab: lab.name,
     hosts: await Promise.all(

@@ -86,6 +86,7 @@ export class Steps {
 
   /** Does work whose steps are others' (a job's, say), indented under a heading. */
   async under<Value>(heading: string, work: () => Promise<Value>): Promise<Value> {
+    this.line();
     this.line(heading);
     this.#indent = '  ';
     try {

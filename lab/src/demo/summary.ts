@@ -18,6 +18,7 @@ export interface Outcome {
 /** The table of what is true now. */
 export function showState(outcome: Outcome, steps: Steps): void {
   steps.line();
+  steps.line(`True now, after ${steps.taken} steps:`);
   writeTable(
     ['host', 'state', 'channel', 'libvirt', 'migration', 'vnc', 'valid until', 'vm'],
     outcome.hosts.map((host) => {

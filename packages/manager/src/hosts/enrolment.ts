@@ -104,9 +104,7 @@ export async function enrol(
     });
     const answer = await job.step('Install the agent and exchange public keys', async (report) => {
       const installed = await install(session, facts, order, context, job.signal);
-      report(
-        installed.answer.changed.length === 0 ? 'nothing to change' : installed.answer.changed.join(', '),
-      );
+      report(describeInstalled(installed.answer));
       return installed;
     });
     return await job.step('Record the host', async (report) => {
@@ -119,6 +117,14 @@ export async function enrol(
   } finally {
     await session.close();
   }
+}
+
+function describeInstalled({ changed, identity }: InstallAnswer): string {
+  if (changed.length === 0) return 'nothing to change';
+  // Of a first installation everything is new: who came to be says more than the list of its directories.
+  return changed.length <= 3
+    ? changed.join(', ')
+    : `${changed.length} things made; the agent is ${identity.current}`;
 }
 
 async function assertSuitable(order: AddHost, facts: RemoteFacts, context: HostsContext): Promise<void> {

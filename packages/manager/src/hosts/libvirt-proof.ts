@@ -1,3 +1,4 @@
+import { isIP } from 'node:net';
 import type { Clock } from '@virt-trust/base/clock.ts';
 import { describeError, TrustError } from '@virt-trust/base/error.ts';
 import { probeLibvirt } from '@virt-trust/connect/probe-libvirt.ts';
@@ -71,7 +72,7 @@ async function handshake(input: LibvirtProofInput, address: string): Promise<Pro
   }
   return {
     kind: 'handshake',
-    target: `${address}:${LIBVIRT_TLS_PORT}`,
+    target: `${isIP(address) === 6 ? `[${address}]` : address}:${LIBVIRT_TLS_PORT}`,
     at: input.clock.now(),
     by: 'manager',
     servedPin,
