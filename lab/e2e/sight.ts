@@ -3,7 +3,7 @@ import type { Host } from '../src/host.ts';
 const LOOK = `
 find /etc/pki /etc/libvirt /etc/apparmor.d/local -mindepth 1 \\( -name nwfilter -o -name qemu -o -name storage -o -name secrets \\) -path '/etc/libvirt/*' -prune -o -printf '%p %y %m %u:%g %l\\n' 2>/dev/null | sort
 for file in $(find /etc/pki /etc/libvirt -maxdepth 3 -type f -size -200k 2>/dev/null | sort); do sha256sum "$file"; done
-systemctl list-unit-files 'libvirtd*' 'virt-trust*' --no-legend | sort
+systemctl list-unit-files 'libvirtd*' --no-legend | tr -s ' ' | sort
 systemctl is-active libvirtd-tls.socket libvirtd-tcp.socket
 true`;
 

@@ -19,11 +19,17 @@ export async function watchWire(lab: Lab, filter: string): Promise<{ stop(): Pro
   const directory = await mkdtemp(join(tmpdir(), 'vt-wire-'));
   const file = join(directory, 'capture');
   const bridge = planNetworks(lab.record.index)[0]?.bridge ?? '';
-  const child = spawn('tcpdump', ['-i', bridge, '-U', '-s', '256', '-w', file, filter], {
+  const child = spawn('tcpdump', ['-i', bridge, '-Z', 'root', '-U', '--immediate-mode', '-s', '256', '-w', file, filter], {
     stdio: ['ignore', 'ignore', 'pipe'],
   });
-  // tcpdump says when it listens.
-  await once(child.stderr, 'data');
+  const listening = Promise.withResolvers<void>();
+  let said = '';
+  child.stderr.on('data', (chunk) => {
+    said += chunk;
+    if (said.includes('listening on')) listening.resolve();
+  });
+  child.once('close', () => listening.reject(new Error(`tcpdump does not listen: ${said}`)));
+  await listening.promise;
   return {
     async stop() {
       child.kill('SIGINT');

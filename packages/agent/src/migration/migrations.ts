@@ -167,7 +167,10 @@ class HostMigrations implements Migrations {
     this.#running.delete(id);
   }
 
-  /** Looks at progress, and once at the TLS objects of QEMU's stream, until the migration is over. */
+  /**
+   * Looks at progress until the migration is over. The stream begins throttled and gets its speed once QEMU itself was
+   * seen to carry it with TLS credentials: a small VM would be over before anybody could look.
+   */
   async #watch(id: string, over: AbortSignal): Promise<void> {
     let proven = false;
     while (!over.aborted && !this.#closed) {
@@ -176,6 +179,7 @@ class HostMigrations implements Migrations {
       try {
         const tls: MigrationTls | undefined = proven ? undefined : await this.#virsh.tls(vm);
         const progress = await this.#virsh.progress(vm);
+        if (tls !== undefined) await this.#virsh.setSpeed(vm, record.order.bandwidthMiB);
         if (over.aborted) return;
         const proof: MigrationStatus['proof'] =
           tls === undefined ? record.status.proof : { ...tls, destinationCertificatePin: null };

@@ -8,6 +8,10 @@ const LOCAL = ['-c', 'qemu:///system'];
 /** A large VM takes hours; what hangs is ended by a person. */
 const MIGRATION_MS = 24 * 3600 * 1000;
 const QUESTION_MS = 20_000;
+/** MiB/s at which a stream begins, until it was seen to be TLS. */
+const HELD_MIB = 1;
+/** libvirt's own bound (QEMU_DOMAIN_MIG_BANDWIDTH_MAX): as fast as the network goes. */
+const UNLIMITED_MIB = 8_796_093_022_207;
 const PARAMETERS = '{"execute":"query-migrate-parameters"}';
 
 /** libvirt's command line client, as migrations use it. */
@@ -38,6 +42,12 @@ export class Virsh {
     return parseMigrateParameters(
       await this.#ask(['qemu-monitor-command', '--domain', vm, '--cmd', PARAMETERS]),
     );
+  }
+
+  /** Lets the stream go at that many MiB/s; null for as fast as the network goes. */
+  async setSpeed(vm: string, bandwidthMiB: number | null): Promise<void> {
+    const speed = String(bandwidthMiB ?? UNLIMITED_MIB);
+    await this.#strict(['migrate-setspeed', '--domain', vm, '--bandwidth', speed]);
   }
 
   /** Where the VM stands on this host: `running`, `paused`, ...; undefined if it is not here. */
@@ -76,7 +86,8 @@ export function migrateArguments(order: MigrationOrder, pkipath: string): string
     migrationAddress,
     '--migrateuri',
     `tcp://${uriHost(migrationAddress)}`,
-    ...(order.bandwidthMiB === null ? [] : ['--bandwidth', String(order.bandwidthMiB)]),
+    '--bandwidth',
+    String(HELD_MIB),
     '--domain',
     order.vm,
     '--desturi',
