@@ -55,14 +55,17 @@ export class Host {
   }
 
   /** Boots the host with the disk it has and waits until its services have started; throws `lab.boot`. */
-  async boot(): Promise<void> {
+  async boot(signal?: AbortSignal): Promise<void> {
     if (await this.running()) {
       throw new TrustError('lab.running', 'conflict', `cannot boot host ${this.name}: it is running`);
     }
     await removeNamespace(this.plan.namespace, this.plan.interfaces);
     await createNamespace(this.plan.namespace, this.plan.interfaces);
-    const machine = startMachine(this.plan, await this.#cgroup.create());
+    const cgroups = await this.#cgroup.create();
+    signal?.throwIfAborted();
+    const machine = startMachine(this.plan, cgroups);
     await until(`boot host ${this.name}`, BOOT_TIMEOUT, async () => {
+      signal?.throwIfAborted();
       if (machine.pid === undefined || machine.exitCode !== null || machine.signalCode !== null)
         throw await this.#bootError('its container ended');
       if ((await this.#cgroup.leader()) === undefined) return undefined;

@@ -70,7 +70,7 @@ export class Lab implements AsyncDisposable {
       return lab;
     } catch (error) {
       if (lab === undefined) await owned.release();
-      else await lab.down();
+      else await lab.#giveUp();
       throw options.signal?.aborted === true ? options.signal.reason : error;
     }
   }
@@ -122,6 +122,13 @@ export class Lab implements AsyncDisposable {
     await owned.release();
   }
 
+  /** Takes away what was made of it; hosts that are booting are not asked. */
+  async #giveUp(): Promise<void> {
+    if (this.#keepState) await sweepOwned(this.name);
+    else await deleteOwned(this.name);
+    await this.#owned?.release();
+  }
+
   /** Leaves the lab running when this process ends; `attach` finds it again. */
   async detach(): Promise<void> {
     await writeRecord({ ...this.record, owner: 'detached' });
@@ -147,7 +154,7 @@ export class Lab implements AsyncDisposable {
       this.hosts.map(async (host) => {
         say('host')(`booting ${host.name} at ${host.address}`);
         await ensureDisk(host.plan, plans);
-        await host.boot();
+        await host.boot(signal);
         say('host')(`${host.name} is up`);
       }),
     ).finally(async () => {

@@ -21,7 +21,7 @@ export async function finishEarlierJobs(
   for (const job of items.filter((one) => !isOver(one)).toReversed()) {
     await steps
       .under(`Finish what was under way: ${job.kind} ${job.subject}`, () =>
-        showJob(client, job, steps, signal),
+        showJob(client, job, steps, signal, performance.timeOrigin),
       )
       .catch((error: unknown) => {
         if (signal.aborted) throw error;
@@ -75,13 +75,12 @@ export function proofLines(host: HostDetail, since: number): string[] {
     if (wrong !== undefined) throw unproven(host, service, `${wrong.target} served another certificate`);
     if (service === 'libvirt' && !one.proofs.some((proof) => proof.by === 'manager'))
       throw unproven(host, service, 'the manager did not get through to it');
-    const alike = Map.groupBy(
-      one.proofs,
-      ({ by, detail, at }) => `${by.padEnd(7)}  ${detail}${at < since ? ` (seen ${formatTime(at)})` : ''}`,
-    );
+    const alike = Map.groupBy(one.proofs, ({ by, detail }) => `${by.padEnd(7)}  ${detail}`);
     return [...alike].map(([seen, proofs], index) => {
       const targets = proofs.map((proof) => proof.target).join(', ');
-      return `  ${(index === 0 ? service : '').padEnd(9)}  ${seen}: ${targets}`;
+      const oldest = Math.min(...proofs.map((proof) => proof.at));
+      const when = oldest < since ? ` (at ${formatTime(oldest)})` : '';
+      return `  ${(index === 0 ? service : '').padEnd(9)}  ${seen}: ${targets}${when}`;
     });
   });
 }

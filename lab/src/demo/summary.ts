@@ -38,31 +38,31 @@ export function showState(outcome: Outcome, steps: Steps): void {
   );
 }
 
-/** The commands that work now, with what they are for. */
-export function nextCommands(outcome: Outcome): [command: string, purpose: string][] {
+/** The commands that work now, by what they do. */
+export function nextCommands(outcome: Outcome): [purpose: string, command: string][] {
   const { lab, vm, at, from, display, consoleAuthority } = outcome;
   return [
-    ['host list', 'the hosts'],
-    [`host show ${at}`, 'one of them, with its proofs'],
-    ['certificate list', 'what was issued'],
-    [`migrate ${vm} --from ${at} --to ${from}`, 'back again'],
-    [`probe ${display} --ca ${consoleAuthority}`, "the VM's display"],
-    [`lab exec --name ${lab} ${at} virsh list`, 'a command on a host'],
-    ['audit verify', 'the log of all of this'],
-    [`host remove ${from} --yes`, 'give it back as it was'],
+    ['all hosts', 'host list'],
+    ['one with its proofs', `host show ${at}`],
+    ['what was issued', 'certificate list'],
+    ["look at the VM's display", `probe ${display} --ca ${consoleAuthority}`],
+    ['migrate it back', `migrate ${vm} --from ${at} --to ${from}`],
+    ['enter a host', `lab exec --name ${lab} ${at} virsh list`],
+    ['check the audit log', 'audit verify'],
+    ['give a host back', `host remove ${from} --yes`],
   ];
 }
 
 /** Says what to try next, from another terminal; `preparation` is what a shell needs first. */
 export function showNext(
   preparation: readonly string[],
-  commands: readonly (readonly [string, string])[],
+  commands: readonly (readonly [purpose: string, command: string])[],
   steps: Steps,
 ): void {
   steps.line();
   steps.line('Try next, in another terminal:');
   for (const line of preparation) steps.line(`  ${line}`);
-  const width = Math.max(...commands.map(([command]) => command.length));
-  for (const [command, purpose] of commands)
-    steps.line(`  ./virt-trust ${command.padEnd(width)}  # ${purpose}`);
+  const width = Math.max(...commands.map(([purpose]) => purpose.length));
+  for (const [purpose, command] of commands)
+    steps.line(`  ${purpose.padEnd(width)}  ./virt-trust ${command}`);
 }
