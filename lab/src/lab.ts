@@ -13,7 +13,7 @@ import { allRecords, checkName, type LabRecord, readRecord, writeRecord } from '
 import { ensureRoot, pruneRoots } from './root.ts';
 
 /** What the lab is doing now, for people. */
-export interface LabProgress {
+interface LabProgress {
   readonly step: 'packages' | 'root' | 'network' | 'host';
   readonly text: string;
 }

@@ -1,7 +1,7 @@
 import { createHash } from 'node:crypto';
 
 /** A file or symbolic link that the recipe adds to the root. */
-export type RecipeFile =
+type RecipeFile =
   | { readonly kind: 'file'; readonly path: string; readonly mode: number; readonly text: string }
   | { readonly kind: 'append'; readonly path: string; readonly text: string }
   | { readonly kind: 'link'; readonly path: string; readonly target: string };

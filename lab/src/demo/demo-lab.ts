@@ -1,6 +1,7 @@
 import { describeError, TrustError } from '@virt-trust/base/error.ts';
-import { Lab } from '../lab.ts';
+import { Lab, sweep } from '../lab.ts';
 import { ensurePackages, MACHINE_PACKAGES } from '../packages.ts';
+import { tryLock } from '../process-lock.ts';
 import { readRecord } from '../record.ts';
 import { ensureRoot } from '../root.ts';
 import { traces } from '../traces.ts';
@@ -47,17 +48,25 @@ export function bootHosts(name: string, steps: Steps, signal: AbortSignal): Prom
 /** Shuts the hosts down if they are up, and looks whether anything of them is left. Throws `start.left_behind`. */
 export async function takeDown(name: string, lab: Lab | undefined, steps: Steps): Promise<void> {
   const record = await readRecord(name);
-  if (record === undefined) return;
+  if (record === undefined || (lab === undefined && (await isInUse(name)))) return;
   await steps.run('Shut the hosts down', async () => {
-    await lab?.down().catch((cause: unknown) => {
+    await (lab?.down() ?? sweep(name)).catch((cause: unknown) => {
       throw leftBehind(name, describeError(cause), cause);
     });
     const left = await traces(record);
-    if (left.length > 0) throw leftBehind(name, `left is ${left.join('; ')}`);
+    if (left.length > 0)
+      throw leftBehind(name, `left is ${left.slice(0, 4).join('; ')}${left.length > 4 ? ' and more' : ''}`);
   });
   steps.line();
   steps.line('No process, mount, namespace or bridge is left. The next npm start goes on from this state.');
   steps.line(`To throw it away: ./virt-trust lab down --name ${name} --delete-state`);
+}
+
+/** Whether the lab of this name is another process's. */
+async function isInUse(name: string): Promise<boolean> {
+  const owned = await tryLock(`lab/${name}`);
+  await owned?.release();
+  return owned === undefined;
 }
 
 function leftBehind(name: string, reason: string, cause?: unknown): TrustError {

@@ -61,6 +61,6 @@ export async function startDemoManager(options: DemoManagerOptions): Promise<Run
 }
 
 /** The file that the manager logs to. */
-export function logFile(stateDirectory: string): string {
+function logFile(stateDirectory: string): string {
   return join(stateDirectory, 'manager.log');
 }

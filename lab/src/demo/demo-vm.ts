@@ -35,7 +35,7 @@ export function startDemoVm(lab: Lab, steps: Steps, signal: AbortSignal): Promis
 }
 
 /** The host that the VM runs on. */
-export async function hostOf(lab: Lab): Promise<Host | undefined> {
+async function hostOf(lab: Lab): Promise<Host | undefined> {
   for (const host of lab.hosts) if ((await runningVms(host)).includes(VM)) return host;
   return undefined;
 }

@@ -49,7 +49,7 @@ export async function managerAlone(
 }
 
 /** The same place as that of `virt-trust serve` for root, and a user's own for others. */
-export function aloneDirectory(root: boolean, stateHome: string | undefined, home: string): string {
+function aloneDirectory(root: boolean, stateHome: string | undefined, home: string): string {
   if (root) return '/var/lib/virt-trust-manager';
   return join(stateHome || join(home, '.local', 'state'), 'virt-trust-manager');
 }

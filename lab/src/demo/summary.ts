@@ -46,8 +46,8 @@ export function nextCommands(outcome: Outcome): [purpose: string, command: strin
     ['one with its proofs', `host show ${at}`],
     ['what was issued', 'certificate list'],
     ["look at the VM's display", `probe ${display} --ca ${consoleAuthority}`],
-    ['migrate it back', `migrate ${vm} --from ${at} --to ${from}`],
     ['enter a host', `lab exec --name ${lab} ${at} virsh list`],
+    ['migrate it back', `migrate ${vm} --from ${at} --to ${from}`],
     ['check the audit log', 'audit verify'],
     ['give a host back', `host remove ${from} --yes`],
   ];
