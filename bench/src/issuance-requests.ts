@@ -3,7 +3,7 @@ import { encodeName } from '@virt-trust/pki/name.ts';
 import { encodePem } from '@virt-trust/pki/pem.ts';
 import { createCertificationRequest } from '@virt-trust/pki/request.ts';
 
-export const ORGANIZATION = 'virt-trust';
+const ORGANIZATION = 'virt-trust';
 
 /** The names of the host with that number; both ends of the benchmark know them. */
 export function hostNames(index: number): { dns: string[]; addresses: string[] } {

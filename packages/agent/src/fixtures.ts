@@ -23,7 +23,7 @@ export async function temporaryRoot(t: TestContext): Promise<string> {
   return root;
 }
 
-export const NOTHING_APPLIED: ObservedState = {
+const NOTHING_APPLIED: ObservedState = {
   mode: 'manage',
   epoch: 0,
   number: 0,

@@ -4,7 +4,7 @@ import { access, stat } from 'node:fs/promises';
 import { join } from 'node:path';
 import { TrustError } from '@virt-trust/base/error.ts';
 
-export interface HostCommandOptions {
+interface HostCommandOptions {
   /** Default 30 s; the program and what it started are killed then. */
   readonly timeoutMs?: number;
   /** Of standard output, default 4 MiB; of standard error only the last 8 KiB are kept. */
@@ -18,7 +18,7 @@ export interface HostCommandOptions {
   readonly signal?: AbortSignal;
 }
 
-export interface HostCommandResult {
+interface HostCommandResult {
   readonly code: number;
   readonly stdout: string;
   readonly stderr: string;

@@ -7,7 +7,7 @@ export type HostId = Brand<string, 'HostId'>;
 const FORM = /^[0-9a-f]{8}-[0-9a-f]{4}-[0-9a-f]{4}-[0-9a-f]{4}-[0-9a-f]{12}$/;
 
 /** True for a lower-case UUID. */
-export function isHostId(value: unknown): value is HostId {
+function isHostId(value: unknown): value is HostId {
   return typeof value === 'string' && FORM.test(value);
 }
 

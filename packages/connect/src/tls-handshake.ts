@@ -11,7 +11,7 @@ import { describeServed, type ServedCertificate } from './served-certificate.ts'
 import { settled } from './socket.ts';
 
 /** A client certificate with its key, in PEM. */
-export interface ClientIdentity {
+interface ClientIdentity {
   readonly certificatePem: string;
   readonly privateKeyPem: string;
 }

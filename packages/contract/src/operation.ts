@@ -1,6 +1,6 @@
 import type { Static, TSchema } from 'typebox';
 
-export type Method = 'GET' | 'POST' | 'PUT' | 'DELETE';
+type Method = 'GET' | 'POST' | 'PUT' | 'DELETE';
 
 /** One operation of an API: the single source for validation on both ends, the typed client and OpenAPI. */
 export interface Operation<

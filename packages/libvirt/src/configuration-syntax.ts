@@ -14,7 +14,7 @@ export interface Statement {
 }
 
 /** A comment that is a statement of its own, from `#` to before the line's end. */
-export interface Comment {
+interface Comment {
   readonly start: number;
   readonly end: number;
 }

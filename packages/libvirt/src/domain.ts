@@ -13,7 +13,7 @@ export interface Domain {
 }
 
 /** One `<graphics>` device. */
-export interface DomainGraphics {
+interface DomainGraphics {
   /** `vnc`, `spice` and others. */
   readonly type: string;
   /** None while the VM is off and the port is chosen at its start. */
@@ -41,7 +41,10 @@ const parser = new XMLParser({
   maxNestedTags: DEPTH_LIMIT,
 });
 
-/** Reads libvirt's domain XML, of at most 4 MiB; throws `domain.malformed`. */
+/**
+ * Reads libvirt's domain XML, of at most 4 MiB; throws `domain.malformed`.
+ * @public
+ */
 export function parseDomain(xml: string): Domain {
   if (xml.length > SIZE_LIMIT) throw malformed(`${xml.length} characters are more than ${SIZE_LIMIT}`);
   // SECURITY: libvirt writes no DOCTYPE; entities and external subsets come in by nothing else.

@@ -6,7 +6,7 @@ import { LIBVIRT_SYSTEM_FILES, LIBVIRT_TCP_PORT, LIBVIRT_TLS_PORT } from './layo
 export type RpcDaemon = 'libvirtd' | 'virtproxyd';
 
 /** A certificate with its key, by path. */
-export interface IdentityFiles {
+interface IdentityFiles {
   readonly certificate: string;
   readonly key: string;
 }
@@ -33,7 +33,7 @@ export interface LibvirtdSettings {
 }
 
 /** The files that the daemon reads at its start; `server-update-tls` always reads the default paths. */
-export type LibvirtdFiles =
+type LibvirtdFiles =
   | {
       readonly kind: 'default';
       readonly caCertificate: string;

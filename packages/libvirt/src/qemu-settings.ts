@@ -9,7 +9,7 @@ import {
 } from './layout.ts';
 
 /** How one service of QEMU uses TLS. */
-export interface QemuServiceSettings {
+interface QemuServiceSettings {
   /** Where the directory comes from, by libvirt's rule. */
   readonly origin: 'explicit' | 'service-default' | 'default-explicit' | 'default';
   readonly directory: string;

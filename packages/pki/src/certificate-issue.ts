@@ -127,14 +127,10 @@ export function prepareTemplate(issuer: Issuer, profile: LeafProfile): Certifica
 const NOTHING = new Uint8Array(0);
 
 /** Encodes the TBSCertificate (RFC 5280 §4.1.2); throws `key.refused` or `name.value_malformed`. */
-export function encodeTbs(template: CertificateTemplate, fields: CertificateFields): Uint8Array {
-  return encodeTbsOf(template, fields, parsePublicKeyInfo(fields.publicKey));
-}
-
-function encodeTbsOf(
+export function encodeTbs(
   template: CertificateTemplate,
   fields: CertificateFields,
-  info: PublicKeyInfo,
+  info: PublicKeyInfo = parsePublicKeyInfo(fields.publicKey),
 ): Uint8Array {
   const { keyEncipherment } = acceptedKeyAlgorithm(info, 'requested public key');
   return sequence(
@@ -158,7 +154,7 @@ export function prepareCertificate(
   fields: CertificateFields,
 ): PreparedCertificate {
   const info = parsePublicKeyInfo(fields.publicKey);
-  const tbs = encodeTbsOf(template, fields, info);
+  const tbs = encodeTbs(template, fields, info);
   const { profile, issuer } = template;
   const findings = lintCertificate(tbs, { kind: 'leaf', profile, issuer: issuer.certificate }, info);
   const warnings = refuseErrors(findings, fields.commonName);

@@ -22,7 +22,7 @@ export type KeyUsage = (typeof KEY_USAGES)[number];
 export type KeyPurpose = 'serverAuth' | 'clientAuth';
 
 /** An extension that is there: whether it is critical, and its value. */
-export type Extension<Value> = { readonly critical: boolean } & Value;
+type Extension<Value> = { readonly critical: boolean } & Value;
 
 /** The extensions of a certificate, those that are processed in typed form (RFC 5280 §4.2). */
 export interface CertificateExtensions {
@@ -51,7 +51,7 @@ const MAX_EXTENSIONS = 64;
 const MAX_NAMES = 4096;
 
 /** Reads a non-empty SEQUENCE OF GeneralName (RFC 5280 §4.2.1.6). */
-export function readGeneralNames(reader: DerReader): GeneralName[] {
+function readGeneralNames(reader: DerReader): GeneralName[] {
   const list = reader.sequence();
   if (list.done) list.fail('an empty subjectAltName');
   const names: GeneralName[] = [];

@@ -89,14 +89,16 @@ test('damaged certificates are parsed or refused, and never verified by another 
   );
 });
 
-test('RFC 2986 §4: a damaged request proves possession only where the signed bytes are the same', () => {
-  fc.assert(
-    fc.property(edits, (changes) => {
+test('RFC 2986 §4: a damaged request proves possession only where the signed bytes are the same', async () => {
+  await fc.assert(
+    fc.asyncProperty(edits, async (changes) => {
       const damaged = mutate(request, changes);
-      survives(() => {
-        const { request: proven } = verifyProofOfPossession(parseCertificationRequest(damaged));
+      try {
+        const { request: proven } = await verifyProofOfPossession(parseCertificationRequest(damaged));
         assert.equal(Buffer.compare(proven.info, parseCertificationRequest(request).info), 0);
-      });
+      } catch (error) {
+        if (!isTrustError(error)) throw error;
+      }
     }),
     { numRuns: 1000 },
   );

@@ -4,7 +4,7 @@ import { DerReader, TAG } from './der/reader.ts';
 import { oid, sequence, setOfOne, utf8String } from './der/writer.ts';
 
 /** One attribute of a relative distinguished name; `value` is text, or `#` and the DER in hexadecimal. */
-export interface NameAttribute {
+interface NameAttribute {
   readonly type: string;
   readonly value: string;
   /** Whether `value` is text. */

@@ -112,7 +112,7 @@ for (const kind of KINDS) {
     const added = ['-addext', 'subjectAltName=DNS:a.example.com,IP:10.0.0.1'];
     const { stdout } = await run('openssl', [...args, ...added], { encoding: 'buffer' });
     const theirs = parseCertificationRequest(stdout);
-    verifyProofOfPossession(theirs);
+    await verifyProofOfPossession(theirs);
     assert.equal(formatName(theirs.subject), 'CN=y,O=x');
     assert.deepEqual(theirs.names.map(formatGeneralName), ['DNS:a.example.com', 'IP:10.0.0.1']);
   });

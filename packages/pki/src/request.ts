@@ -9,7 +9,7 @@ import type { GeneralName } from './general-name.ts';
 import { algorithmOfKey, spkiOfKey } from './key.ts';
 import { type Name, readName } from './name.ts';
 import { type PublicKeyInfo, parsePublicKeyInfo, pinOf } from './public-key-info.ts';
-import { signBytes, verifySignature, verifySignatureOnPool } from './signature.ts';
+import { signBytes, verifySignatureOnPool } from './signature.ts';
 
 /** A certification request (RFC 2986), well-formed; its signature is checked by `verifyProofOfPossession`. */
 export interface CertificationRequest {
@@ -111,16 +111,8 @@ export function parseCertificationRequest(der: Uint8Array): CertificationRequest
   };
 }
 
-/** Verifies that the request was signed with its own key; throws `signature.*`, `key.refused` (RFC 2986 §4.2). */
-export function verifyProofOfPossession(request: CertificationRequest): ProofOfPossession {
-  const { algorithm } = verifySignature(request.info, request, request.publicKey, 'certification request');
-  return { request, pin: request.pin, signatureAlgorithm: algorithm.name };
-}
-
-/** Like `verifyProofOfPossession`, on the thread pool, so that a server goes on meanwhile. */
-export async function verifyProofOfPossessionOnPool(
-  request: CertificationRequest,
-): Promise<ProofOfPossession> {
+/** Verifies that the request was signed with its own key, on the thread pool; throws `signature.*`, `key.refused` (RFC 2986 §4.2). */
+export async function verifyProofOfPossession(request: CertificationRequest): Promise<ProofOfPossession> {
   const { algorithm } = await verifySignatureOnPool(
     request.info,
     request,

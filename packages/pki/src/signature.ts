@@ -23,7 +23,7 @@ export interface Signed {
 const keys = new WeakMap<PublicKeyInfo, KeyObject>();
 
 /** The public key for node:crypto, made once for each parsed key. */
-export function keyObjectOf(info: PublicKeyInfo): KeyObject {
+function keyObjectOf(info: PublicKeyInfo): KeyObject {
   let key = keys.get(info);
   if (key === undefined) {
     key = publicKeyObject(info.der);

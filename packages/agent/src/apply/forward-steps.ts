@@ -255,14 +255,14 @@ export function targetSockets(desired: DesiredState, manifest: FoundManifest, fa
   return { tls: { enabled: true, active: true }, tcp };
 }
 
-export function leafOf(pem: string | undefined) {
+function leafOf(pem: string | undefined) {
   const [leaf] = parseCertificates(pem ?? '');
   if (leaf === undefined)
     throw new TrustError('generation.lost', 'internal', 'cannot read a staged certificate');
   return leaf;
 }
 
-export function desiredOf({ journal }: StepContext): DesiredState {
+function desiredOf({ journal }: StepContext): DesiredState {
   if (journal.desired !== null) return journal.desired;
   throw new TrustError(
     'apply.no_desired_state',

@@ -13,7 +13,7 @@ export type FileContent =
 /** Who must be able to read a file: root, the QEMU user, or everybody. */
 export type Readers = 'root' | 'qemu' | 'all';
 
-export interface ServiceFile {
+interface ServiceFile {
   /** Relative to the generation, such as `private/serverkey.pem`. */
   readonly name: string;
   readonly content: FileContent;

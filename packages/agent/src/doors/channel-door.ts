@@ -24,7 +24,7 @@ export interface ChannelDoorOptions {
 }
 
 /** A manager that is connected now. */
-export interface OpenChannel {
+interface OpenChannel {
   readonly remoteAddress: string;
   readonly managerPin: SpkiPin;
   readonly since: Instant;

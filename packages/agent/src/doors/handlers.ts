@@ -11,13 +11,13 @@ export type Caller =
 type Exports = typeof contract;
 
 /** The operations of the agent's API by their id. */
-export type AgentOperations = {
+type AgentOperations = {
   [Id in keyof Exports as Exports[Id] extends AgentOperation ? Id : never]: Exports[Id] extends AgentOperation
     ? Exports[Id]
     : never;
 };
 
-export interface HandlerInput<O extends AgentOperation> {
+interface HandlerInput<O extends AgentOperation> {
   readonly params: ParamsOf<O>;
   readonly query: QueryOf<O>;
   readonly body: BodyOf<O>;

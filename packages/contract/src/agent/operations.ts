@@ -21,7 +21,7 @@ export type AgentOperation = Operation & { readonly doors?: readonly Door[] };
 
 const strict = { additionalProperties: false };
 
-export const AgentStatus = Type.Object(
+const AgentStatus = Type.Object(
   {
     version: Line,
     mode: Type.Union([Type.Literal('observe'), Type.Literal('manage')]),

@@ -42,7 +42,7 @@ export const DesiredCredential = Type.Object(
 );
 export type DesiredCredential = Static<typeof DesiredCredential>;
 
-export const DesiredSettings = Type.Object(
+const DesiredSettings = Type.Object(
   {
     /** `off` takes plain TCP away (gate `plain-tcp-off`); `keep` leaves it as it was found. */
     plainTcp: Type.Union([Type.Literal('keep'), Type.Literal('off')]),

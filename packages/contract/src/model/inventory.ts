@@ -80,7 +80,7 @@ export const FoundTlsFile = Type.Object(
 export type FoundTlsFile = Static<typeof FoundTlsFile>;
 
 /** Somebody connected to this host's libvirtd over the network, or whom it is connected to. */
-export const LibvirtConnection = Type.Object(
+const LibvirtConnection = Type.Object(
   {
     direction: Type.Union([Type.Literal('client'), Type.Literal('peer')]),
     address: Address,

@@ -50,7 +50,7 @@ export const SshTarget = Type.Object(
 export type SshTarget = Static<typeof SshTarget>;
 
 /** `SHA256:` and unpadded base64, as ssh-keygen prints it. */
-export const SshFingerprint = Type.String({ pattern: '^SHA256:[A-Za-z0-9+/]{43}$', maxLength: 50 });
+const SshFingerprint = Type.String({ pattern: '^SHA256:[A-Za-z0-9+/]{43}$', maxLength: 50 });
 
 export const SshHostKey = Type.Object({ algorithm: Line, fingerprint: SshFingerprint }, strict);
 export type SshHostKey = Static<typeof SshHostKey>;
@@ -157,7 +157,7 @@ export const JobState = Type.Union([
 ]);
 export type JobState = Static<typeof JobState>;
 
-export const JobStep = Type.Object(
+const JobStep = Type.Object(
   {
     name: Line,
     state: Type.Union([Type.Literal('running'), Type.Literal('done'), Type.Literal('failed')]),

@@ -41,7 +41,7 @@ export const MigrationProgress = Type.Object(
 export type MigrationProgress = Static<typeof MigrationProgress>;
 
 /** What was seen to carry the migration. */
-export const MigrationTlsProof = Type.Object(
+const MigrationTlsProof = Type.Object(
   {
     /** QEMU's `tls-creds` migration parameter on the source while the stream ran; empty where it was not caught. */
     tlsCreds: Line,

@@ -1,7 +1,7 @@
 import Type from 'typebox';
 
 /** A name that an operator types: letters, digits, dot, dash and underscore; no shell or control characters. */
-export const NAME_PATTERN = '^[A-Za-z0-9](?:[A-Za-z0-9._-]{0,251}[A-Za-z0-9])?$';
+const NAME_PATTERN = '^[A-Za-z0-9](?:[A-Za-z0-9._-]{0,251}[A-Za-z0-9])?$';
 
 export const Name = Type.String({ pattern: NAME_PATTERN, maxLength: 253 });
 export const Uuid = Type.String({
@@ -37,4 +37,3 @@ export const VmName = Type.String({
   pattern: '^[^\\u0000-\\u001f\\u007f/-][^\\u0000-\\u001f\\u007f/]{0,254}$',
   maxLength: 255,
 });
-export const Empty = Type.Object({}, { additionalProperties: false });

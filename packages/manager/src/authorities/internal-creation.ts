@@ -37,7 +37,7 @@ export interface CreationOrder {
 }
 
 /** RFC 5280 §4.2.1.10: nameConstraints of what is permitted; undefined where nothing is constrained. */
-export function nameConstraintsOf(constraints: AuthorityConstraints): NameConstraints | undefined {
+function nameConstraintsOf(constraints: AuthorityConstraints): NameConstraints | undefined {
   const permitted = [...constraints.dns, ...constraints.subnets].map(parseNameSubtree);
   return permitted.length === 0 ? undefined : { permitted, excluded: [] };
 }

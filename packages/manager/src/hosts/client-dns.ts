@@ -1,5 +1,5 @@
 /** Common names of the short-lived libvirt clients that virt-trust makes. */
-export const MANAGER_CLIENT_NAME = 'virt-trust manager';
+const MANAGER_CLIENT_NAME = 'virt-trust manager';
 export const MIGRATION_CLIENT_PREFIX = 'virt-trust migration ';
 
 /** Globs for `tls_allowed_dn_list` that let exactly those clients in, over the DN as libvirt's GnuTLS prints it. */

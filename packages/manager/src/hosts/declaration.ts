@@ -44,7 +44,7 @@ function isHostDnsName(name: string): boolean {
 }
 
 /** The addresses of an interface that clients can use: no link-local, loopback or host scope. */
-export function globalAddresses(one: Interface): string[] {
+function globalAddresses(one: Interface): string[] {
   return one.addresses.filter((address) => address.scope === 'global').map((address) => address.address);
 }
 

@@ -1,7 +1,7 @@
 import { randomUUID } from 'node:crypto';
 import { isIP } from 'node:net';
 import { TrustError } from '@virt-trust/base/error.ts';
-import type { HostId } from '@virt-trust/base/host-id.ts';
+import { parseHostId } from '@virt-trust/base/host-id.ts';
 import { formatInstant, type Instant } from '@virt-trust/base/instant.ts';
 import { isSpkiPin, type SpkiPin } from '@virt-trust/base/spki-pin.ts';
 import { InstallAnswer, type InstallOrder } from '@virt-trust/contract/model/enrolment.ts';
@@ -217,7 +217,7 @@ async function record(
     inventory: answer.inventory,
   });
   const host: Host = {
-    id: known?.id ?? (randomUUID() as string as HostId),
+    id: known?.id ?? parseHostId(randomUUID()),
     name: order.name,
     cluster: order.cluster ?? known?.cluster ?? 'default',
     state: order.observe === true ? 'observed' : 'enrolling',

@@ -43,7 +43,7 @@ export interface CertificateSource {
   ownClient(): Promise<OwnClient>;
 }
 
-export interface AuditPort {
+interface AuditPort {
   append(entry: {
     readonly actor: string;
     readonly action: string;

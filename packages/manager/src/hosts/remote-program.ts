@@ -7,7 +7,7 @@ import type { SshSession } from './ssh.ts';
 
 /** The one executable that is deployed, and where it goes on a host. */
 const DIRECTORY = '/usr/local/lib/virt-trust';
-export const REMOTE_PROGRAM = `${DIRECTORY}/virt-trust`;
+const REMOTE_PROGRAM = `${DIRECTORY}/virt-trust`;
 
 /** What a machine says of itself before anything is done to it. */
 export interface RemoteFacts {

@@ -23,6 +23,6 @@ export function parseKnownHosts(text: string): KnownHostKey[] {
 }
 
 /** The fingerprint of a key as ssh-keygen prints it: `SHA256:` and unpadded base64. */
-export function sshFingerprint(base64: string): string {
+function sshFingerprint(base64: string): string {
   return `SHA256:${createHash('sha256').update(Buffer.from(base64, 'base64')).digest('base64').replace(/=+$/, '')}`;
 }

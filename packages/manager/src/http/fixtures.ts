@@ -30,7 +30,7 @@ export async function temporaryManager(
   return { ...manager, token, stateDirectory, call: callerOf(manager.url, token) };
 }
 
-export interface Answer {
+interface Answer {
   readonly status: number;
   readonly headers: Headers;
   readonly text: string;

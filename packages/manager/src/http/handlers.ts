@@ -7,7 +7,7 @@ import type { IdempotencyKey } from '../jobs/job.ts';
 type Exports = typeof operations;
 
 /** The operations of the manager's API by their id. */
-export type Operations = {
+type Operations = {
   [Id in keyof Exports as Exports[Id] extends ManagerOperation ? Id : never]: Exports[Id];
 };
 

@@ -36,7 +36,7 @@ export const KVM1: DeclaredHost = {
   },
 };
 
-export const KVM2: DeclaredHost = {
+const KVM2: DeclaredHost = {
   name: 'kvm2',
   cluster: 'default',
   names: { dns: ['kvm2.example'], addresses: ['10.0.0.2'] },

@@ -9,7 +9,7 @@ import { prepareCertificate } from '@virt-trust/pki/certificate-issue.ts';
 import { encodeSigned } from '@virt-trust/pki/extension-encode.ts';
 import { encodePem } from '@virt-trust/pki/pem.ts';
 import { LEAF_PROFILES, type LeafProfile } from '@virt-trust/pki/profiles.ts';
-import { verifyProofOfPossessionOnPool } from '@virt-trust/pki/request.ts';
+import { verifyProofOfPossession } from '@virt-trust/pki/request.ts';
 import { newSerialNumber, type SerialNumber } from '@virt-trust/pki/serial-number.ts';
 import type { AuditLog } from '../audit/audit-log.ts';
 import type { Authorities } from '../authorities/authorities.ts';
@@ -114,7 +114,7 @@ export class Issuance {
         request,
         managerNames: managerNames(),
       });
-      const { pin } = await verifyProofOfPossessionOnPool(request);
+      const { pin } = await verifyProofOfPossession(request);
       return this.#issue({
         authority,
         profile: PROFILE_OF_SERVICE[order.service],
@@ -135,7 +135,7 @@ export class Issuance {
       const authority = this.#options.authorities.byPurpose('control');
       const { commonName } = order;
       const grant = grantClientSubject(request, { commonName, organization: authority.organization });
-      const { pin } = await verifyProofOfPossessionOnPool(request);
+      const { pin } = await verifyProofOfPossession(request);
       return this.#issue({
         authority,
         profile: LEAF_PROFILES['libvirt-client'],

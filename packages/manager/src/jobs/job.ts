@@ -2,7 +2,7 @@ import type { Job } from '@virt-trust/contract/model/manager.ts';
 import type { MigrationProgress, MigrationStatus } from '@virt-trust/contract/model/migration.ts';
 import type { JsonValue } from '../json.ts';
 
-export type JobKind = Job['kind'];
+type JobKind = Job['kind'];
 
 /** What a kind of job does. After a crash `run` is called again from the start: each step finds what is already done. */
 export interface JobDefinition<Payload extends object = object> {

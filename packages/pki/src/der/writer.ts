@@ -2,13 +2,13 @@ import { encodeOid, OID } from './oid.ts';
 import { contextTag, TAG } from './reader.ts';
 
 /** How many octets the definite length `length` takes (X.690 §8.1.3). */
-export function lengthOfLength(length: number): number {
+function lengthOfLength(length: number): number {
   if (length < 0x80) return 1;
   return length < 0x100 ? 2 : length < 0x10000 ? 3 : 4;
 }
 
 /** Writes identifier and length into `target` at `offset`; returns the offset of the content. */
-export function writeHeader(target: Uint8Array, offset: number, tag: number, length: number): number {
+function writeHeader(target: Uint8Array, offset: number, tag: number, length: number): number {
   target[offset++] = tag;
   if (length < 0x80) {
     target[offset++] = length;
