@@ -39,7 +39,11 @@ function blockersOf(gate: Gate, host: Host, fleet: readonly Host[]): string[] {
     case 'vnc-tls':
       return [];
     case 'plain-tcp-off':
-      return [...awaitTls(host, fleet), ...strangers(host, fleet, 'tcp', 'is connected over plain TCP')];
+      return [
+        ...(fleet.length > 1 ? [] : [alone(host)]),
+        ...awaitTls(host, fleet),
+        ...strangers(host, fleet, 'tcp', 'is connected over plain TCP'),
+      ];
     case 'retire-found-ca':
       return [
         ...awaitServe(host, fleet),
@@ -47,6 +51,11 @@ function blockersOf(gate: Gate, host: Host, fleet: readonly Host[]): string[] {
         ...oldDirectories(host),
       ];
   }
+}
+
+/** Nobody but this host's peers can be seen to be ready; whoever comes over plain TCP now and then is not seen at all. */
+function alone(host: Host): string {
+  return `host ${host.name} is the only managed one of its cluster, so whoever else uses plain TCP is not known`;
 }
 
 /** Every peer must trust our CA before we serve under it alone. */
@@ -104,15 +113,8 @@ function oldDirectories(host: Host): string[] {
   return (host.observed?.pending ?? []).map((pending) => `${pending.what}: ${pending.why}`);
 }
 
-/** Throws `gate.not_needed` or `gate.blocked`, naming the blockers, unless the gate may be passed. */
+/** Throws `gate.blocked`, naming the blockers, unless the gate may be passed or nothing stands behind it. */
 export function assertPassable(state: GateState, hostName: string, force: boolean): void {
-  if (state.state === 'not-needed') {
-    throw new TrustError(
-      'gate.not_needed',
-      'conflict',
-      `cannot pass gate ${state.gate} of host ${hostName}: nothing was found there that it would take away`,
-    );
-  }
   if (state.state === 'waiting' && state.blockers.length > 0 && !force) {
     throw new TrustError(
       'gate.blocked',

@@ -3,6 +3,7 @@ import type { AddHost, Gate, MigrateVm } from '@virt-trust/contract/model/manage
 import { SERVICES } from '@virt-trust/contract/model/service.ts';
 import type { JobDefinition } from '../jobs/job.ts';
 import { migrate } from '../migration/migrate.ts';
+import { collect } from './collect.ts';
 import { acceptHostKey, enrol } from './enrolment.ts';
 import { assertPassable, gateStates } from './gates.ts';
 import type { Host } from './host.ts';
@@ -19,9 +20,7 @@ export function hostJobs(context: HostsContext, identity: ManagerIdentity) {
     async run({ order, hostKey }, job) {
       const host = await enrol(order, hostKey, context, job);
       if (!host.observeOnly) return provision(host.name, context, job);
-      await (await context.channels.of(host)).waitUntilUp(
-        AbortSignal.any([job.signal, AbortSignal.timeout(60_000)]),
-      );
+      await (await context.channels.of(host)).waitUntilUp(job.signal, 60_000);
       return `host ${host.name} is observed; nothing on it was changed`;
     },
   };
@@ -44,10 +43,13 @@ export function hostJobs(context: HostsContext, identity: ManagerIdentity) {
       assertManaged(host);
       await job.step(`Pass gate ${gate}`, async (report) => {
         if (host.grantedGates.includes(gate)) return report('passed before');
-        const fleet = (await context.repository.list()).filter((peer) => peer.cluster === host.cluster);
-        const state = gateStates(host, fleet).find((candidate) => candidate.gate === gate);
+        // What speaks against it is asked of the host as it is now, not as it once was.
+        const now = await collect(name, context, job.signal);
+        const fleet = (await context.repository.list()).filter((peer) => peer.cluster === now.cluster);
+        const state = gateStates(now, fleet).find((candidate) => candidate.gate === gate);
         if (state !== undefined) assertPassable(state, name, force);
-        await context.repository.save({ ...host, grantedGates: [...host.grantedGates, gate] });
+        if (state?.state === 'not-needed') return report('nothing was found there that it would take away');
+        await context.repository.save({ ...now, grantedGates: [...now.grantedGates, gate] });
         await context.audit.append({
           actor: job.actor,
           action: 'host.gate',

@@ -1,5 +1,5 @@
-import { getInventory, getObservedState } from '@virt-trust/contract/agent/operations.ts';
 import type { Job } from '@virt-trust/contract/model/manager.ts';
+import { collect } from '../../hosts/collect.ts';
 import { type hostJobs, prepareAdd } from '../../hosts/host-jobs.ts';
 import { detailOf, summaryOf } from '../../hosts/host-view.ts';
 import type { ManagerIdentity } from '../../hosts/manager-identity.ts';
@@ -83,14 +83,7 @@ export function hostHandlers({
       });
     },
     async collectHost({ params, signal }) {
-      const host = await requireHost(params.name, context);
-      const channel = await context.channels.of(host);
-      await channel.waitUntilUp(AbortSignal.any([signal, AbortSignal.timeout(30_000)]));
-      const [inventory, observed] = await Promise.all([
-        channel.agent.call(getInventory, {}, { signal }),
-        channel.agent.call(getObservedState, {}, { signal }),
-      ]);
-      await context.repository.save({ ...(await requireHost(params.name, context)), inventory, observed });
+      await collect(params.name, context, signal);
       return detail(params.name);
     },
     async provisionHost({ params, body, actor, idempotencyKey }) {

@@ -1,0 +1,17 @@
+import { getInventory, getObservedState } from '@virt-trust/contract/agent/operations.ts';
+import type { Host } from './host.ts';
+import type { HostsContext } from './ports.ts';
+import { requireHost } from './provisioning.ts';
+
+/** Reads a host's inventory and state anew and keeps them; what was declared stays as the administrator accepted it. */
+export async function collect(hostName: string, context: HostsContext, signal: AbortSignal): Promise<Host> {
+  const channel = await context.channels.of(await requireHost(hostName, context));
+  await channel.waitUntilUp(signal);
+  const [inventory, observed] = await Promise.all([
+    channel.agent.call(getInventory, {}, { signal }),
+    channel.agent.call(getObservedState, {}, { signal }),
+  ]);
+  const host: Host = { ...(await requireHost(hostName, context)), inventory, observed };
+  await context.repository.save(host);
+  return host;
+}
