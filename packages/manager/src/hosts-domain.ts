@@ -1,6 +1,4 @@
-import { hostname } from 'node:os';
 import { describeError } from '@virt-trust/base/error.ts';
-import type { SubjectAltNames } from '@virt-trust/contract/model/desired-state.ts';
 import { encodePrivateKeyPem } from '@virt-trust/pki/key.ts';
 import type { AuthorityConstraints } from './authorities/internal-creation.ts';
 import type { Core, Domain } from './core.ts';
@@ -8,6 +6,7 @@ import { HostChannels } from './hosts/channels.ts';
 import { declaredHostOf } from './hosts/declared-host.ts';
 import { hostJobs } from './hosts/host-jobs.ts';
 import { ManagerIdentity } from './hosts/manager-identity.ts';
+import { managerNamesFor } from './hosts/manager-names.ts';
 import type { CertificateSource, HostSettings, HostsContext } from './hosts/ports.ts';
 import { requireHost } from './hosts/provisioning.ts';
 import { hostHandlers } from './http/handlers/hosts.ts';
@@ -21,7 +20,7 @@ export function hostsDomain(constraints: AuthorityConstraints): (core: Core) => 
     const repository = new SqliteHostRepository(core.database);
     const issuing = await composeIssuance(core, {
       declaredNames: { find: async (name) => declaredHostOf(await repository.find(name)) },
-      managerNames,
+      managerNames: managerNamesFor,
       constraints,
     });
     const identity = await ManagerIdentity.open(
@@ -34,9 +33,11 @@ export function hostsDomain(constraints: AuthorityConstraints): (core: Core) => 
       onState: (_, name, state) => {
         if (state.kind !== 'up' && state.kind !== 'down') return;
         const message = state.kind === 'up' ? state.group : state.reason.message;
-        core.events.publish({ kind: `channel.${state.kind}`, subject: name, message }).catch((error: unknown) => {
-          core.log.warn({ host: name, reason: describeError(error) }, 'event lost');
-        });
+        core.events
+          .publish({ kind: `channel.${state.kind}`, subject: name, message })
+          .catch((error: unknown) => {
+            core.log.warn({ host: name, reason: describeError(error) }, 'event lost');
+          });
       },
     });
     const context: HostsContext = {
@@ -48,7 +49,7 @@ export function hostsDomain(constraints: AuthorityConstraints): (core: Core) => 
       audit: { append: (entry) => core.audit.append([entry]) },
       identities: identity,
       settingsOf: (host) => settingsOf(core, host),
-      programPath: requireProgram(core),
+      programPath: core.agentProgram ?? '',
       epoch: identity.epoch,
     };
     const definitions = hostJobs(context, identity);
@@ -74,15 +75,6 @@ export function hostsDomain(constraints: AuthorityConstraints): (core: Core) => 
       close: () => channels.close(),
     };
   };
-}
-
-/** Names that no host may have certified: this machine's own. */
-function managerNames(): SubjectAltNames {
-  return { dns: [hostname().toLowerCase()], addresses: [] };
-}
-
-function requireProgram(core: Core): string {
-  return core.agentProgram ?? '';
 }
 
 function certificateSource({ authorities, issuance, ownClients }: IssuanceDomain): CertificateSource {

@@ -6,7 +6,7 @@ import type { Core } from './core.ts';
 import { authorityHandlers } from './http/handlers/authorities.ts';
 import { certificateHandlers } from './http/handlers/certificates.ts';
 import type { Handlers } from './http/handlers.ts';
-import type { DeclaredNames } from './issuance/declared-names.ts';
+import type { DeclaredHost, DeclaredNames } from './issuance/declared-names.ts';
 import { Issuance } from './issuance/issuance.ts';
 import { OwnClients } from './issuance/own-client.ts';
 import { SqliteAuthorityStore } from './store/authority-store.ts';
@@ -15,7 +15,7 @@ import { SqliteCertificateStore } from './store/certificate-store.ts';
 /** What issuance needs from the rest of the manager. */
 export interface IssuanceParts {
   readonly declaredNames: DeclaredNames;
-  readonly managerNames: () => SubjectAltNames;
+  readonly managerNames: (host: DeclaredHost) => SubjectAltNames;
   /** For authorities that are made at the first start. */
   readonly constraints: AuthorityConstraints;
 }

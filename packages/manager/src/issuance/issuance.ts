@@ -35,8 +35,8 @@ export interface IssuanceOptions {
   readonly audit: AuditLog;
   readonly clock: Clock;
   readonly randomness: Randomness;
-  /** Under which the manager itself is known: certified for nobody. */
-  readonly managerNames: () => SubjectAltNames;
+  /** Under which the manager itself is known: certified for no other host. */
+  readonly managerNames: (host: DeclaredHost) => SubjectAltNames;
 }
 
 /** A request that a host's agent made, or an operator brought. */
@@ -112,7 +112,7 @@ export class Issuance {
         service: order.service,
         organization: authority.organization,
         request,
-        managerNames: managerNames(),
+        managerNames: managerNames(host),
       });
       const { pin } = await verifyProofOfPossession(request);
       return this.#issue({
