@@ -20,7 +20,12 @@ test('no two of all labs share a bridge, a cable or an address', () => {
     const networks = planNetworks(index);
     const hosts = [0, 1, 2].flatMap((host) => planInterfaces(index, host, networks));
     const names = [
-      ...networks.flatMap((network) => [network.bridge, network.machineAddress, network.machineAddress6]),
+      ...networks.flatMap((network) => [
+        network.bridge,
+        network.machineAddress,
+        network.machineAddress6,
+        ...network.ranges,
+      ]),
       ...hosts.flatMap((card) => [card.peer, card.address, card.address6]),
     ];
     for (const name of names) {

@@ -1,5 +1,5 @@
 import { setImmediate } from 'node:timers/promises';
-import { isTrustError, TrustError } from '@virt-trust/base/error.ts';
+import { describeError, isTrustError, TrustError } from '@virt-trust/base/error.ts';
 import { exitCodeOf } from '@virt-trust/cli/exit-code.ts';
 import { writeError } from '@virt-trust/cli/output.ts';
 import { buildProgram } from '../../tools/build.ts';
@@ -36,7 +36,7 @@ async function start(options: StartOptions): Promise<void> {
   await checkPort(options.port);
   const capability = options.lab ? await canBootLab() : undefined;
   if (capability?.kind === 'no') steps.line(`The lab is left out, because ${capability.why}.`);
-  const program = await steps.run('Build the program', () => buildProgram(), signal);
+  const program = await steps.run('Build the program', build, signal);
   signal.throwIfAborted();
   if (capability?.kind === 'yes') return mainJobOnLab(options, program, steps, interruption);
   await managerAlone(options, program, steps, interruption);
@@ -44,4 +44,15 @@ async function start(options: StartOptions): Promise<void> {
     throw new TrustError('start.no_lab', 'failed', `cannot do the main job: ${capability.why}`, {
       hint: 'run it as root on a Debian machine, or leave the lab out: npm start -- --no-lab',
     });
+}
+
+async function build(): Promise<string> {
+  try {
+    return await buildProgram();
+  } catch (cause) {
+    throw new TrustError('start.build', 'failed', `cannot build the program: ${describeError(cause)}`, {
+      cause,
+      hint: 'see what ./virt-trust build says',
+    });
+  }
 }

@@ -11,6 +11,8 @@ import { managerClient } from '@virt-trust/cli/manager-client.ts';
 import { getWhoAmI } from '@virt-trust/contract/manager/operations.ts';
 import { labDirectory } from '../paths.ts';
 
+const SAVED_BY = 'npm start';
+
 /** Where the demo keeps a copy of its token, in the form of a user's configuration. */
 export function configHome(lab: string): string {
   return join(labDirectory(lab), 'config');
@@ -48,23 +50,34 @@ export async function keepToken(lab: string, credentials: Credentials, signal: A
 }
 
 /**
- * Saves the token as `virt-trust login` does, unless one for another manager is saved there; returns what a shell
- * needs before it can use the commands, which is nothing where the token was saved.
+ * Saves the demo's token as `virt-trust login` does, unless somebody's own is saved there; returns what a shell needs
+ * before it can use the commands, which is nothing where the token was saved.
  */
-export function logIn(credentials: Credentials, ownConfigHome: string): string[] {
-  if (mayReplace(credentials.url)) {
-    saveCredentials(credentials);
-    return [];
-  }
-  return [`export XDG_CONFIG_HOME=${ownConfigHome}`];
+export function logIn(lab: string, credentials: Credentials): string[] {
+  if (!mayReplaceSaved()) return [`export XDG_CONFIG_HOME=${configHome(lab)}`];
+  saveCredentials({ ...credentials, savedBy: SAVED_BY });
+  return [];
 }
 
-/** Whether saving a token for the manager at this URL takes none for another one away. */
-export function mayReplace(url: string): boolean {
+/** Whether no token is saved for the command line but one of a demo, which keeps a copy of its own. */
+export function mayReplaceSaved(): boolean {
   try {
-    return [undefined, url].includes(savedCredentials()?.url);
+    const saved = savedCredentials();
+    return saved === undefined || saved.savedBy === SAVED_BY;
   } catch {
     // Whatever it is, it is not ours to replace.
+    return false;
+  }
+}
+
+/** Whether the token that is saved for the command line is one of the manager at this URL. */
+export async function savedTokenWorks(url: string): Promise<boolean> {
+  try {
+    const saved = savedCredentials();
+    if (saved?.url !== url) return false;
+    await managerClient(saved).call(getWhoAmI, {});
+    return true;
+  } catch {
     return false;
   }
 }

@@ -62,7 +62,7 @@ export async function addLabHost(
  * The handshakes that prove each service, alike ones in one line, with their time if they were made before `since`;
  * throws `start.unproven` where a service lacks its proof.
  */
-function proofLines(host: HostDetail, since: number): string[] {
+export function proofLines(host: HostDetail, since: number): string[] {
   return SERVICES.flatMap((service) => {
     const one = host.observed?.credentials.find((credential) => credential.service === service);
     if (one?.phase !== 'settled' || one.identity !== 'ours' || one.proofs.length === 0)

@@ -3,7 +3,7 @@ import { managerClient } from '@virt-trust/cli/manager-client.ts';
 import { getHost } from '@virt-trust/contract/manager/operations.ts';
 import type { RunningManager } from '@virt-trust/manager/manager.ts';
 import type { Lab } from '../lab.ts';
-import { configHome, keepToken, keptToken, logIn, managerDirectory } from './credentials.ts';
+import { keepToken, keptToken, logIn, managerDirectory } from './credentials.ts';
 import { addLabHost, finishEarlierJobs } from './demo-hosts.ts';
 import { bootHosts, HOSTS, prepareMachine, takeDown } from './demo-lab.ts';
 import { startDemoManager } from './demo-manager.ts';
@@ -29,7 +29,7 @@ export async function mainJobOnLab(
     const served = await startManagerOf(lab, options, program, steps, signal);
     manager = served.manager;
     const outcome = await mainJob(lab, served.credentials, steps, signal);
-    const preparation = logIn(served.credentials, configHome(lab.name));
+    const preparation = logIn(lab.name, served.credentials);
     showState(outcome, steps);
     if (!options.exit) {
       showNext(preparation, nextCommands(outcome), steps);

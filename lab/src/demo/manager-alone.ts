@@ -2,7 +2,7 @@ import { homedir } from 'node:os';
 import { join } from 'node:path';
 import { saveCredentials } from '@virt-trust/cli/credentials.ts';
 import type { RunningManager } from '@virt-trust/manager/manager.ts';
-import { mayReplace } from './credentials.ts';
+import { mayReplaceSaved, savedTokenWorks } from './credentials.ts';
 import { startDemoManager } from './demo-manager.ts';
 import type { Interruption } from './interruption.ts';
 import type { StartOptions } from './options.ts';
@@ -35,7 +35,7 @@ export async function managerAlone(
     return started;
   });
   try {
-    showToken(manager, steps);
+    await showToken(manager, steps);
     steps.line();
     for (const line of HOW) steps.line(line);
     if (options.exit) return;
@@ -48,20 +48,25 @@ export async function managerAlone(
   }
 }
 
-/** The same place as that of `virt-trust serve` for root, and a user's own for others. */
-function aloneDirectory(root: boolean, stateHome: string | undefined, home: string): string {
-  if (root) return '/var/lib/virt-trust-manager';
+/** Where its state is: as the user says, else where `virt-trust serve` has it for root, else in the user's home. */
+export function aloneDirectory(root: boolean, stateHome: string | undefined, home: string): string {
+  if (root && !stateHome) return '/var/lib/virt-trust-manager';
   return join(stateHome || join(home, '.local', 'state'), 'virt-trust-manager');
 }
 
-function showToken({ url, initialToken }: RunningManager, steps: Steps): void {
-  if (initialToken === undefined) return;
-  if (mayReplace(url)) {
-    steps.line(
-      `  the token of the first administrator is saved in ${saveCredentials({ url, token: initialToken })}`,
-    );
+async function showToken({ url, initialToken }: RunningManager, steps: Steps): Promise<void> {
+  if (initialToken === undefined) {
+    if (!(await savedTokenWorks(url)))
+      steps.line(`  give a token of this manager to: ./virt-trust login --url ${url}`);
     return;
   }
-  steps.line("  the first administrator's token, shown this once (give it to: ./virt-trust login):");
+  if (mayReplaceSaved()) {
+    const file = saveCredentials({ url, token: initialToken });
+    steps.line(`  the first administrator's token is saved in ${file}`);
+    return;
+  }
+  steps.line(
+    `  the first administrator's token, shown this once (give it to: ./virt-trust login --url ${url}):`,
+  );
   steps.line(`  ${initialToken}`);
 }

@@ -7,6 +7,8 @@ import { TrustError } from '@virt-trust/base/error.ts';
 export interface Credentials {
   readonly url: string;
   readonly token: string;
+  /** Which program saved it, where that was not `virt-trust login`: it may replace its own. */
+  readonly savedBy?: string;
 }
 
 export const DEFAULT_URL = 'http://127.0.0.1:16516';
@@ -40,8 +42,9 @@ export function savedCredentials(file = credentialsFile()): Credentials | undefi
     return undefined;
   }
   try {
-    const { url, token } = JSON.parse(text) as Record<string, unknown>;
-    if (typeof url === 'string' && typeof token === 'string') return { url, token };
+    const { url, token, savedBy } = JSON.parse(text) as Record<string, unknown>;
+    if (typeof url === 'string' && typeof token === 'string')
+      return { url, token, ...(typeof savedBy === 'string' ? { savedBy } : {}) };
   } catch {
     // Falls through to the one message for whatever is wrong with it.
   }
