@@ -12,7 +12,7 @@ const configuration: KnipConfig = {
   // Programs of the machine, not of node_modules.
   ignoreBinaries: ['apt-get', 'mount', 'openssl', 'strip', 'tcpdump', 'umount', 'unshare'],
   workspaces: {
-    '.': { entry: ['tools/*.ts!', '!tools/knip.ts!'], project: ['tools/**/*.ts!'] },
+    '.': { entry: ['tools/*.ts!', '!tools/knip.ts'], project: ['tools/**/*.ts!'] },
     'packages/*': { entry: tests, project: ['src/**/*.ts!'] },
     'packages/cli': { entry: ['src/main.ts!', ...tests], project: ['src/**/*.ts!'] },
     lab: {

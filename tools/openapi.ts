@@ -1,31 +1,43 @@
-import { readFileSync, writeFileSync } from 'node:fs';
-import { join } from 'node:path';
+import { mkdirSync, readFileSync, writeFileSync } from 'node:fs';
+import { dirname, join } from 'node:path';
 import { pathToFileURL } from 'node:url';
+import { VERSION } from '@virt-trust/base/version.ts';
 import { AGENT_OPERATIONS, type AgentOperation } from '@virt-trust/contract/agent/operations.ts';
-import { MANAGER_OPERATIONS, type ManagerOperation } from '@virt-trust/contract/manager/operations.ts';
 import { openApiDocument } from '@virt-trust/contract/openapi.ts';
-import packageJson from '../package.json' with { type: 'json' };
+import { managerOpenApi } from '@virt-trust/manager/http/openapi.ts';
 
-const DOCUMENTS: Readonly<Record<string, () => object>> = {
-  'docs/openapi/manager.json': () =>
-    openApiDocument('virt-trust manager', packageJson.version, MANAGER_OPERATIONS, (operation) => ({
-      'x-access': (operation as ManagerOperation).access,
-    })),
-  'docs/openapi/agent.json': () =>
-    openApiDocument('virt-trust agent', packageJson.version, AGENT_OPERATIONS, (operation) => ({
-      'x-doors': (operation as AgentOperation).doors ?? [],
-    })),
-};
+/** The OpenAPI documents of this checkout's code, by the file that each is committed as. */
+export function openApiDocuments(): Readonly<Record<string, object>> {
+  return {
+    'docs/openapi/manager.json': managerOpenApi(VERSION),
+    'docs/openapi/agent.json': agentOpenApi(VERSION),
+  };
+}
+
+/** The agent's API with the doors that each operation can be reached by. */
+function agentOpenApi(version: string): object {
+  return openApiDocument('virt-trust agent', version, AGENT_OPERATIONS, (operation) => ({
+    'x-doors': (operation as AgentOperation).doors ?? [],
+  }));
+}
+
+/** The documents committed in the checkout at `root` that are not what the code makes, one line each. */
+export function openApiDrift(root: string): string[] {
+  return Object.entries(openApiDocuments())
+    .filter(([file, document]) => readOrEmpty(join(root, file)) !== textOf(document))
+    .map(([file]) => `${file} is out of step with the code: write it with ./virt-trust openapi`);
+}
+
+/** Writes the documents into the checkout at `root`. */
+export function writeOpenApi(root: string): void {
+  for (const [file, document] of Object.entries(openApiDocuments())) {
+    mkdirSync(dirname(join(root, file)), { recursive: true });
+    writeFileSync(join(root, file), textOf(document));
+  }
+}
 
 function textOf(document: object): string {
   return `${JSON.stringify(document, null, 1)}\n`;
-}
-
-/** The committed OpenAPI documents that are not what the code makes, one line each. */
-export function openApiDrift(root: string): string[] {
-  return Object.entries(DOCUMENTS)
-    .filter(([file, make]) => readOrEmpty(join(root, file)) !== textOf(make()))
-    .map(([file]) => `${file} is out of step with the code: write it with ./virt-trust openapi`);
 }
 
 function readOrEmpty(path: string): string {
@@ -37,6 +49,5 @@ function readOrEmpty(path: string): string {
 }
 
 if (import.meta.url === pathToFileURL(process.argv[1] ?? '').href) {
-  const root = join(import.meta.dirname, '..');
-  for (const [file, make] of Object.entries(DOCUMENTS)) writeFileSync(join(root, file), textOf(make()));
+  writeOpenApi(join(import.meta.dirname, '..'));
 }

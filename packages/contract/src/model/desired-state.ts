@@ -55,7 +55,6 @@ const DesiredSettings = Type.Object(
   },
   strict,
 );
-export type DesiredSettings = Static<typeof DesiredSettings>;
 
 /** What the manager wants of a host. (epoch, number) only ever grows; agents refuse anything older. */
 export const DesiredState = Type.Object(
