@@ -51,6 +51,8 @@ export class Fleet {
       listen: { address: '127.0.0.1', port: 0 },
       agentProgram: await programPath(),
       log: createLog('error'),
+      // So that the daemons of the lab see certificates of authorities with critical name constraints.
+      constraints: { dns: this.lab.hosts.map((host) => host.name), subnets: this.lab.ranges },
       clock,
     });
     this.#token = this.#manager.initialToken ?? this.#token;
