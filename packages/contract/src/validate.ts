@@ -14,17 +14,43 @@ export function validatorOf<S extends TSchema>(schema: S): Validator<S> {
   const check = Compile(schema);
   const validator = (value: unknown, what: string): unknown => {
     if (check.Check(value)) return value;
-    const first = check.Errors(value).at(-1);
-    const place = first?.instancePath === '' || first === undefined ? '' : ` at ${first.instancePath}`;
+    const errors = check.Errors(value);
+    // What a union says last, that nothing of it fits, says less than what was wrong with a text.
+    const first = errors.find(({ keyword }) => keyword === 'pattern') ?? errors.at(-1);
+    const path = first?.instancePath ?? '';
+    const form = first === undefined ? undefined : describedAt(schema, first.schemaPath);
+    const reason =
+      form === undefined ? (first?.message ?? 'wrong form') : `${shown(value, path)} is not ${form}`;
     throw new TrustError(
       'contract.invalid',
       'invalid',
-      `cannot accept ${what}${place}: ${first?.message ?? 'wrong form'}`,
-      {
-        context: { what, path: first?.instancePath ?? '', keyword: first?.keyword ?? '' },
-      },
+      `cannot accept ${what}${path === '' ? '' : ` at ${path}`}: ${reason}`,
+      { context: { what, path, keyword: first?.keyword ?? '' } },
     );
   };
   compiled.set(schema, validator as Validator<TSchema>);
   return validator as Validator<S>;
+}
+
+/** The description of the schema that a schema path leads to. */
+function describedAt(schema: TSchema, schemaPath: string): string | undefined {
+  const found = at(schema, schemaPath.replace(/^#/, '').split('/').slice(1));
+  const { description } = (found ?? {}) as { readonly description?: unknown };
+  return typeof description === 'string' ? description : undefined;
+}
+
+/** A value by a path within what was checked, as JSON and cut short. */
+function shown(value: unknown, path: string): string {
+  const text = JSON.stringify(at(value, path.split('/').slice(1))) ?? 'nothing';
+  return text.length <= 80 ? text : `${text.slice(0, 77)}...`;
+}
+
+// RFC 6901 §4.
+function at(value: unknown, path: readonly string[]): unknown {
+  let current = value;
+  for (const part of path)
+    current = (current as Record<string, unknown> | null | undefined)?.[
+      part.replaceAll('~1', '/').replaceAll('~0', '~')
+    ];
+  return current;
 }

@@ -2,6 +2,7 @@ import { rm } from 'node:fs/promises';
 import { join } from 'node:path';
 import type { Service } from '@virt-trust/contract/model/service.ts';
 import { proveGeneration, transitionOf, withService } from './forward-steps.ts';
+import type { FoundManifest } from './found.ts';
 import { LAYOUTS } from './layout.ts';
 import type { StepContext } from './run.ts';
 import { FOUND_GENERATION } from './serving.ts';
@@ -34,13 +35,13 @@ export async function reload(context: StepContext, service: Service): Promise<vo
   const { from } = transitionOf(context, service);
   const { certificate } = (await workshop.manifest()).identities[service];
   // Where nothing was found there is nothing to read again.
-  if (from !== null || (certificate !== null && (await readsDefaults(context, service))))
+  if (from !== null || (certificate !== null && readsDefaults(await workshop.manifest(), service)))
     await workshop.options.effects.reload(service, facts);
 }
 
 /** Whether a reload reads what was found: libvirt's reads the default paths whatever is configured. */
-export async function readsDefaults({ workshop }: StepContext, service: Service): Promise<boolean> {
-  const { certificate } = (await workshop.manifest()).identities[service];
+export function readsDefaults({ identities }: FoundManifest, service: Service): boolean {
+  const { certificate } = identities[service];
   return LAYOUTS[service].links.some(({ path }) => path === certificate);
 }
 

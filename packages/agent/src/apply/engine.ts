@@ -9,8 +9,9 @@ import type {
 import { SERVICES } from '@virt-trust/contract/model/service.ts';
 import type { ApplyEngine } from '../ports.ts';
 import { Document } from '../state/document.ts';
+import { readsDefaults } from './backward-steps.ts';
 import { failureOf } from './failure.ts';
-import { targetSockets } from './forward-steps.ts';
+import { targetSockets, withService } from './forward-steps.ts';
 import { checkHost } from './guard.ts';
 import type { HostFacts } from './host-effects.ts';
 import { observe } from './observe.ts';
@@ -190,7 +191,7 @@ export class JournaledEngine implements ApplyEngine {
     const { ownKeys } = await this.#workshop.state();
     const journal: Journal = {
       ...emptyJournal('removing'),
-      steps: planRemoval(SERVICES),
+      steps: planRemoval(SERVICES, readsDefaults(manifest, 'libvirt')),
       settingsChanged: ownKeys.rpc.length + ownKeys.qemu.length > 0,
     };
     await this.#begin(journal);
@@ -227,7 +228,7 @@ export class JournaledEngine implements ApplyEngine {
 
   async #plan(desired: DesiredState): Promise<Journal> {
     const workshop = this.#workshop;
-    const state = await workshop.state();
+    const state = await this.#numbered(await workshop.state());
     const waiting = this.#abandoned;
     this.#abandoned = [];
     const { foundKept, settingsDiffer } = await this.#differences(desired, state);
@@ -237,6 +238,20 @@ export class JournaledEngine implements ApplyEngine {
       if (!kept.has(`${one.service}/${one.to}`)) await workshop.staging.destroy(one.service, one.to);
     const steps = plan.steps.length === 0 ? ['settle'] : [...plan.steps];
     return { ...emptyJournal('applying'), desired, transitions: [...plan.transitions], steps };
+  }
+
+  /** A set that was left for running VMs by an earlier removal keeps its number. */
+  async #numbered(state: ApplyState): Promise<ApplyState> {
+    let numbered = state;
+    for (const service of SERVICES) {
+      const highest = Math.max(0, ...(await this.#workshop.serving.generations(service)));
+      if (highest > 0)
+        numbered = withService(numbered, service, (known) => ({
+          ...known,
+          lastNumber: Math.max(known.lastNumber, highest),
+        }));
+    }
+    return numbered;
   }
 
   /** Where not even a plan can be made, that is what became of the desired state. */

@@ -135,20 +135,27 @@ function planTransition(credential: DesiredCredential, { state, waiting }: PlanI
   ];
 }
 
-/** The way back from where an application failed: what it had begun, in the order that keeps the daemon startable. */
-export function planWayBack(journal: Journal): string[] {
+/**
+ * The way back from where an application failed: what it had begun, in the order that keeps the daemon startable.
+ * `readsFound` says whether libvirt's own paths held a certificate before virt-trust.
+ */
+export function planWayBack(journal: Journal, readsFound: boolean): string[] {
   const begun = new Set(journal.steps.slice(0, journal.at + 1));
   const of = (action: ServiceAction, chosen: (one: Transition) => boolean) =>
     journal.transitions.filter(chosen).map(({ service }) => `${action}-${service}`);
   const linked = ({ service }: Transition) => begun.has(`link-${service}`);
   const switched = ({ service }: Transition) => begun.has(`switch-${service}`);
   const isNew = ({ from }: Transition) => from === null;
+  // Without a found certificate a daemon that listens for TLS needs ours until it does so no more.
+  const isLast = (one: Transition) => one.service === 'libvirt' && isNew(one) && !readsFound;
+  const goesBack = (one: Transition) => switched(one) || (isNew(one) && linked(one));
   const firstEver = journal.transitions.length > 0 && journal.transitions.every(isNew);
   return [
     ...(begun.has('write-settings') ? ['back-settings'] : []),
-    ...of('back-switch', (one) => switched(one) || (isNew(one) && linked(one))),
+    ...of('back-switch', (one) => goesBack(one) && !isLast(one)),
     ...of('back-links', (one) => isNew(one) && linked(one) && one.service !== 'libvirt'),
     ...(begun.has('bring-daemon') ? ['back-daemon'] : []),
+    ...of('back-switch', (one) => goesBack(one) && isLast(one)),
     ...of('back-links', (one) => isNew(one) && linked(one) && one.service === 'libvirt'),
     ...of('back-reload', switched),
     ...of('back-prove', (one) => switched(one) && !isNew(one)),
@@ -157,18 +164,22 @@ export function planWayBack(journal: Journal): string[] {
   ];
 }
 
-/** The steps of a removal for the services that were taken over; each is safe to repeat. */
-export function planRemoval(services: readonly Service[]): string[] {
+/**
+ * The steps of a removal for the services that were taken over; each is safe to repeat. `readsFound` says whether
+ * libvirt's own paths held a certificate before virt-trust.
+ */
+export function planRemoval(services: readonly Service[], readsFound: boolean): string[] {
   const each = (action: ServiceAction, chosen: (service: Service) => boolean = () => true) =>
     services.filter(chosen).map((service) => `${action}-${service}`);
   return [
     // Settings first: a configured directory that is missing keeps the daemon from starting.
     'remove-settings',
-    ...each('remove-switch'),
+    ...each('remove-switch', (service) => service !== 'libvirt' || readsFound),
     // A default directory of QEMU's that is there when the daemon starts would be used by it.
     ...each('remove-links', (service) => service !== 'libvirt'),
     'remove-daemon',
     // Certificates go last, when nothing listens any more that needs them.
+    ...each('remove-switch', (service) => service === 'libvirt' && !readsFound),
     ...each('remove-links', (service) => service === 'libvirt'),
     ...each('remove-reload'),
     'remove-ports',

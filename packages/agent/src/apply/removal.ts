@@ -38,8 +38,9 @@ export async function links(context: StepContext, service: Service): Promise<voi
 
 export async function reload(context: StepContext, service: Service): Promise<void> {
   const { workshop, facts } = context;
-  if (!(await readsDefaults(context, service))) return;
-  const { tls } = (await workshop.manifest()).sockets ?? facts.sockets;
+  const manifest = await workshop.manifest();
+  if (!readsDefaults(manifest, service)) return;
+  const { tls } = manifest.sockets ?? facts.sockets;
   if (service === 'libvirt' && !tls.active) return;
   await orLeave(context, service, () => workshop.options.effects.reload(service, facts));
 }

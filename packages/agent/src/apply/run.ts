@@ -1,5 +1,6 @@
 import { describeError } from '@virt-trust/base/error.ts';
 import type { Service } from '@virt-trust/contract/model/service.ts';
+import { readsDefaults } from './backward-steps.ts';
 import { clean, failureOf } from './failure.ts';
 import type { HostFacts } from './host-effects.ts';
 import { type HostAction, parseStep, planWayBack, type ServiceAction } from './plan.ts';
@@ -67,6 +68,8 @@ async function fail(
   const { workshop } = context;
   const { journal } = context;
   if (journal.kind === 'applying') {
+    const manifest = await workshop.found.read();
+    const readsFound = manifest !== undefined && readsDefaults(manifest, 'libvirt');
     await workshop.options.emit(
       'apply.failed',
       service ?? 'settings',
@@ -75,7 +78,7 @@ async function fail(
     context.journal = {
       ...journal,
       kind: 'going-back',
-      steps: planWayBack(journal),
+      steps: planWayBack(journal, readsFound),
       at: 0,
       offset: journal.offset + journal.steps.length,
       failure: { service, failure },

@@ -41,7 +41,7 @@ export async function checkHost(paths: AgentPaths, { uid, clock, written }: Host
     });
   }
   for (const directory of written) await checkWritable(directory);
-  await checkSpace(dirname(paths.state));
+  await checkSpace(paths.state);
 }
 
 async function checkWritable(directory: string): Promise<void> {

@@ -1,5 +1,5 @@
-import { lstat, readlink, rm, rmdir } from 'node:fs/promises';
-import { dirname } from 'node:path';
+import { lstat, readdir, readlink, rm, rmdir } from 'node:fs/promises';
+import { dirname, join } from 'node:path';
 import { Firewall } from '../firewall/firewall.ts';
 import { type RunHostCommand, runHostCommand } from '../host-command.ts';
 import { type AgentPaths, agentPaths } from '../paths.ts';
@@ -32,6 +32,7 @@ export async function uninstallAgent(options: UninstallOptions = {}): Promise<vo
   await removeEmpty(paths.state);
   await unlinkProgram(paths);
   await rm(paths.program, { force: true });
+  await removeCutCopies(dirname(paths.program));
   await removeEmpty(dirname(paths.program));
   await service.stop();
 }
@@ -47,8 +48,16 @@ async function unlinkProgram(paths: AgentPaths): Promise<void> {
     await removeFile(paths.programLink);
 }
 
+/** What a copy that was cut off left beside the program. */
+async function removeCutCopies(directory: string): Promise<void> {
+  const names = await readdir(directory).catch(() => []);
+  for (const name of names)
+    if (name.startsWith('.virt-trust.new')) await rm(join(directory, name), { force: true });
+}
+
 async function removeEmpty(directory: string): Promise<void> {
   await rmdir(directory).catch((error: NodeJS.ErrnoException) => {
-    if (error.code !== 'ENOENT' && error.code !== 'ENOTEMPTY' && error.code !== 'EEXIST') throw error;
+    // Busy is a directory that is a mount point, which is the administrator's.
+    if (!['ENOENT', 'ENOTEMPTY', 'EEXIST', 'EBUSY'].includes(error.code ?? '')) throw error;
   });
 }

@@ -4,6 +4,7 @@ import { Inventory } from './inventory.ts';
 import { MigrationProgress, MigrationStatus } from './migration.ts';
 import { ObservedState } from './observed-state.ts';
 import {
+  Address,
   Count,
   DnsName,
   InterfaceName,
@@ -22,6 +23,10 @@ import { Purpose, Service } from './service.ts';
 
 const strict = { additionalProperties: false };
 
+const JUMP = '(?:[A-Za-z0-9_][A-Za-z0-9_.-]*@)?[A-Za-z0-9\\[][A-Za-z0-9._:\\[\\]-]*';
+// SECURITY: ssh gives the hosts of ProxyJump to a shell, so no character means anything there.
+const SSH_OPTION_PATTERN = `^(?:ProxyJump=${JUMP}(?:,${JUMP})*|User=[A-Za-z0-9_][A-Za-z0-9_.-]*|(?:Port|ConnectTimeout)=[0-9]{1,5}|IdentitiesOnly=(?:yes|no)|IdentityAgent=/[A-Za-z0-9._/-]+)$`;
+
 /** Where and how the system's OpenSSH client reaches a host. */
 export const SshTarget = Type.Object(
   {
@@ -29,17 +34,25 @@ export const SshTarget = Type.Object(
     destination: Type.String({
       pattern: '^(?:[A-Za-z0-9_][A-Za-z0-9_.-]{0,31}@)?[A-Za-z0-9\\[:][A-Za-z0-9._:\\[\\]%-]{0,252}$',
       maxLength: 290,
+      description: 'HOST or USER@HOST as ssh takes it',
     }),
     port: Type.Optional(Port),
     /** A private key file on the manager's machine. */
-    identityFile: Type.Optional(Type.String({ maxLength: 4096, pattern: '^/[^\\u0000-\\u001f\\u007f]*$' })),
+    identityFile: Type.Optional(
+      Type.String({
+        maxLength: 4096,
+        pattern: '^/[^\\u0000-\\u001f\\u007f]*$',
+        description: 'an absolute path',
+      }),
+    ),
     /** More ssh_config lines, such as `ProxyJump=bastion`. */
     options: Type.Optional(
       Type.Array(
         Type.String({
           maxLength: 512,
-          pattern:
-            '^(?:ProxyJump|User|Port|IdentityAgent|IdentitiesOnly|ConnectTimeout)=[^\\u0000-\\u001f\\u007f]{1,400}$',
+          pattern: SSH_OPTION_PATTERN,
+          description:
+            'ProxyJump=, User=, Port=, ConnectTimeout=, IdentitiesOnly= or IdentityAgent= with a plain value; anything else goes into the ssh_config of the user that the manager runs as',
         }),
         { maxItems: 16 },
       ),
@@ -139,10 +152,10 @@ export const AddHost = Type.Object(
     /** DNS names of the host besides its name. */
     names: Type.Optional(Type.Array(Name, { maxItems: 16 })),
     /** Where the channel is dialled, where it is not ssh's host. */
-    channelAddress: Type.Optional(Line),
+    channelAddress: Type.Optional(Type.Union([Name, Address])),
     channelPort: Type.Optional(Port),
     /** Addresses from which the manager's connections arrive at the host, besides the one that ssh comes from. */
-    managerAddresses: Type.Optional(Type.Array(Line, { maxItems: 16 })),
+    managerAddresses: Type.Optional(Type.Array(Address, { maxItems: 16 })),
   },
   strict,
 );

@@ -3,7 +3,12 @@ import Type from 'typebox';
 /** A name that an operator types: letters, digits, dot, dash and underscore; no shell or control characters. */
 const NAME_PATTERN = '^[A-Za-z0-9](?:[A-Za-z0-9._-]{0,251}[A-Za-z0-9])?$';
 
-export const Name = Type.String({ pattern: NAME_PATTERN, maxLength: 253 });
+export const Name = Type.String({
+  pattern: NAME_PATTERN,
+  maxLength: 253,
+  description:
+    'a name of letters, digits, dots, dashes and underscores that begins and ends with a letter or digit',
+});
 export const Uuid = Type.String({
   pattern: '^[0-9a-f]{8}-[0-9a-f]{4}-[0-9a-f]{4}-[0-9a-f]{4}-[0-9a-f]{12}$',
 });
@@ -22,7 +27,11 @@ export const Text = Type.String({ maxLength: 8192, pattern: '^[^\\u0000-\\u0008\
 export const Line = Type.String({ maxLength: 1024, pattern: '^[^\\u0000-\\u001f\\u007f]*$' });
 export const Path = Type.String({ maxLength: 4096, pattern: '^/[^\\u0000-\\u001f\\u007f]*$' });
 /** Textual IPv4 or IPv6 address without a zone. */
-export const Address = Type.String({ maxLength: 45, pattern: '^[0-9A-Fa-f:.]{2,45}$' });
+export const Address = Type.String({
+  maxLength: 45,
+  pattern: '^[0-9A-Fa-f:.]{2,45}$',
+  description: 'an IPv4 or IPv6 address without a zone',
+});
 /** A DNS name as it goes into a dNSName: LDH labels, lower case. */
 export const DnsName = Type.String({
   maxLength: 253,
@@ -31,9 +40,11 @@ export const DnsName = Type.String({
 export const InterfaceName = Type.String({
   pattern: '^[^\\s/:\\u0000-\\u001f\\u007f]{1,15}$',
   maxLength: 15,
+  description: 'the name of a network interface',
 });
 /** A VM's name as libvirt allows it, without control characters or slashes, not beginning with a dash. */
 export const VmName = Type.String({
   pattern: '^[^\\u0000-\\u001f\\u007f/-][^\\u0000-\\u001f\\u007f/]{0,254}$',
   maxLength: 255,
+  description: 'the name of a VM: no control characters or slashes, and no dash at the beginning',
 });

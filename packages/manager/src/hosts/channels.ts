@@ -1,3 +1,4 @@
+import { describeError, isTrustError, TrustError } from '@virt-trust/base/error.ts';
 import type { HostId } from '@virt-trust/base/host-id.ts';
 import type { Log } from '@virt-trust/base/log.ts';
 import type { SpkiPin } from '@virt-trust/base/spki-pin.ts';
@@ -11,9 +12,15 @@ import type { Host } from './host.ts';
 export interface HostChannel {
   readonly agent: ApiClient;
   readonly state: ConnectionState;
-  /** Resolves once the channel is up; rejects with the signal's reason. */
-  waitUntilUp(signal: AbortSignal): Promise<void>;
+  /** Resolves once the channel is up; throws the signal's reason, or `host.channel_down` past the limit. */
+  waitUntilUp(signal: AbortSignal, limitMs?: number): Promise<void>;
 }
+
+/** How long a channel that is down is waited for where nothing else is said. */
+const WAIT_MS = 30_000;
+
+/** The errors of a request for which there was no channel, or that it broke under. */
+const LOST: ReadonlySet<string> = new Set(['channel.down', 'channel.interrupted', 'channel.not_sent']);
 
 type StateListener = (hostId: HostId, hostName: string, state: ConnectionState) => void;
 
@@ -45,7 +52,7 @@ export class HostChannels {
   async of(host: Host): Promise<HostChannel> {
     const entry = this.#entries.get(host.id) ?? this.#make(host);
     await this.#bringUpToDate(entry, host);
-    return channelOf(entry);
+    return channelOf(entry, host);
   }
 
   /** The state of a host's channel; null where none was opened. */
@@ -118,14 +125,39 @@ export class HostChannels {
   }
 }
 
-function channelOf(entry: Entry): HostChannel {
+/** Whether a request failed because the channel broke or is down, so that it may be sent again once it is up. */
+export function isChannelLost(error: unknown): boolean {
+  return isTrustError(error) && LOST.has(error.code);
+}
+
+function channelOf(entry: Entry, host: Host): HostChannel {
+  const { connection } = entry;
   return {
     agent: entry.agent,
     get state() {
-      return entry.connection.state;
+      return connection.state;
     },
-    waitUntilUp: (signal) => entry.connection.waitUntilUp(signal),
+    async waitUntilUp(signal, limitMs = WAIT_MS) {
+      try {
+        await connection.waitUntilUp(AbortSignal.any([signal, AbortSignal.timeout(limitMs)]));
+      } catch (cause) {
+        signal.throwIfAborted();
+        throw channelDown(host, connection.state, cause);
+      }
+    },
   };
+}
+
+function channelDown(host: Host, state: ConnectionState, cause: unknown): TrustError {
+  return new TrustError(
+    'host.channel_down',
+    'unavailable',
+    `cannot reach the agent of host ${host.name} at ${host.channel.address} port ${host.channel.port}: ${state.kind === 'down' ? describeError(state.reason) : 'no answer'}`,
+    {
+      cause,
+      hint: 'see that the host is up, that its agent runs (systemctl status virt-trust-agent) and that its firewall lets the manager in on that port',
+    },
+  );
 }
 
 function addressOf(host: Host): string {

@@ -13,7 +13,7 @@ export async function rollAgentKey(
 ): Promise<string> {
   const before = await requireHost(hostName, context);
   const channel = await context.channels.of(before);
-  await channel.waitUntilUp(AbortSignal.any([job.signal, AbortSignal.timeout(60_000)]));
+  await channel.waitUntilUp(job.signal, 60_000);
   const next = await job.step('Announce the next key', async (report) => {
     const identity = await channel.agent.call(announceIdentity, {}, { signal: job.signal });
     if (identity.next === null)
@@ -33,7 +33,7 @@ export async function rollAgentKey(
   await job.step('Use the next key', async (report) => {
     await channel.agent.call(activateIdentity, { body: { pin: next } }, { signal: job.signal });
     await context.channels.redial(both);
-    await channel.waitUntilUp(AbortSignal.any([job.signal, AbortSignal.timeout(60_000)]));
+    await channel.waitUntilUp(job.signal, 60_000);
     const { state } = channel;
     if (state.kind !== 'up' || state.peerPin !== next) {
       throw new TrustError(

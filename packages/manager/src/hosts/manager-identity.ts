@@ -128,7 +128,7 @@ async function tell(
 ): Promise<string | null> {
   try {
     const channel = await context.channels.of(host);
-    await channel.waitUntilUp(AbortSignal.any([job.signal, AbortSignal.timeout(30_000)]));
+    await channel.waitUntilUp(job.signal);
     await channel.agent.call(putManagers, { body: pins }, { signal: job.signal });
     return null;
   } catch (error) {

@@ -12,7 +12,7 @@ import type { DesiredState } from '@virt-trust/contract/model/desired-state.ts';
 import type { ObservedCredential, ObservedState } from '@virt-trust/contract/model/observed-state.ts';
 import { PURPOSES, type Purpose, type Service } from '@virt-trust/contract/model/service.ts';
 import type { JobContext } from '../jobs/job.ts';
-import type { HostChannel } from './channels.ts';
+import { type HostChannel, isChannelLost } from './channels.ts';
 import { clientDnGlobs } from './client-dns.ts';
 import { desiredStateOf } from './desired-state.ts';
 import { assertClock } from './enrolment.ts';
@@ -22,6 +22,8 @@ import type { HostsContext } from './ports.ts';
 
 /** How long a host may take from the desired state to its proofs before the job gives up; the host goes on by itself. */
 const APPLY_TIMEOUT_MS = 10 * 60_000;
+/** A host that boots comes back within. */
+const CHANNEL_TIMEOUT_MS = 3 * 60_000;
 
 /** Brings a recorded host to its desired state and waits for every proof. Throws what the host says went wrong. */
 export async function provision(hostName: string, context: HostsContext, job: JobContext): Promise<string> {
@@ -62,22 +64,7 @@ async function openChannel(
 ): Promise<HostChannel> {
   const host = await requireHost(hostName, context);
   const channel = await context.channels.of(host);
-  const limit = AbortSignal.timeout(60_000);
-  try {
-    await channel.waitUntilUp(AbortSignal.any([signal, limit]));
-  } catch (cause) {
-    signal.throwIfAborted();
-    const state = channel.state;
-    throw new TrustError(
-      'host.channel_down',
-      'unavailable',
-      `cannot reach the agent of host ${hostName} at ${host.channel.address} port ${host.channel.port}: ${state.kind === 'down' ? describeError(state.reason) : 'no answer'}`,
-      {
-        cause,
-        hint: 'see that the host is up and that its firewall lets the manager in on that port: systemctl status virt-trust-agent',
-      },
-    );
-  }
+  await channel.waitUntilUp(signal, CHANNEL_TIMEOUT_MS);
   return channel;
 }
 
@@ -155,8 +142,22 @@ interface Following {
   readonly report: (detail: string) => void;
 }
 
-/** Hands the host what it asks for until each service is settled; wakes at the agent's events. */
+/** Follows the host to its end, over as many sessions of the channel as that takes: all it is told it may be told again. */
 async function followUntilSettled(following: Following): Promise<ObservedState> {
+  const { hostName, context, signal } = following;
+  for (;;) {
+    try {
+      return await follow(following);
+    } catch (error) {
+      if (!isChannelLost(error)) throw error;
+      following.report(`${describeError(error)}; dialling again`);
+      await openChannel(hostName, context, signal);
+    }
+  }
+}
+
+/** Hands the host what it asks for until each service is settled; wakes at the agent's events. */
+async function follow(following: Following): Promise<ObservedState> {
   const { channel, desired, signal, hostName } = following;
   const { agent } = channel;
   let { last } = await agent.call(listEvents, { query: { limit: 1 } }, { signal });

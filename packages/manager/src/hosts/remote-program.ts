@@ -118,7 +118,10 @@ export async function readProgram(path: string): Promise<Program> {
   return program;
 }
 
-/** Copies the program where its digest differs; the file in place is always a whole one. Returns whether it copied. */
+/**
+ * Copies the program where its digest differs; the file in place is always a whole one. A session that was cut off may
+ * still be ending on the host, so each has a name of its own for what it copies. Returns whether it copied.
+ */
 export async function copyProgram(
   session: SshSession,
   facts: RemoteFacts,
@@ -130,7 +133,8 @@ export async function copyProgram(
   const script = `set -eu
 umask 022
 mkdir -p ${DIRECTORY}
-new=${DIRECTORY}/.virt-trust.new
+rm -f ${DIRECTORY}/.virt-trust.new*
+new=$(mktemp ${DIRECTORY}/.virt-trust.new.XXXXXX)
 trap 'rm -f "$new"' EXIT
 cat >"$new"
 [ "$(sha256sum "$new" | cut -d ' ' -f 1)" = ${program.sha256} ] || { echo "the copy is not whole" >&2; exit 75; }

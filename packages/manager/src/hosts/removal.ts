@@ -1,6 +1,8 @@
 import { describeError, isTrustError, TrustError } from '@virt-trust/base/error.ts';
 import { postRemoval } from '@virt-trust/contract/agent/operations.ts';
+import type { ResultOf } from '@virt-trust/contract/operation.ts';
 import type { JobContext } from '../jobs/job.ts';
+import { type HostChannel, isChannelLost } from './channels.ts';
 import type { Host } from './host.ts';
 import type { HostsContext } from './ports.ts';
 import { requireHost } from './provisioning.ts';
@@ -63,9 +65,23 @@ function away(host: Host, error: unknown): TrustError {
 
 async function restoreOverChannel(host: Host, context: HostsContext, job: JobContext): Promise<string> {
   const channel = await context.channels.of(host);
-  await channel.waitUntilUp(AbortSignal.any([job.signal, AbortSignal.timeout(30_000)]));
   const signal = AbortSignal.any([job.signal, AbortSignal.timeout(RESTORE_TIMEOUT_MS)]);
-  const answer = await channel.agent.call(postRemoval, {}, { signal });
+  const answer = await askToRestore(channel, signal);
   const left = answer.left.length === 0 ? '' : `; left: ${answer.left.join('; ')}`;
   return `host ${host.name}: ${answer.restored.length} things restored${left}`;
+}
+
+/** Asks again where the channel broke meanwhile: an agent that was killed goes on, and answers with all it did. */
+async function askToRestore(
+  channel: HostChannel,
+  signal: AbortSignal,
+): Promise<ResultOf<typeof postRemoval>> {
+  for (;;) {
+    await channel.waitUntilUp(signal);
+    try {
+      return await channel.agent.call(postRemoval, {}, { signal });
+    } catch (error) {
+      if (!isChannelLost(error)) throw error;
+    }
+  }
 }

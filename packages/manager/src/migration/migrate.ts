@@ -22,7 +22,7 @@ export async function migrate(order: MigrateVm, context: HostsContext, job: JobC
     return pair;
   });
   const channel = await context.channels.of(from);
-  await channel.waitUntilUp(AbortSignal.any([job.signal, AbortSignal.timeout(30_000)]));
+  await channel.waitUntilUp(job.signal);
   const { agent } = channel;
   const request = await migrationOrder(order, from, to, context, job);
   await job.step('Make a client certificate for this migration', async (report) => {
