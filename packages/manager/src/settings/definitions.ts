@@ -51,7 +51,7 @@ export const SETTINGS = {
     scopes: GLOBAL,
   }),
   'clock.allowed_skew_seconds': integerSetting({
-    default: 3600,
+    default: 3900,
     minimum: 1,
     maximum: 86_400,
     description:
