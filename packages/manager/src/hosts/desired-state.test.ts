@@ -1,0 +1,90 @@
+import assert from 'node:assert/strict';
+import { test } from 'node:test';
+import { DesiredState } from '@virt-trust/contract/model/desired-state.ts';
+import { validatorOf } from '@virt-trust/contract/validate.ts';
+import { credentialNames, desiredStateOf, endpointsOf } from './desired-state.ts';
+import { NOTHING_FOUND, testHost } from './fixtures.ts';
+import type { FoundFacts, Host } from './host.ts';
+
+const PEM = '-----BEGIN CERTIFICATE-----\nAA==\n-----END CERTIFICATE-----\n';
+
+function desired(host: Host, migrationModes: readonly string[] = ['tls']) {
+  const state = desiredStateOf({
+    host,
+    epoch: 1,
+    organization: 'virt-trust',
+    keyAlgorithm: 'ecdsa-p256',
+    migrationModes,
+    bundles: { control: PEM, migration: PEM, console: PEM },
+    clientDns: ['O=virt-trust,CN=virt-trust *'],
+  });
+  return validatorOf(DesiredState)(state, 'desired state');
+}
+
+const found = (more: Partial<FoundFacts>) => testHost('host-1', { found: { ...NOTHING_FOUND, ...more } });
+
+test('a fresh host gets everything at once: our certificates, TLS for VNC, native TLS forced', () => {
+  const state = desired(testHost('host-1'));
+  assert.deepEqual(
+    state.credentials.map(({ service, identity, keepFoundTrust }) => [service, identity, keepFoundTrust]),
+    [
+      ['libvirt', 'ours', false],
+      ['migration', 'ours', false],
+      ['vnc', 'ours', false],
+    ],
+  );
+  assert.deepEqual(state.settings, { plainTcp: 'keep', vncTls: 'on', migrateTls: 'force', clientDns: [] });
+});
+
+test('a service with a found certificate serves it and trusts both until the gate; the others get ours', () => {
+  const state = desired(found({ identities: ['libvirt'], authorities: ['libvirt'] }));
+  assert.deepEqual(
+    state.credentials.map(({ identity, keepFoundTrust }) => [identity, keepFoundTrust]),
+    [
+      ['found', true],
+      ['ours', false],
+      ['ours', false],
+    ],
+  );
+  assert.equal(state.settings.migrateTls, 'allow');
+});
+
+test('each gate changes what it says and nothing else', () => {
+  const host = found({ identities: ['libvirt'], authorities: ['libvirt'], tcpListening: true, vms: 2 });
+  const passed = (...gates: Host['grantedGates']) => desired({ ...host, grantedGates: gates });
+  assert.equal(passed().settings.vncTls, 'keep');
+  assert.equal(passed('vnc-tls').settings.vncTls, 'on');
+  assert.equal(passed('serve').credentials[0]?.identity, 'ours');
+  assert.equal(passed('serve').credentials[0]?.keepFoundTrust, true);
+  assert.equal(passed('plain-tcp-off').settings.plainTcp, 'off');
+  assert.equal(passed('plain-tcp-off').settings.migrateTls, 'allow');
+  assert.equal(passed('retire-found-ca').credentials[0]?.keepFoundTrust, false);
+  assert.equal(passed('serve', 'plain-tcp-off', 'retire-found-ca').settings.migrateTls, 'force');
+});
+
+test('native TLS is forced only where the mode is tls alone', () => {
+  assert.equal(desired(testHost('host-1'), ['tls', 'plain']).settings.migrateTls, 'allow');
+});
+
+test('our short-lived clients are let in where others keep a list of DNs', () => {
+  assert.deepEqual(desired(found({ allowedDns: true })).settings.clientDns, ['O=virt-trust,CN=virt-trust *']);
+});
+
+test('every service is an endpoint on the management interface, and none without one', () => {
+  assert.deepEqual(
+    endpointsOf(testHost('host-1')).map(({ service, interface: on }) => [service, on]),
+    [
+      ['libvirt', 'eth0'],
+      ['migration', 'eth0'],
+      ['vnc', 'eth0'],
+    ],
+  );
+  const nowhere = testHost('host-1', { declared: { interface: null, names: { dns: [], addresses: [] } } });
+  assert.deepEqual(endpointsOf(nowhere), []);
+});
+
+test('X.520: a common name has at most 64 characters, the names stay whole', () => {
+  const name = `${'a'.repeat(60)}.example.org`;
+  const { commonName } = credentialNames(testHost(name), 'vnc');
+  assert.equal(commonName.length, 64);
+});
