@@ -73,11 +73,20 @@ export function applyEdits(
   ownKeys: readonly string[],
 ): void {
   const keys = new Set(edits.map(({ key }) => key));
-  for (const key of ownKeys) if (!keys.has(key)) now.restore(key, found);
+  for (const key of ownKeys) if (!keys.has(key)) restoreKey(now, found, key);
   for (const edit of edits) {
     if (edit.kind === 'unset') now.unset(edit.key);
     else now.set(edit.key, edit.value);
   }
+}
+
+/** Gives a key back what was found; one that says that already is not touched. */
+export function restoreKey(now: Configuration, found: Configuration, key: string): void {
+  const valuesIn = (configuration: Configuration) =>
+    JSON.stringify(
+      configuration.entries().flatMap((entry) => (entry.key === key ? [String(entry.value)] : [])),
+    );
+  if (now.get(key) === undefined || valuesIn(now) !== valuesIn(found)) now.restore(key, found);
 }
 
 /** The keys that do not say what they must. */

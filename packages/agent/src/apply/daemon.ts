@@ -19,7 +19,7 @@ export interface UnitState {
 }
 
 /** Reads `systemctl show --property=Id,LoadState,ActiveState,UnitFileState`, a block of lines for each unit. */
-function parseUnits(output: string): Map<string, UnitState> {
+export function parseUnits(output: string): Map<string, UnitState> {
   const units = new Map<string, UnitState>();
   for (const block of output.split(/\n{2,}/)) {
     const values = new Map(

@@ -55,10 +55,10 @@ export class Links {
    */
   async put(layout: ServiceLayout, manifest: FoundManifest, qemuGid: number): Promise<void> {
     const links = this.of(layout, manifest);
-    if ((await this.#serving.current(layout.service)) === undefined) {
-      await this.#serving.installFound(layout, qemuGid, await this.#foundFiles(layout, manifest));
+    await this.#serving.installFound(layout, qemuGid, await this.#foundFiles(layout, manifest));
+    // Something is served already where links are put again, or VMs kept a set from before an earlier removal.
+    if ((await this.#serving.current(layout.service)) === undefined)
       await this.#serving.switchTo(layout, FOUND_GENERATION);
-    }
     for (const directory of layout.directories) await this.#makeDirectory(layout, directory, qemuGid);
     for (const link of links) {
       if (await this.#isOurs(layout, link)) continue;

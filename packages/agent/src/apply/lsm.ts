@@ -42,7 +42,7 @@ export async function forbidReading(paths: AgentPaths, run: RunHostCommand): Pro
 }
 
 /** The text of the local snippet with our rules, or without them; what others wrote stays. */
-function withRules(text: string, rules: string): string {
+export function withRules(text: string, rules: string): string {
   const begin = text.indexOf(BEGIN);
   const end = text.indexOf(END);
   const without = begin < 0 || end < begin ? text : text.slice(0, begin) + text.slice(end + END.length + 1);

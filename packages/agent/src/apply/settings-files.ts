@@ -10,6 +10,7 @@ import {
   type Edit,
   qemuEdits,
   type RpcContext,
+  restoreKey,
   rpcEdits,
   unmetEdits,
 } from './daemon-settings.ts';
@@ -113,7 +114,7 @@ export class SettingsFiles {
       const foundText = (await this.#found.content(manifest, path)) ?? Buffer.alloc(0);
       if (now === undefined) continue;
       const text = parseConfiguration(now, path);
-      for (const key of own[which]) text.restore(key, parseConfiguration(foundText, path));
+      for (const key of own[which]) restoreKey(text, parseConfiguration(foundText, path), key);
       const bytes = Buffer.from(text.toBytes());
       if (bytes.equals(foundText)) await this.#found.restore(manifest, found);
       else {

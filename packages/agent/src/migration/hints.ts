@@ -5,7 +5,7 @@ const HINTS: readonly (readonly [pattern: RegExp, hint: string])[] = [
     "the destination's libvirtd refuses our client certificate: see its log, its clock and tls_allowed_dn_list there",
   ],
   [
-    /certificate is not trusted|certificate.*(?:isn't|not) trusted|Unable to verify TLS peer|unknown issuer|signed by.*unknown/i,
+    /certificate is not trusted|Failed to verify peer's certificate|hasn't got a known issuer|certificate.*(?:isn't|not) trusted|Unable to verify TLS peer|unknown issuer|signed by.*unknown/i,
     "one end does not trust the other's authority: provision both hosts again (virt-trust host provision)",
   ],
   [

@@ -75,7 +75,7 @@ export class Virsh {
 }
 
 /** The arguments of virsh for an order. */
-function migrateArguments(order: MigrationOrder, pkipath: string): string[] {
+export function migrateArguments(order: MigrationOrder, pkipath: string): string[] {
   const { libvirtAddress, migrationAddress } = order.destination;
   return [
     ...LOCAL,
