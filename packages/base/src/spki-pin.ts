@@ -1,4 +1,4 @@
-import { createHash, createPublicKey, type KeyObject, timingSafeEqual } from 'node:crypto';
+import { createPublicKey, hash, type KeyObject, timingSafeEqual } from 'node:crypto';
 import type { Brand } from './brand.ts';
 import { TrustError } from './error.ts';
 
@@ -26,7 +26,7 @@ export function parseSpkiPin(text: string): SpkiPin {
 
 /** The pin of a DER SubjectPublicKeyInfo. */
 export function pinOfSpki(spki: Uint8Array): SpkiPin {
-  return `sha256:${createHash('sha256').update(spki).digest('base64url')}` as SpkiPin;
+  return `sha256:${hash('sha256', spki, 'base64url')}` as SpkiPin;
 }
 
 /** The pin of a key, private or public. */

@@ -72,7 +72,10 @@ export function hostsDomain(constraints: AuthorityConstraints): (core: Core) => 
       async start() {
         for (const host of await repository.list()) await channels.of(host);
       },
-      close: () => channels.close(),
+      async close() {
+        await channels.close();
+        await issuing.close();
+      },
     };
   };
 }

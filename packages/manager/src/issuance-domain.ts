@@ -29,6 +29,7 @@ export interface IssuanceDomain {
     Handlers,
     'listCertificates' | 'getCertificate' | 'issueCertificate' | 'listAuthorities' | 'getAuthority'
   >;
+  close(): Promise<void>;
 }
 
 /** Opens the authorities, making them at the first start, and puts issuance on them. */
@@ -51,6 +52,7 @@ export async function composeIssuance(core: Core, parts: IssuanceParts): Promise
     declaredNames,
     settings,
     audit,
+    log,
     clock,
     randomness,
     managerNames,
@@ -63,5 +65,6 @@ export async function composeIssuance(core: Core, parts: IssuanceParts): Promise
       ...certificateHandlers({ certificates, authorities, issuance }),
       ...authorityHandlers(authorities),
     },
+    close: () => issuance.settled(),
   };
 }

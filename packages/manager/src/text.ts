@@ -1,5 +1,9 @@
+/** By far the most texts, and nothing in them to replace. */
+const PRINTABLE_ASCII = /^[ -~]*$/;
+
 /** `value` as the contract's Text: well-formed, bounded, without control characters but newline and tab. */
 export function textOf(value: string, length = 8192): string {
+  if (value.length <= length && PRINTABLE_ASCII.test(value)) return value;
   return (
     value
       .slice(0, length)

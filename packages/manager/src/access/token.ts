@@ -1,4 +1,4 @@
-import { createHash } from 'node:crypto';
+import { hash } from 'node:crypto';
 import type { Randomness } from '@virt-trust/base/randomness.ts';
 import type { Role } from '@virt-trust/contract/model/manager.ts';
 
@@ -17,7 +17,7 @@ export function isTokenSecret(text: string): boolean {
 
 /** What is kept of a secret. One hash is enough: 256 random bits can't be guessed from it. */
 export function hashTokenSecret(secret: string): Uint8Array {
-  return createHash('sha256').update(secret).digest();
+  return hash('sha256', secret, 'buffer');
 }
 
 /** Whether a role may do what another may: administrator, operator, auditor. */

@@ -25,21 +25,16 @@ export interface CertificateIntent {
 export interface CertificateRecord extends CertificateIntent {
   /** Its place in the order of recording. */
   readonly sequence: number;
-  readonly state:
+  readonly state: // SECURITY: whoever revokes or counts takes this for issued: a crash can come between the answer and the mark.
     | { readonly kind: 'recorded' }
     /** The signature over `tbs`. */
     | { readonly kind: 'issued'; readonly signature: Uint8Array };
 }
 
-/** One thing to be made durable, with its audit entry. */
+/** One thing to be made durable; what will be signed comes with its audit entry. */
 export type CertificateChange =
   | { readonly kind: 'record'; readonly intent: CertificateIntent; readonly audit: AuditDraft }
-  | {
-      readonly kind: 'issued';
-      readonly serialNumber: SerialNumber;
-      readonly signature: Uint8Array;
-      readonly audit: AuditDraft;
-    };
+  | { readonly kind: 'issued'; readonly serialNumber: SerialNumber; readonly signature: Uint8Array };
 
 export type ChangeOutcome =
   | { readonly kind: 'done' }
@@ -49,7 +44,7 @@ export type ChangeOutcome =
 /** Where certificates are kept. */
 export interface CertificateRepository {
   /**
-   * Makes all changes durable in one unit of work with their audit entries, all or none; a `record` whose key somebody
+   * Makes all changes durable in one unit of work, all or none; a `record` whose key somebody
    * else has is left out and said so in its outcome.
    */
   commit(changes: readonly CertificateChange[]): Promise<readonly ChangeOutcome[]>;

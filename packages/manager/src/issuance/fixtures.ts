@@ -78,6 +78,7 @@ export async function issuanceOn(
     declaredNames: { find: async (name) => [KVM1, KVM2].find((host) => host.name === name) ?? null },
     settings,
     audit,
+    log: silentLog,
     clock,
     randomness: systemRandomness,
     managerNames: () => ({ dns: ['manager.example'], addresses: ['10.0.0.254'] }),

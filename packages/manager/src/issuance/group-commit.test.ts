@@ -38,6 +38,27 @@ test('A unit that fails is told to everyone in it and to nobody else.', async ()
   assert.equal(await commits.submit(3), 3);
 });
 
+test('What was submitted is settled once it is kept or has failed, and nothing that came later is waited for.', async () => {
+  const units: number[][] = [];
+  const releases: (() => void)[] = [];
+  const commits = new GroupCommit<number, number>(async (changes) => {
+    units.push([...changes]);
+    await new Promise<void>((resolve) => releases.push(resolve));
+    if (changes.includes(1)) throw new Error('disk');
+    return [...changes];
+  });
+  await commits.settled();
+  const failed = assert.rejects(commits.submit(1));
+  const settled = commits.settled();
+  while (units.length === 0) await new Promise(setImmediate);
+  const later = commits.submit(2);
+  releases[0]?.();
+  await Promise.all([failed, settled]);
+  while (units.length === 1) await new Promise(setImmediate);
+  releases[1]?.();
+  assert.equal(await later, 2);
+});
+
 test('No unit is longer than the limit.', async () => {
   const sizes: number[] = [];
   const commits = new GroupCommit<number, number>(async (changes) => {

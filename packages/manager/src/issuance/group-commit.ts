@@ -13,6 +13,8 @@ export class GroupCommit<Change, Outcome> {
   readonly #limit: number;
   #waiting: Waiting<Change, Outcome>[] = [];
   #busy = false;
+  /** What was submitted last: units are written in order, so everything before it is settled with it. */
+  #last: Promise<unknown> = Promise.resolve();
 
   /** `limit` bounds the changes of one unit, so that nobody waits for a very long one. */
   constructor(commit: (changes: readonly Change[]) => Promise<readonly Outcome[]>, limit = 256) {
@@ -22,13 +24,20 @@ export class GroupCommit<Change, Outcome> {
 
   /** Resolves once the change is durable; rejects with the reason for which the unit it was in failed. */
   submit(change: Change): Promise<Outcome> {
-    return new Promise((resolve, reject) => {
-      this.#waiting.push({ change, resolve, reject });
-      if (this.#busy) return;
+    const { promise, resolve, reject } = Promise.withResolvers<Outcome>();
+    this.#waiting.push({ change, resolve, reject });
+    this.#last = promise;
+    if (!this.#busy) {
       this.#busy = true;
       // After the callbacks of this turn: what arrived together is kept together.
       setImmediate(() => void this.#drain());
-    });
+    }
+    return promise;
+  }
+
+  /** Resolves once everything that was submitted before is durable, or has failed. */
+  async settled(): Promise<void> {
+    await Promise.allSettled([this.#last]);
   }
 
   async #drain(): Promise<void> {

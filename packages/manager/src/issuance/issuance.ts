@@ -1,6 +1,7 @@
 import type { Clock } from '@virt-trust/base/clock.ts';
-import { TrustError } from '@virt-trust/base/error.ts';
+import { describeError, TrustError } from '@virt-trust/base/error.ts';
 import { DAY, type Instant, MINUTE } from '@virt-trust/base/instant.ts';
+import type { Log } from '@virt-trust/base/log.ts';
 import type { Randomness } from '@virt-trust/base/randomness.ts';
 import type { SpkiPin } from '@virt-trust/base/spki-pin.ts';
 import type { SubjectAltNames } from '@virt-trust/contract/model/desired-state.ts';
@@ -33,6 +34,7 @@ export interface IssuanceOptions {
   readonly declaredNames: DeclaredNames;
   readonly settings: Settings;
   readonly audit: AuditLog;
+  readonly log: Log;
   readonly clock: Clock;
   readonly randomness: Randomness;
   /** Under which the manager itself is known: certified for no other host. */
@@ -88,11 +90,13 @@ const REFUSALS: readonly TrustError['category'][] = ['invalid', 'denied', 'confl
 
 /**
  * Issues certificates: who may ask, how long, what comes out and which names are decided apart, then the certificate is
- * prepared and linted, recorded durably, signed, and marked issued. Refusals are audited with their rule.
+ * prepared and linted, recorded durably with its audit entry, signed and handed out; the mark that it was issued follows
+ * with the next unit of work. Refusals are audited with their rule.
  */
 export class Issuance {
   readonly #options: IssuanceOptions;
   readonly #changes: GroupCommit<CertificateChange, ChangeOutcome>;
+  readonly #unmarked: (CertificateChange & { readonly kind: 'issued' })[] = [];
 
   constructor(options: IssuanceOptions) {
     this.#options = options;
@@ -149,6 +153,11 @@ export class Issuance {
     });
   }
 
+  /** Resolves once every certificate that was handed out is marked so. */
+  settled(): Promise<void> {
+    return this.#changes.settled();
+  }
+
   async #lifetimeOf({ name, cluster }: DeclaredHost, service: Service): Promise<number> {
     const setting = service === 'vnc' ? 'certificate.vnc_lifetime_days' : 'certificate.lifetime_days';
     return (await this.#options.settings.value(setting, { cluster, host: name })) * DAY;
@@ -177,25 +186,31 @@ export class Issuance {
     const { serialNumber, tbs } = prepared;
     const { notAfter } = validity;
     const detail = `${profile.name} of ${authority.name} for ${holderText(holder, grant.commonName)}, ${pin}`;
-    const entry = { actor, action: ACTION, subject: serialNumber, detail };
     const outcome = await this.#changes.submit({
       kind: 'record',
       intent: { serialNumber, authority: authority.name, profile: profile.name, holder, pin, tbs, notAfter },
-      audit: { ...entry, outcome: 'intent' },
+      audit: { actor, action: ACTION, subject: serialNumber, outcome: 'intent', detail },
     });
     if (outcome.kind === 'key-reused') {
       throw keyReused(grant.commonName, holderText(outcome.holder, 'a client'));
     }
     // Recorded and synced: only now may the signature exist.
     const signature = await authority.sign(prepared);
-    await this.#changes.submit({
-      kind: 'issued',
-      serialNumber,
-      signature,
-      audit: { ...entry, outcome: 'done' },
-    });
+    this.#mark({ kind: 'issued', serialNumber, signature });
     const der = encodeSigned(tbs, template.issuer.signatureAlgorithm.identifier, signature);
     return { serialNumber, pin, notAfter, pem: encodePem('CERTIFICATE', der) };
+  }
+
+  /** Not waited for: the record that is durable already is what revocation goes by. */
+  #mark(issued: CertificateChange & { readonly kind: 'issued' }): void {
+    for (const change of [...this.#unmarked.splice(0), issued]) {
+      this.#changes.submit(change).catch((error: unknown) => {
+        // Kept for the next one, by when there may be room on the disk.
+        this.#unmarked.push(change);
+        const { log } = this.#options;
+        log.warn({ serialNumber: change.serialNumber }, `cannot mark as issued: ${describeError(error)}`);
+      });
+    }
   }
 
   async #audited<T>(actor: string, subject: string, issue: () => Promise<T>): Promise<T> {

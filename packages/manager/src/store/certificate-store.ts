@@ -3,6 +3,7 @@ import { TrustError } from '@virt-trust/base/error.ts';
 import { parseSpkiPin } from '@virt-trust/base/spki-pin.ts';
 import type { Service } from '@virt-trust/contract/model/service.ts';
 import { parseSerialNumber, type SerialNumber } from '@virt-trust/pki/serial-number.ts';
+import type { AuditDraft } from '../audit/audit-entry.ts';
 import type {
   CertificateChange,
   CertificateIntent,
@@ -53,13 +54,13 @@ export class SqliteCertificateStore implements CertificateRepository {
 
   async commit(changes: readonly CertificateChange[]): Promise<readonly ChangeOutcome[]> {
     return this.#database.durableTransaction(() => {
-      const outcomes = changes.map((change) => this.#apply(change));
-      const kept = changes.filter((_, index) => outcomes[index]?.kind === 'done');
-      appendAudit(
-        this.#database,
-        this.#clock,
-        kept.map((change) => change.audit),
-      );
+      const audit: AuditDraft[] = [];
+      const outcomes = changes.map((change) => {
+        const outcome = this.#apply(change);
+        if (change.kind === 'record' && outcome.kind === 'done') audit.push(change.audit);
+        return outcome;
+      });
+      appendAudit(this.#database, this.#clock, audit);
       return outcomes;
     });
   }
@@ -97,7 +98,7 @@ export class SqliteCertificateStore implements CertificateRepository {
         return this.#record(change.intent);
       case 'issued': {
         const changed = this.#database.run(
-          'update certificates set signature = ? where serial_number = ? and signature is null',
+          'update certificates set signature = coalesce(signature, ?) where serial_number = ?',
           change.signature,
           change.serialNumber,
         );
@@ -105,7 +106,7 @@ export class SqliteCertificateStore implements CertificateRepository {
         throw new TrustError(
           'issuance.not_recorded',
           'internal',
-          `cannot mark certificate ${change.serialNumber} issued: it is not recorded, or issued already`,
+          `cannot mark certificate ${change.serialNumber} issued: it is not recorded`,
         );
       }
     }

@@ -12,6 +12,8 @@ export type Row = Readonly<Record<string, SQLOutputValue>>;
 
 const syncOnThreadPool = promisify(fdatasync);
 
+const UNUSABLE = 'cannot use the store';
+
 interface Prepared {
   readonly statement: StatementSync;
   readonly parameters: number;
@@ -35,6 +37,8 @@ export class Database {
       this.#connection.exec(
         'pragma journal_mode = wal; pragma synchronous = full; pragma trusted_schema = off; pragma secure_delete = on',
       );
+      // Indexes of random keys touch pages all over: 64 MiB keep them in memory, and fewer checkpoints write each less often.
+      this.#connection.exec('pragma cache_size = -65536; pragma wal_autocheckpoint = 4096');
       // A first transaction makes the log file; it stays the same file while this connection is open.
       this.#connection.exec('begin immediate; commit');
       this.#log = openSync(`${path}-wal`, 'r');
@@ -45,17 +49,32 @@ export class Database {
 
   /** Runs a statement that answers no rows; returns how many rows it changed. */
   run(sql: string, ...parameters: SqlValue[]): number {
-    return this.#use(sql, parameters, (statement) => Number(statement.run(...parameters).changes));
+    const statement = this.#prepare(sql, parameters);
+    try {
+      return Number(statement.run(...parameters).changes);
+    } catch (cause) {
+      throw storeError(UNUSABLE, cause);
+    }
   }
 
   /** The first row, or undefined. */
   get(sql: string, ...parameters: SqlValue[]): Row | undefined {
-    return this.#use(sql, parameters, (statement) => statement.get(...parameters));
+    const statement = this.#prepare(sql, parameters);
+    try {
+      return statement.get(...parameters);
+    } catch (cause) {
+      throw storeError(UNUSABLE, cause);
+    }
   }
 
   /** All rows: the statement bounds them. */
   all(sql: string, ...parameters: SqlValue[]): Row[] {
-    return this.#use(sql, parameters, (statement) => statement.all(...parameters));
+    const statement = this.#prepare(sql, parameters);
+    try {
+      return statement.all(...parameters);
+    } catch (cause) {
+      throw storeError(UNUSABLE, cause);
+    }
   }
 
   /** Runs several statements of a text without parameters, such as a migration. */
@@ -131,18 +150,18 @@ export class Database {
     this.script(name === '' ? 'rollback' : `rollback to ${name}; release ${name}`);
   }
 
-  #use<T>(sql: string, parameters: readonly SqlValue[], use: (statement: StatementSync) => T): T {
+  #prepare(sql: string, parameters: readonly SqlValue[]): StatementSync {
     let prepared = this.#statements.get(sql);
-    try {
-      if (prepared === undefined) {
+    if (prepared === undefined) {
+      try {
         prepared = { statement: this.#connection.prepare(sql), parameters: countParameters(sql) };
-        this.#statements.set(sql, prepared);
+      } catch (cause) {
+        throw storeError(UNUSABLE, cause);
       }
-      checkParameters(sql, prepared.parameters, parameters);
-      return use(prepared.statement);
-    } catch (cause) {
-      throw storeError('cannot use the store', cause);
+      this.#statements.set(sql, prepared);
     }
+    checkParameters(sql, prepared.parameters, parameters);
+    return prepared.statement;
   }
 }
 
@@ -154,7 +173,8 @@ function checkParameters(sql: string, expected: number, parameters: readonly unk
   if (parameters.length !== expected) {
     throw badParameter(sql, `${parameters.length} parameters in place of ${expected}`);
   }
-  for (const [index, value] of parameters.entries()) {
+  for (let index = 0; index < expected; index++) {
+    const value = parameters[index];
     const good =
       value === null ||
       typeof value === 'string' ||

@@ -21,6 +21,8 @@ function tokenOf(row: Row): Token {
 export class SqliteTokenStore implements TokenStore {
   readonly #database: Database;
   readonly #clock: Clock;
+  /** What was looked up, by hash in hexadecimal, until a token changes: this process alone writes them. */
+  readonly #found = new Map<string, TokenRecord>();
 
   constructor(database: Database, clock: Clock) {
     this.#database = database;
@@ -28,6 +30,7 @@ export class SqliteTokenStore implements TokenStore {
   }
 
   async add({ token, secretHash }: TokenRecord, audit: AuditDraft): Promise<void> {
+    this.#found.clear();
     this.#database.transaction(() => {
       this.#database.run(
         'insert into tokens (id, name, role, secret_hash, created_at) values (?, ?, ?, ?, ?)',
@@ -42,8 +45,14 @@ export class SqliteTokenStore implements TokenStore {
   }
 
   async findByHash(secretHash: Uint8Array): Promise<TokenRecord | undefined> {
+    const key = Buffer.from(secretHash).toString('hex');
+    const known = this.#found.get(key);
+    if (known !== undefined) return known;
     const row = this.#database.get('select * from tokens where secret_hash = ?', secretHash);
-    return row === undefined ? undefined : { token: tokenOf(row), secretHash: bytes(row, 'secret_hash') };
+    if (row === undefined) return undefined;
+    const record = { token: tokenOf(row), secretHash: bytes(row, 'secret_hash') };
+    this.#found.set(key, record);
+    return record;
   }
 
   async list(): Promise<Token[]> {
@@ -51,6 +60,7 @@ export class SqliteTokenStore implements TokenStore {
   }
 
   async delete(id: string, audit: AuditDraft): Promise<void> {
+    this.#found.clear();
     this.#database.transaction(() => {
       this.#database.run('delete from tokens where id = ?', id);
       appendAudit(this.#database, this.#clock, [audit]);
@@ -58,6 +68,7 @@ export class SqliteTokenStore implements TokenStore {
   }
 
   async used(id: string, at: Instant): Promise<void> {
+    this.#found.clear();
     this.#database.run('update tokens set last_used_at = ? where id = ?', at, id);
   }
 }

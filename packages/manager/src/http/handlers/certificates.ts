@@ -16,15 +16,19 @@ export function certificateHandlers(parts: {
   const { certificates, authorities, issuance } = parts;
   const purposeOf = (authority: string) => authorities.byName(authority).purpose;
   return {
-    listCertificates: ({ query }) =>
-      pageOf(
+    listCertificates: async ({ query }) => {
+      await issuance.settled();
+      return pageOf(
         query,
         (before, limit) =>
           certificates.list({ before: sequenceOf(before) ?? null, host: query?.host ?? null, limit }),
         ({ sequence }) => String(sequence),
         (record) => certificateView(record, purposeOf),
-      ),
+      );
+    },
     getCertificate: async ({ params }) => {
+      // Whoever got a certificate finds it issued.
+      await issuance.settled();
       const record = await certificates.find(parseSerialNumber(params.serial));
       if (record !== null) return certificateView(record, purposeOf);
       throw new TrustError(
