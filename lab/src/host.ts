@@ -73,7 +73,7 @@ export class Host {
       if (state.stdout.trim() === 'running') return true;
       if (state.stdout.trim() !== 'degraded') return undefined;
       const failed = await this.exec(['systemctl', '--failed', '--plain', '--no-legend', '--no-pager']);
-      throw await this.#bootError(`units failed: ${failed.stdout.trim()}`);
+      throw await this.#bootError(`units failed: ${failed.stdout.trim().split('\n').join('; ')}`);
     });
     await this.run(['virsh', '--connect', 'qemu:///system', 'version']);
     await this.#answersSsh();
@@ -171,10 +171,14 @@ export class Host {
   }
 
   async #bootError(reason: string): Promise<TrustError> {
-    const console = await exec(['tail', '-n', '5', this.plan.console]);
+    const { stdout: console } = await exec(['tail', '-n', '200', this.plan.console]);
+    // Each host takes about 16 of the inotify instances that all processes of root share.
+    const hint = console.includes('Too many open files')
+      ? 'the machine has too few for all that runs on it: sysctl -w fs.inotify.max_user_instances=1024'
+      : `see ${this.plan.console}`;
     return new TrustError('lab.boot', 'failed', `cannot boot host ${this.name}: ${reason}`, {
-      hint: `see ${this.plan.console}`,
-      context: { console: console.stdout },
+      hint,
+      context: { console: console.split('\n').slice(-5).join('\n') },
     });
   }
 }
