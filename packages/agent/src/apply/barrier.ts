@@ -1,4 +1,3 @@
-import { watch } from 'node:fs';
 import { access, writeFile } from 'node:fs/promises';
 import { join } from 'node:path';
 
@@ -17,23 +16,24 @@ export function barrierOf(directory: string | undefined): Barrier {
   return async (index, name) => {
     const go = join(directory, `go-${index}`);
     await writeFile(join(directory, `reached-${index}-${name}`), '');
-    await appears(directory, go);
+    await appears(go);
   };
 }
 
-/** Waits for a file by watching its directory; looked for after the watch began, so that nothing is missed. */
-export async function appears(directory: string, path: string, signal?: AbortSignal): Promise<void> {
-  const { promise, resolve, reject } = Promise.withResolvers<void>();
-  const look = () => access(path).then(resolve, () => {});
-  const watcher = watch(directory, () => void look());
-  watcher.once('error', reject);
-  const onAbort = () => reject(signal?.reason);
-  signal?.addEventListener('abort', onAbort, { once: true });
-  try {
-    await look();
-    await promise;
-  } finally {
-    watcher.close();
-    signal?.removeEventListener('abort', onAbort);
+/**
+ * Waits for a file. Looked for again and again: watching takes an inotify instance, of which a user has few and the
+ * hosts of a lab share them all.
+ */
+export async function appears(path: string, signal?: AbortSignal): Promise<void> {
+  for (;;) {
+    signal?.throwIfAborted();
+    const found = await access(path).then(
+      () => true,
+      () => false,
+    );
+    if (found) return;
+    await new Promise((resolve) => setTimeout(resolve, LOOK_MS));
   }
 }
+
+const LOOK_MS = 10;

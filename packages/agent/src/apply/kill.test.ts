@@ -1,7 +1,6 @@
 import assert from 'node:assert/strict';
 import { type ChildProcess, spawn } from 'node:child_process';
 import { once } from 'node:events';
-import { watch } from 'node:fs';
 import { cp, mkdir, mkdtemp, readdir, readFile, rm, writeFile } from 'node:fs/promises';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
@@ -43,27 +42,32 @@ async function killAt(root: string, scenario: Scenario, index: number): Promise<
   for (let before = 0; before < index; before++) await writeFile(join(barrier, `go-${before}`), '');
   const child = start(root, scenario, barrier);
   const exited = once(child, 'exit');
-  const reached = appears(barrier, index);
-  const step = await Promise.race([reached.step, exited.then(() => undefined)]);
-  reached.close();
+  const step = await reachedFrom(barrier, index, child);
   child.kill('SIGKILL');
   await exited;
   await rm(barrier, { recursive: true });
   return step;
 }
 
-function appears(directory: string, index: number): { step: Promise<Reached>; close: () => void } {
-  const { promise, resolve } = Promise.withResolvers<Reached>();
-  const look = async () => {
-    for (const name of await readdir(directory).catch(() => [])) {
+/** The step that the child has reached, of those from an index on; undefined where it ended first. */
+async function reachedFrom(
+  directory: string,
+  index: number,
+  child: ChildProcess,
+): Promise<Reached | undefined> {
+  for (;;) {
+    const over = child.exitCode !== null;
+    for (const name of await readdir(directory)) {
       const parts = /^reached-(\d+)-(.+)$/.exec(name);
       if (parts !== null && Number(parts[1]) >= index)
-        resolve({ index: Number(parts[1]), step: parts[2] ?? '' });
+        return { index: Number(parts[1]), step: parts[2] ?? '' };
     }
-  };
-  const watcher = watch(directory, () => void look());
-  void look();
-  return { step: promise, close: () => watcher.close() };
+    if (over) {
+      assert.equal(child.exitCode, 0);
+      return undefined;
+    }
+    await new Promise((resolve) => setTimeout(resolve, 5));
+  }
 }
 
 /** Asserts that what each service's paths resolve to is one whole set; returns the pins that are served. */

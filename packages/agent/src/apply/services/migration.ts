@@ -55,7 +55,7 @@ export async function proveMigration(
       ],
       user,
     );
-    await listens(server, directory, socket);
+    await listens(server, socket);
     const proofs: Proof[] = [];
     for (const name of [...names.dns, ...names.addresses]) {
       const options = `driver=nbd,path=${socket},tls-creds=tls0,tls-hostname=${name}`;
@@ -87,9 +87,11 @@ export async function proveMigration(
   }
 }
 
-async function listens(server: QemuProgram, directory: string, socket: string): Promise<void> {
+async function listens(server: QemuProgram, socket: string): Promise<void> {
   const limit = AbortSignal.timeout(START_MS);
-  await Promise.race([appears(directory, socket, limit), server.ended]).catch(() => {});
+  const ended = new AbortController();
+  void server.ended.then(() => ended.abort());
+  await appears(socket, AbortSignal.any([limit, ended.signal])).catch(() => {});
   if (!server.over && !limit.aborted) return;
   throw new TrustError(
     'proof.qemu_tls',
