@@ -4,6 +4,7 @@ import { HostCgroup } from './cgroup.ts';
 import { Host } from './host.ts';
 import { ensureDisk, ensureSshKey } from './host-disk.ts';
 import { planHosts, sshKeyPath } from './host-plan.ts';
+import { raiseInotifyLimit } from './inotify-limit.ts';
 import { createBridges, removeBridges, usedRanges } from './network.ts';
 import { chooseIndex, NETWORK_NAMES, planNetworks, rangesInUse } from './network-plan.ts';
 import { ensurePackages, MACHINE_PACKAGES } from './packages.ts';
@@ -141,6 +142,7 @@ export class Lab implements AsyncDisposable {
 
   async #boot(say: Say, signal: AbortSignal | undefined): Promise<void> {
     say('network')(`making the networks of lab ${this.name}`);
+    await raiseInotifyLimit();
     await createBridges(planNetworks(this.record.index, this.record.networks));
     await ensureSshKey(this.name);
     const plans = planHosts(this.record);
