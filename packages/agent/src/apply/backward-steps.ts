@@ -1,5 +1,6 @@
 import { rm } from 'node:fs/promises';
 import { join } from 'node:path';
+import { isTrustError } from '@virt-trust/base/error.ts';
 import type { Service } from '@virt-trust/contract/model/service.ts';
 import { proveGeneration, transitionOf, withService } from './forward-steps.ts';
 import type { FoundManifest } from './found.ts';
@@ -23,7 +24,12 @@ export async function switchService(context: StepContext, service: Service): Pro
 
 export async function daemon({ workshop, journal, facts }: StepContext): Promise<void> {
   const sockets = journal.sockets ?? facts.sockets;
-  await workshop.options.effects.bringDaemon({ sockets, restart: journal.settingsChanged });
+  try {
+    await workshop.options.effects.bringDaemon({ sockets, restart: journal.settingsChanged });
+  } catch (error) {
+    // A daemon that an administrator stopped reads its files when he starts it.
+    if (!isTrustError(error, 'libvirt.stopped')) throw error;
+  }
 }
 
 export async function links({ workshop }: StepContext, service: Service): Promise<void> {
@@ -32,6 +38,7 @@ export async function links({ workshop }: StepContext, service: Service): Promis
 
 export async function reload(context: StepContext, service: Service): Promise<void> {
   const { workshop, facts } = context;
+  if (service === 'libvirt' && context.journal.failure?.failure.code === 'libvirt.stopped') return;
   const { from } = transitionOf(context, service);
   const { certificate } = (await workshop.manifest()).identities[service];
   // Where nothing was found there is nothing to read again.
