@@ -55,8 +55,8 @@ export class ApiClient {
       method: operation.method,
       path: requestPath(
         operation,
-        input.params as Record<string, string> | undefined,
-        input.query as Record<string, unknown> | undefined,
+        checkedParams(operation, input.params),
+        checkedQuery(operation, input.query),
       ),
       headers: { ...(body === undefined ? {} : { 'content-type': 'application/json' }), ...options.headers },
       body,
@@ -97,6 +97,16 @@ export class ApiClient {
       });
     }
   }
+}
+
+function checkedParams(operation: Operation, params: unknown): Record<string, string> {
+  if (operation.params === undefined) return {};
+  return validatorOf(operation.params)(params, 'request') as Record<string, string>;
+}
+
+function checkedQuery(operation: Operation, query: unknown = {}): Record<string, unknown> {
+  if (operation.query === undefined) return {};
+  return validatorOf(operation.query)(query, 'request') as Record<string, unknown>;
 }
 
 /** The request path of an operation with its parameters and query filled in, each part percent-encoded. */
