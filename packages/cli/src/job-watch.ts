@@ -5,7 +5,7 @@ import { Job } from '@virt-trust/contract/model/manager.ts';
 import type { MigrationProgress } from '@virt-trust/contract/model/migration.ts';
 import { validatorOf } from '@virt-trust/contract/validate.ts';
 import type { ManagerClient } from './manager-client.ts';
-import { printable, writeJson, writeLine } from './output.ts';
+import { printable, writeJson, writeLine, writeNote } from './output.ts';
 
 /** Follows a job until it is over, showing its steps; throws its error where it failed. */
 export async function followJob(
@@ -101,9 +101,7 @@ class JobView {
       if (step.state === 'running') break;
       const seconds = ((step.finishedAt ?? step.startedAt) - step.startedAt) / 1000;
       const detail = step.detail === '' ? '' : ` - ${step.detail}`;
-      process.stderr.write(
-        `${step.state === 'done' ? '✔' : '✖'} ${printable(step.name)} (${seconds.toFixed(1)} s)${printable(detail)}\n`,
-      );
+      writeNote(`${step.state === 'done' ? '✔' : '✖'} ${step.name} (${seconds.toFixed(1)} s)${detail}`);
       this.#shown += 1;
     }
     const running = job.steps[this.#shown];

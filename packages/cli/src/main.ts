@@ -15,7 +15,17 @@ import { addServeCommand } from './commands/serve.ts';
 import { addSettingCommands } from './commands/setting.ts';
 import { addTokenCommands } from './commands/token.ts';
 import { EXIT_CODES_HELP, exitCodeOf } from './exit-code.ts';
-import { writeError } from './output.ts';
+import { writeError, writeErrorLine } from './output.ts';
+
+/** What commander says of wrong words, in the form of all errors. */
+function writeUsageError(text: string): void {
+  const [message = '', suggestion] = text.replace(/^error: /, '').split('\n(Did you mean ');
+  writeErrorLine('error', message);
+  writeErrorLine(
+    'hint',
+    suggestion === undefined ? 'see: virt-trust --help' : `did you mean ${suggestion.replace(/\)\s*$/, '')}`,
+  );
+}
 
 const program = new Command('virt-trust')
   .description(
@@ -24,7 +34,7 @@ const program = new Command('virt-trust')
   .version(VERSION, '-V, --version')
   .addHelpText('after', EXIT_CODES_HELP)
   .showSuggestionAfterError()
-  .configureOutput({ outputError: (text, write) => write(text) })
+  .configureOutput({ outputError: (text) => writeUsageError(text) })
   .exitOverride();
 
 for (const add of [

@@ -34,12 +34,16 @@ async function send(credentials: Credentials, path: string, init: RequestInit): 
       'cli.manager_away',
       'unavailable',
       `cannot reach the manager at ${credentials.url}: ${describeError(cause)}`,
-      {
-        cause,
-        hint: 'see that it runs (virt-trust serve, or npm start in a checkout), or name another with VIRT_TRUST_URL',
-      },
+      { cause, hint: hintOf(cause) },
     );
   }
+}
+
+function hintOf(failure: unknown): string {
+  const { cause } = failure as { cause?: { code?: unknown } };
+  if (/CERT|SIGNATURE/.test(String(cause?.code)))
+    return 'trust the authority of its certificate: NODE_EXTRA_CA_CERTS=FILE.pem virt-trust ...';
+  return 'see that it runs (virt-trust serve, or npm start in a checkout), or name another with VIRT_TRUST_URL';
 }
 
 function httpTransport(credentials: Credentials): Transport {

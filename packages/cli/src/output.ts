@@ -1,42 +1,46 @@
 import { describeError, isTrustError } from '@virt-trust/base/error.ts';
 
-/** How a command answers: a table for people, JSON for programs. */
-export interface OutputOptions {
-  readonly json?: boolean;
-}
-
-/** Control characters of names and messages that others chose must not steer the terminal. */
+/** Control characters, and those that turn the direction of text, of what others chose must not steer the terminal. */
 export function printable(text: string): string {
   // biome-ignore lint/suspicious/noControlCharactersInRegex: these are what is taken out
-  return text.replace(/[\u0000-\u0008\u000b-\u001f\u007f-\u009f]/g, '�');
+  return text.replace(/[\u0000-\u0008\u000b-\u001f\u007f-\u009f\u202a-\u202e\u2066-\u2069]/g, '�');
 }
 
 /** Writes an error as `error:` and `hint:` lines to standard error. */
 export function writeError(error: unknown): void {
-  process.stderr.write(`error: ${printable(isTrustError(error) ? error.message : describeError(error))}\n`);
-  if (!isTrustError(error)) return;
-  if (error.hint !== undefined) process.stderr.write(`hint: ${printable(error.hint)}\n`);
+  writeErrorLine('error', isTrustError(error) ? error.message : describeError(error));
+  if (isTrustError(error) && error.hint !== undefined) writeErrorLine('hint', error.hint);
 }
 
+/** One labelled message to standard error; further lines of it are indented, so that none passes for another label. */
+export function writeErrorLine(label: 'error' | 'hint', message: string): void {
+  writeNote(`${label}: ${message.trimEnd().replaceAll('\n', '\n  ')}`);
+}
+
+/** Words for the person at the terminal, on standard error: the answer on standard output stays clean. */
+export function writeNote(text: string): void {
+  process.stderr.write(`${printable(text)}\n`);
+}
+
+/** A line of the answer for people. */
 export function writeLine(text = ''): void {
   process.stdout.write(`${printable(text)}\n`);
 }
 
+/** The answer for programs. */
 export function writeJson(value: unknown): void {
   process.stdout.write(`${JSON.stringify(value, null, 2)}\n`);
 }
 
-/** Columns as wide as their widest cell; the last is not padded. */
+/** The answer for people as a table: a row stays one line, columns are as wide as their widest cell. */
 export function writeTable(headings: readonly string[], rows: readonly (readonly string[])[]): void {
-  const all = [headings.map((heading) => heading.toUpperCase()), ...rows];
+  const all = [headings.map((heading) => heading.toUpperCase()), ...rows].map((row) =>
+    row.map((cell) => cell.replace(/\s/g, ' ')),
+  );
   const widths = headings.map((_, column) => Math.max(...all.map((row) => (row[column] ?? '').length)));
   for (const row of all) {
-    writeLine(
-      row
-        .map((cell, column) => (column === row.length - 1 ? cell : cell.padEnd(widths[column] ?? 0)))
-        .join('  ')
-        .trimEnd(),
-    );
+    const cells = row.map((cell, column) => cell.padEnd(widths[column] ?? 0));
+    writeLine(cells.join('  ').trimEnd());
   }
 }
 

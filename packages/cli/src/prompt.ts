@@ -1,5 +1,8 @@
-import { createInterface } from 'node:readline/promises';
+import { createInterface, type Interface } from 'node:readline/promises';
+import { Writable } from 'node:stream';
 import { TrustError } from '@virt-trust/base/error.ts';
+
+const MAX_SECRET = 64 * 1024;
 
 /** Whether somebody is there to be asked. */
 export function canAsk(): boolean {
@@ -9,11 +12,7 @@ export function canAsk(): boolean {
 /** Asks yes or no on the terminal; anything but yes is no. */
 export async function confirm(question: string): Promise<boolean> {
   const reader = createInterface({ input: process.stdin, output: process.stderr });
-  try {
-    return /^y(?:es)?$/i.test((await reader.question(`${question} [y/N] `)).trim());
-  } finally {
-    reader.close();
-  }
+  return /^y(?:es)?$/i.test(await lineOf(reader, `${question} [y/N] `));
 }
 
 /** Asks before something is taken away; without a terminal the flag must have been given. Throws `cli.not_confirmed`. */
@@ -28,21 +27,39 @@ export async function requireConfirmation(question: string, yes: boolean | undef
   );
 }
 
-/** Reads a secret: from a pipe whole, from a terminal without showing it. */
+/** Reads a secret: from a pipe whole, from a terminal without showing it. Throws `cli.secret_too_long`. */
 export async function readSecret(question: string): Promise<string> {
-  if (process.stdin.isTTY !== true) {
-    const chunks: Buffer[] = [];
-    for await (const chunk of process.stdin) chunks.push(chunk as Buffer);
-    return Buffer.concat(chunks).toString('utf8').trim();
-  }
-  const { Writable } = await import('node:stream');
+  if (process.stdin.isTTY !== true) return readPipe();
   const hidden = new Writable({ write: (_chunk, _encoding, done) => done() });
   process.stderr.write(question);
-  const reader = createInterface({ input: process.stdin, output: hidden, terminal: true });
+  const line = await lineOf(createInterface({ input: process.stdin, output: hidden, terminal: true }), '');
+  process.stderr.write('\n');
+  return line;
+}
+
+async function readPipe(): Promise<string> {
+  const chunks: Buffer[] = [];
+  let size = 0;
+  for await (const chunk of process.stdin) {
+    size += chunk.length;
+    if (size > MAX_SECRET)
+      throw new TrustError(
+        'cli.secret_too_long',
+        'invalid',
+        `cannot use standard input: over ${MAX_SECRET} bytes`,
+      );
+    chunks.push(chunk as Buffer);
+  }
+  return Buffer.concat(chunks).toString('utf8').trim();
+}
+
+/** One line; empty where the person ended the input (Ctrl-D, Ctrl-C) instead. */
+async function lineOf(reader: Interface, question: string): Promise<string> {
+  const ended = Promise.withResolvers<string>();
+  reader.once('close', () => ended.resolve(''));
   try {
-    return (await reader.question('')).trim();
+    return (await Promise.race([reader.question(question).catch(() => ''), ended.promise])).trim();
   } finally {
     reader.close();
-    process.stderr.write('\n');
   }
 }

@@ -1,13 +1,13 @@
-import { readFile } from 'node:fs/promises';
-import { TrustError } from '@virt-trust/base/error.ts';
 import {
   getCertificate,
   issueCertificate,
   listCertificates,
 } from '@virt-trust/contract/manager/operations.ts';
-import { SERVICES } from '@virt-trust/contract/model/service.ts';
-import type { Command } from 'commander';
+import { SERVICES, type Service } from '@virt-trust/contract/model/service.ts';
+import { Argument, type Command } from 'commander';
 import { everyPage } from '../every-page.ts';
+import { given } from '../given.ts';
+import { readInputFile } from '../input-file.ts';
 import { managerClient } from '../manager-client.ts';
 import { formatTime, writeJson, writeLine, writeTable } from '../output.ts';
 import { jsonOption } from './option.ts';
@@ -31,7 +31,7 @@ export function addCertificateCommands(program: Command): void {
     .command('issue')
     .description("A certificate for a request that a host's key signed")
     .argument('<host>')
-    .argument('<service>', SERVICES.join(', '))
+    .addArgument(new Argument('<service>').choices(SERVICES))
     .requiredOption('--csr <file>', 'PKCS #10 request in PEM')
     .action(issue);
 }
@@ -40,7 +40,7 @@ async function list(options: { host?: string; json?: boolean }): Promise<void> {
   const client = managerClient();
   const items = await everyPage((page) =>
     client.call(listCertificates, {
-      query: { ...page, ...(options.host === undefined ? {} : { host: options.host }) },
+      query: given({ ...page, host: options.host }),
     }),
   );
   if (options.json === true) return writeJson(items);
@@ -80,18 +80,8 @@ async function show(serial: string, options: { pem?: boolean; json?: boolean }):
   for (const [name, value] of lines) writeLine(`${name.padEnd(12)} ${value}`);
 }
 
-async function issue(host: string, serviceName: string, options: { csr: string }): Promise<void> {
-  const service = SERVICES.find((one) => one === serviceName);
-  if (service === undefined)
-    throw new TrustError(
-      'service.unknown',
-      'invalid',
-      `cannot issue for service ${serviceName}: there is none of that name`,
-      { hint: `the services are ${SERVICES.join(', ')}` },
-    );
-  const csr = await readFile(options.csr, 'utf8').catch((cause: unknown) => {
-    throw new TrustError('cli.file_unreadable', 'invalid', `cannot read ${options.csr}`, { cause });
-  });
+async function issue(host: string, service: Service, options: { csr: string }): Promise<void> {
+  const csr = await readInputFile(options.csr, '--csr');
   const { pem } = await managerClient().call(issueCertificate, { body: { host, service, csr } });
   process.stdout.write(pem);
 }

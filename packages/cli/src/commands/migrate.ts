@@ -1,5 +1,6 @@
 import { createMigrationJob } from '@virt-trust/contract/manager/operations.ts';
 import type { Command } from 'commander';
+import { given } from '../given.ts';
 import { followJob } from '../job-watch.ts';
 import { managerClient } from '../manager-client.ts';
 import { integerBetween, jsonOption } from './option.ts';
@@ -15,12 +16,7 @@ export function addMigrateCommand(program: Command): void {
     .addOption(jsonOption())
     .action(async (vm: string, options: { from: string; to: string; bandwidth?: number; json?: boolean }) => {
       const client = managerClient();
-      const body = {
-        vm,
-        from: options.from,
-        to: options.to,
-        ...(options.bandwidth === undefined ? {} : { bandwidthMiB: options.bandwidth }),
-      };
+      const body = given({ vm, from: options.from, to: options.to, bandwidthMiB: options.bandwidth });
       await followJob(client, await client.call(createMigrationJob, { body }), options);
     });
 }

@@ -1,8 +1,10 @@
-import { readFile } from 'node:fs/promises';
 import { isIP } from 'node:net';
 import { systemClock } from '@virt-trust/base/clock.ts';
 import { TrustError } from '@virt-trust/base/error.ts';
+import type { TlsProbeOptions } from '@virt-trust/connect/tls-handshake.ts';
+import { encodePem } from '@virt-trust/pki/pem.ts';
 import type { Command } from 'commander';
+import { readInputFile } from '../input-file.ts';
 import { formatTime, writeJson, writeLine } from '../output.ts';
 import { jsonOption } from './option.ts';
 
@@ -38,15 +40,8 @@ async function probe(uri: string, options: ProbeOptions): Promise<void> {
     clock: systemClock,
     timeoutMs: 30_000,
     serverName: options.serverName ?? host,
-    trust: await readPem(options.ca, '--ca'),
-    ...(options.cert === undefined
-      ? {}
-      : {
-          client: {
-            certificatePem: await readPem(options.cert, '--cert'),
-            privateKeyPem: await readPem(options.key ?? '', '--key'),
-          },
-        }),
+    trust: await readInputFile(options.ca, '--ca'),
+    ...(await clientOf(options)),
   };
   const evidence =
     kind === 'libvirt'
@@ -55,7 +50,7 @@ async function probe(uri: string, options: ProbeOptions): Promise<void> {
   const served = evidence.servedCertificate;
   if (options.json === true) {
     const { der, ...rest } = served;
-    return writeJson({ ...evidence, servedCertificate: { ...rest, pem: pemOf(der) } });
+    return writeJson({ ...evidence, servedCertificate: { ...rest, pem: encodePem('CERTIFICATE', der) } });
   }
   writeLine(`${uri} serves ${served.subject}, from ${served.issuer}`);
   writeLine(`  names        ${served.names.join(', ') || '-'}`);
@@ -66,6 +61,22 @@ async function probe(uri: string, options: ProbeOptions): Promise<void> {
   );
   if ('authList' in evidence)
     writeLine(`  libvirt      confirmation byte, AUTH_LIST ${evidence.authList.join(' ')}`);
+}
+
+async function clientOf({ cert, key }: ProbeOptions): Promise<Pick<TlsProbeOptions, 'client'>> {
+  if (cert === undefined && key === undefined) return {};
+  if (cert === undefined || key === undefined)
+    throw new TrustError(
+      'probe.client',
+      'invalid',
+      'cannot show a client certificate: --cert and --key go together',
+    );
+  return {
+    client: {
+      certificatePem: await readInputFile(cert, '--cert'),
+      privateKeyPem: await readInputFile(key, '--key'),
+    },
+  };
 }
 
 function parseTarget(uri: string): { kind: 'libvirt' | 'vnc'; host: string; port: number } {
@@ -81,21 +92,4 @@ function parseTarget(uri: string): { kind: 'libvirt' | 'vnc'; host: string; port
     );
   }
   return { kind, host, port: Number(url?.port || (kind === 'libvirt' ? 16514 : 5900)) };
-}
-
-function pemOf(der: Uint8Array): string {
-  const lines =
-    Buffer.from(der)
-      .toString('base64')
-      .match(/.{1,64}/g) ?? [];
-  return `-----BEGIN CERTIFICATE-----\n${lines.join('\n')}\n-----END CERTIFICATE-----\n`;
-}
-
-function readPem(file: string, option: string): Promise<string> {
-  return readFile(file, 'utf8').catch((cause: unknown) => {
-    throw new TrustError('cli.file_unreadable', 'invalid', `cannot read ${file || `the file of ${option}`}`, {
-      cause,
-      hint: `name it with ${option}`,
-    });
-  });
 }

@@ -1,9 +1,12 @@
 import { existsSync } from 'node:fs';
+import { join } from 'node:path';
 import { isSea } from 'node:sea';
 import { TrustError } from '@virt-trust/base/error.ts';
 import { VERSION } from '@virt-trust/base/version.ts';
+import type { ListenOptions } from '@virt-trust/manager/http/listen.ts';
 import type { Command } from 'commander';
-import { writeLine } from '../output.ts';
+import { readInputFile } from '../input-file.ts';
+import { writeErrorLine, writeLine } from '../output.ts';
 import { collect } from './option.ts';
 
 interface ServeOptions {
@@ -14,6 +17,7 @@ interface ServeOptions {
   tlsKey?: string;
   permitDns?: string[];
   permitSubnet?: string[];
+  rotateSealKey?: boolean;
 }
 
 export function addServeCommand(program: Command): void {
@@ -35,6 +39,10 @@ export function addServeCommand(program: Command): void {
       'at the first start: the authorities certify addresses in it only',
       collect,
     )
+    .option(
+      '--rotate-seal-key',
+      'first seal every secret of the store under a fresh key, and destroy the old one',
+    )
     .action(serve);
 }
 
@@ -46,6 +54,7 @@ async function serve(options: ServeOptions): Promise<void> {
     listen: { ...parseListen(options.listen), ...(await tlsOf(options)) },
     agentProgram: programOf(options.program),
     credentialsDirectory: process.env['CREDENTIALS_DIRECTORY'],
+    rotateSealKey: options.rotateSealKey === true,
     constraints: { dns: options.permitDns ?? [], subnets: options.permitSubnet ?? [] },
   });
   writeLine(`The manager serves at ${manager.url}`);
@@ -71,7 +80,7 @@ function parseListen(text: string): { address: string; port: number } {
   return { address: match[1] ?? match[2] ?? '', port };
 }
 
-async function tlsOf(options: ServeOptions): Promise<object> {
+async function tlsOf(options: ServeOptions): Promise<Pick<ListenOptions, 'tls'>> {
   if (options.tlsCertificate === undefined && options.tlsKey === undefined) return {};
   if (options.tlsCertificate === undefined || options.tlsKey === undefined)
     throw new TrustError(
@@ -79,20 +88,19 @@ async function tlsOf(options: ServeOptions): Promise<object> {
       'invalid',
       'cannot serve TLS: --tls-certificate and --tls-key go together',
     );
-  const { readFile } = await import('node:fs/promises');
-  const read = (file: string) =>
-    readFile(file, 'utf8').catch((cause: unknown) => {
-      throw new TrustError('cli.file_unreadable', 'invalid', `cannot read ${file}`, { cause });
-    });
-  return { tls: { certificate: await read(options.tlsCertificate), key: await read(options.tlsKey) } };
+  const [certificate, key] = await Promise.all([
+    readInputFile(options.tlsCertificate, '--tls-certificate'),
+    readInputFile(options.tlsKey, '--tls-key'),
+  ]);
+  return { tls: { certificate, key } };
 }
 
 /** The one executable deploys itself; a checkout deploys the one it built. */
 function programOf(given: string | undefined): string {
   if (given !== undefined) return given;
   if (isSea()) return process.execPath;
-  const built = new URL('../../../../dist/virt-trust', import.meta.url).pathname;
+  const built = join(import.meta.dirname, '../../../../dist/virt-trust');
   if (!existsSync(built))
-    process.stderr.write('hint: hosts cannot be added before the program was built: ./virt-trust build\n');
+    writeErrorLine('hint', 'hosts cannot be added before the program was built: ./virt-trust build');
   return built;
 }

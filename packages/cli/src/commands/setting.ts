@@ -2,6 +2,7 @@ import { TrustError } from '@virt-trust/base/error.ts';
 import { listSettings, putSetting } from '@virt-trust/contract/manager/operations.ts';
 import type { Setting, SettingValue } from '@virt-trust/contract/model/manager.ts';
 import type { Command } from 'commander';
+import { given } from '../given.ts';
 import { type ManagerClient, managerClient } from '../manager-client.ts';
 import { writeJson, writeLine, writeTable } from '../output.ts';
 import { jsonOption } from './option.ts';
@@ -55,11 +56,8 @@ export function addSettingCommands(program: Command): void {
   });
 }
 
-function scopeOf(options: ScopeOptions): { cluster?: string; host?: string } {
-  return {
-    ...(options.cluster === undefined ? {} : { cluster: options.cluster }),
-    ...(options.host === undefined ? {} : { host: options.host }),
-  };
+function scopeOf({ cluster, host }: ScopeOptions): { cluster?: string; host?: string } {
+  return given({ cluster, host });
 }
 
 async function settingsOf(client: ManagerClient, options: ScopeOptions): Promise<Setting[]> {

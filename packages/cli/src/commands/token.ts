@@ -1,9 +1,8 @@
-import { TrustError } from '@virt-trust/base/error.ts';
 import { createToken, deleteToken, listTokens } from '@virt-trust/contract/manager/operations.ts';
 import { Role } from '@virt-trust/contract/model/manager.ts';
-import type { Command } from 'commander';
+import { type Command, Option } from 'commander';
 import { managerClient } from '../manager-client.ts';
-import { formatTime, writeJson, writeLine, writeTable } from '../output.ts';
+import { formatTime, writeJson, writeLine, writeNote, writeTable } from '../output.ts';
 import { requireConfirmation } from '../prompt.ts';
 import { jsonOption, yesOption } from './option.ts';
 
@@ -32,21 +31,13 @@ export function addTokenCommands(program: Command): void {
     .command('create')
     .description('Make a token; it is shown once')
     .argument('<name>')
-    .requiredOption('--role <role>', roles.join(', '))
+    .addOption(new Option('--role <role>', 'what it may do').choices(roles).makeOptionMandatory())
     .addOption(jsonOption())
     .action(async (name: string, options) => {
-      const role = roles.find((one) => one === options.role);
-      if (role === undefined)
-        throw new TrustError(
-          'token.role',
-          'invalid',
-          `cannot make a token for role ${options.role}: there is none of that name`,
-          { hint: `the roles are ${roles.join(', ')}` },
-        );
-      const made = await managerClient().call(createToken, { body: { name, role } });
+      const made = await managerClient().call(createToken, { body: { name, role: options.role } });
       if (options.json === true) return writeJson(made);
       writeLine(made.secret);
-      process.stderr.write('It is shown this once; only its hash is kept.\n');
+      writeNote('It is shown this once; only its hash is kept.');
     });
   token
     .command('delete')

@@ -1,0 +1,66 @@
+import type { HostDetail, HostSummary } from '@virt-trust/contract/model/manager.ts';
+import { formatTime, writeLine, writeTable } from './output.ts';
+
+/** The hosts as a table. */
+export function writeHosts(hosts: readonly HostSummary[]): void {
+  writeTable(
+    ['name', 'cluster', 'state', 'channel', 'services', 'next expiry', 'reason'],
+    hosts.map((one) => {
+      const expiries = one.services.flatMap((service) =>
+        service.notAfter === null ? [] : [service.notAfter],
+      );
+      const services = one.services
+        .map(({ service, phase }) => (phase === 'settled' ? service : `${service}:${phase}`))
+        .join(' ');
+      return [
+        one.name,
+        one.cluster,
+        one.state,
+        one.channel,
+        services || '-',
+        formatTime(expiries.length === 0 ? null : Math.min(...expiries)),
+        (one.reason ?? '').slice(0, 80),
+      ];
+    }),
+  );
+}
+
+/** One host with its services, gates, what is left for a person, and VMs. */
+export function writeHost(host: HostDetail): void {
+  const { inventory } = host;
+  writeLine(
+    `${host.name}  ${host.state}, channel ${host.channel}${host.group === null ? '' : ` (${host.group})`}`,
+  );
+  if (host.reason !== null) writeLine(`  reason: ${host.reason}`);
+  if (inventory !== null) {
+    writeLine(
+      `  ${inventory.distribution.prettyName}, libvirt ${inventory.libvirt?.version ?? 'none'} (${inventory.libvirt?.daemonMode ?? '-'}), QEMU ${inventory.qemu?.version ?? 'none'}, ${inventory.lsm}, firewall ${inventory.firewall}`,
+    );
+  }
+  writeLine(
+    `  declared on ${host.declared.interface ?? '-'}: ${[...host.declared.names.dns, ...host.declared.names.addresses].join(', ')}`,
+  );
+  writeLine();
+  writeTable(
+    ['service', 'phase', 'identity', 'serial', 'expires', 'proven by'],
+    (host.observed?.credentials ?? []).map((one) => [
+      one.service,
+      one.phase,
+      one.identity,
+      one.serialNumber ?? '-',
+      formatTime(one.notAfter),
+      one.proofs.map((proof) => `${proof.kind} ${proof.target}`).join('; ') || '-',
+    ]),
+  );
+  const gates = host.gates.filter((one) => one.state !== 'not-needed');
+  if (gates.length > 0) {
+    writeLine();
+    writeTable(
+      ['gate', 'state', 'blockers'],
+      gates.map((one) => [one.gate, one.state, one.blockers.join('; ') || '-']),
+    );
+  }
+  for (const pending of host.observed?.pending ?? [])
+    writeLine(`  left for a person: ${pending.what}: ${pending.why}; ${pending.action}`);
+  for (const vm of inventory?.runningVms ?? []) writeLine(`  VM ${vm.name} ${vm.state} (process ${vm.pid})`);
+}
