@@ -8,7 +8,7 @@ import { hostJobs } from './hosts/host-jobs.ts';
 import { ManagerIdentity } from './hosts/manager-identity.ts';
 import { managerNamesFor } from './hosts/manager-names.ts';
 import type { CertificateSource, HostSettings, HostsContext } from './hosts/ports.ts';
-import { requireHost } from './hosts/provisioning.ts';
+import { requireHost } from './hosts/require-host.ts';
 import { hostHandlers } from './http/handlers/hosts.ts';
 import { composeIssuance, type IssuanceDomain } from './issuance-domain.ts';
 import { SqliteHostRepository } from './store/host-repository.ts';

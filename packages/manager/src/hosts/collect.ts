@@ -1,7 +1,7 @@
 import { getInventory, getObservedState } from '@virt-trust/contract/agent/operations.ts';
 import type { Host } from './host.ts';
 import type { HostsContext } from './ports.ts';
-import { requireHost } from './provisioning.ts';
+import { requireHost } from './require-host.ts';
 
 /** Reads a host's inventory and state anew and keeps them; what was declared stays as the administrator accepted it. */
 export async function collect(hostName: string, context: HostsContext, signal: AbortSignal): Promise<Host> {

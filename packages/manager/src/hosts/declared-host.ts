@@ -7,5 +7,10 @@ import type { Host } from './host.ts';
 export function declaredHostOf(host: Host | null): DeclaredHost | null {
   if (host === null || host.observeOnly || host.state === 'removing') return null;
   const services = SERVICES.map((service) => [service, credentialNames(host, service)] as const);
-  return { name: host.name, cluster: host.cluster, names: host.declared.names, services: Object.fromEntries(services) };
+  return {
+    name: host.name,
+    cluster: host.cluster,
+    names: host.declared.names,
+    services: Object.fromEntries(services),
+  };
 }

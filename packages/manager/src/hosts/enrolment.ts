@@ -8,71 +8,20 @@ import { InstallAnswer, type InstallOrder } from '@virt-trust/contract/model/enr
 import type { AddHost } from '@virt-trust/contract/model/manager.ts';
 import { validatorOf } from '@virt-trust/contract/validate.ts';
 import type { JobContext } from '../jobs/job.ts';
+import { assertClock } from './clock-skew.ts';
 import { declare } from './declaration.ts';
 import { foundFactsOf } from './found-facts.ts';
 import type { Host } from './host.ts';
 import { sourceAddressTowards } from './manager-address.ts';
 import type { HostsContext } from './ports.ts';
-import {
-  copyProgram,
-  type RemoteFacts,
-  readProgram,
-  readRemoteFacts,
-  runRemoteProgram,
-} from './remote-program.ts';
-import { resolveSshHost, SshSession, scanHostKeys } from './ssh.ts';
-import type { KnownHostKey } from './ssh-host-key.ts';
+import { type RemoteFacts, readRemoteFacts } from './remote-facts.ts';
+import { copyProgram, readProgram, runRemoteProgram } from './remote-program.ts';
+import { resolveSshHost } from './ssh-client.ts';
+import { SshSession } from './ssh-session.ts';
 
 /** The machine names of `uname -m` by Node's names for the architecture that the program was built for. */
 const MACHINE: Readonly<Record<string, string>> = { x64: 'x86_64', arm64: 'aarch64' };
 const CHANNEL_PORT = 16515;
-
-/**
- * Finds the SSH host key that goes with the fingerprint given, or with the one accepted before. Nothing is run on the
- * machine. Throws `ssh.host_key_unaccepted` with the keys shown where none was given, `ssh.host_key_mismatch` where
- * the machine has another.
- */
-export async function acceptHostKey(
-  order: AddHost,
-  known: Host | null,
-  signal?: AbortSignal,
-): Promise<string> {
-  const keys = await scanHostKeys(order.ssh, signal);
-  if (order.fingerprint !== undefined) return keyOf(keys, order.fingerprint, order);
-  if (known !== null) {
-    const accepted = keys.find((key) => key.key === known.sshHostKey);
-    if (accepted !== undefined) return accepted.key;
-    throw mismatch(order, keys, 'the one that was accepted before');
-  }
-  throw new TrustError(
-    'ssh.host_key_unaccepted',
-    'denied',
-    `cannot add host ${order.name}: the SSH host key of ${order.ssh.destination} was not accepted`,
-    {
-      context: { keys: keys.map(({ algorithm, fingerprint }) => ({ algorithm, fingerprint })) },
-      hint: `compare it with what the machine's console shows (ssh-keygen -lf /etc/ssh/ssh_host_ed25519_key.pub), then give it with --ssh-fingerprint ${keys[0]?.fingerprint ?? ''}`,
-    },
-  );
-}
-
-function keyOf(keys: readonly KnownHostKey[], fingerprint: string, order: AddHost): string {
-  const key = keys.find((candidate) => candidate.fingerprint === fingerprint);
-  if (key === undefined) throw mismatch(order, keys, `the one given, ${fingerprint}`);
-  return key.key;
-}
-
-function mismatch(order: AddHost, keys: readonly KnownHostKey[], expected: string): TrustError {
-  const shown = keys.map((key) => `${key.fingerprint} (${key.algorithm})`).join(', ');
-  return new TrustError(
-    'ssh.host_key_mismatch',
-    'denied',
-    `cannot add host ${order.name}: the SSH host key of ${order.ssh.destination} is not ${expected}; it shows ${shown}`,
-    {
-      context: { destination: order.ssh.destination },
-      hint: 'nothing was done on the machine; make sure that it is the right one before you accept another key',
-    },
-  );
-}
 
 /** The first part of `host add`: over SSH, up to a recorded host whose agent answers on its channel. */
 export async function enrol(
@@ -140,25 +89,6 @@ async function assertSuitable(order: AddHost, facts: RemoteFacts, context: Hosts
     cluster: order.cluster ?? 'default',
   });
   assertClock(order.name, (facts.now * 1000) as Instant, context.clock.now(), allowedSkewSeconds);
-}
-
-/** Certificates are back-dated by the allowed skew; past it they would not be valid yet for one side. Throws `host.clock_skew`. */
-export function assertClock(
-  hostName: string,
-  host: Instant,
-  manager: Instant,
-  allowedSkewSeconds: number,
-): void {
-  if (Math.abs(host - manager) <= allowedSkewSeconds * 1000) return;
-  throw new TrustError(
-    'host.clock_skew',
-    'conflict',
-    `cannot work with host ${hostName}: its clock says ${formatInstant(host)} and the manager's says ${formatInstant(manager)}, more than ${allowedSkewSeconds} s apart`,
-    {
-      hint: 'set the wrong one right (timedatectl set-ntp true), then run the same command again',
-      context: { host: formatInstant(host), manager: formatInstant(manager) },
-    },
-  );
 }
 
 interface Installed {

@@ -3,15 +3,17 @@ import type { AddHost, Gate, MigrateVm } from '@virt-trust/contract/model/manage
 import { SERVICES } from '@virt-trust/contract/model/service.ts';
 import type { JobDefinition } from '../jobs/job.ts';
 import { migrate } from '../migration/migrate.ts';
+import { acceptHostKey } from './accept-host-key.ts';
 import { collect } from './collect.ts';
-import { acceptHostKey, enrol } from './enrolment.ts';
+import { enrol } from './enrolment.ts';
 import { assertPassable, gateStates } from './gates.ts';
 import type { Host } from './host.ts';
 import { rollAgentKey } from './key-rollover.ts';
 import type { ManagerIdentity } from './manager-identity.ts';
 import type { HostsContext } from './ports.ts';
-import { provision, requireHost } from './provisioning.ts';
+import { provision } from './provisioning.ts';
 import { removeHost } from './removal.ts';
+import { requireHost } from './require-host.ts';
 
 /** The jobs that work on hosts, by what they do. */
 export function hostJobs(context: HostsContext, identity: ManagerIdentity) {

@@ -3,7 +3,7 @@ import { parseSpkiPin } from '@virt-trust/base/spki-pin.ts';
 import { activateIdentity, announceIdentity, retireIdentity } from '@virt-trust/contract/agent/operations.ts';
 import type { JobContext } from '../jobs/job.ts';
 import type { HostsContext } from './ports.ts';
-import { requireHost } from './provisioning.ts';
+import { requireHost } from './require-host.ts';
 
 /** Replaces an agent's channel key over the channel: announced, pinned beside the old, used, the old one destroyed. */
 export async function rollAgentKey(

@@ -3,93 +3,9 @@ import { createReadStream } from 'node:fs';
 import { stat } from 'node:fs/promises';
 import { pipeline } from 'node:stream/promises';
 import { TrustError } from '@virt-trust/base/error.ts';
-import type { SshSession } from './ssh.ts';
-
-/** The one executable that is deployed, and where it goes on a host. */
-const DIRECTORY = '/usr/local/lib/virt-trust';
-const REMOTE_PROGRAM = `${DIRECTORY}/virt-trust`;
-
-/** What a machine says of itself before anything is done to it. */
-export interface RemoteFacts {
-  /** `sudo -n ` where the login is not root's but may become root, else empty. */
-  readonly elevate: string;
-  readonly machine: string;
-  /** Seconds since 1970 by the host's clock. */
-  readonly now: number;
-  /** From where the host sees the manager's SSH connection come; null where it does not say. */
-  readonly managerAddress: string | null;
-  /** SHA-256 of the program that is there; null where there is none. */
-  readonly programDigest: string | null;
-}
-
-/** Reads only; its answer is `key=value` lines. */
-const FACTS = `LC_ALL=C; export LC_ALL
-echo "uid=$(id -u)"
-if [ "$(id -u)" != 0 ] && sudo -n true 2>/dev/null; then echo sudo=yes; fi
-echo "system=$(uname -s)"
-echo "machine=$(uname -m)"
-echo "now=$(date +%s)"
-echo "client=\${SSH_CONNECTION%% *}"
-[ -d /run/systemd/system ] && echo systemd=yes
-echo "libc=$(getconf GNU_LIBC_VERSION 2>/dev/null)"
-command -v sha256sum >/dev/null 2>&1 && [ -f ${REMOTE_PROGRAM} ] && echo "digest=$(sha256sum ${REMOTE_PROGRAM} | cut -d ' ' -f 1)"
-true`;
-
-/** Looks at a machine over SSH; throws `host.unsuitable` where virt-trust cannot run on it. */
-export async function readRemoteFacts(
-  session: SshSession,
-  hostName: string,
-  signal: AbortSignal,
-): Promise<RemoteFacts> {
-  const answer = await session.run(quoteShell(['sh', '-c', FACTS]), { timeoutMs: 60_000, signal });
-  if (answer.code !== 0) throw cut(hostName, 'looking at it', answer.stderr);
-  const facts = new Map(
-    answer.stdout
-      .split('\n')
-      .map((line) => [line.split('=', 1)[0] ?? '', line.slice(line.indexOf('=') + 1)] as const),
-  );
-  const unsuitable = (why: string, hint: string) =>
-    new TrustError('host.unsuitable', 'invalid', `cannot deploy to host ${hostName}: ${why}`, { hint });
-  if (facts.get('system') !== 'Linux' || facts.get('systemd') !== 'yes') {
-    throw unsuitable('it does not run systemd on Linux', 'virt-trust deploys to Linux hosts with systemd');
-  }
-  if (facts.get('uid') !== '0' && facts.get('sudo') !== 'yes') {
-    throw unsuitable(
-      `the login is user ${facts.get('uid')}, not root, and may not use sudo without a password`,
-      'log in as root@HOST, or allow this user sudo without a password',
-    );
-  }
-  if (!isLibcRecent(facts.get('libc') ?? ''))
-    throw unsuitable(`its C library is ${facts.get('libc') || 'not glibc'}`, 'glibc 2.28 or newer is needed');
-  const now = Number(facts.get('now'));
-  if (!Number.isSafeInteger(now)) throw cut(hostName, 'reading its clock', answer.stderr);
-  const digest = facts.get('digest') ?? '';
-  return {
-    elevate: facts.get('uid') === '0' ? '' : 'sudo -n ',
-    machine: facts.get('machine') ?? '',
-    now,
-    managerAddress: facts.get('client') || null,
-    programDigest: /^[0-9a-f]{64}$/.test(digest) ? digest : null,
-  };
-}
-
-function isLibcRecent(text: string): boolean {
-  const version = /^glibc (\d{1,4})\.(\d{1,4})/.exec(text);
-  return (
-    version !== null && (Number(version[1]) > 2 || (Number(version[1]) === 2 && Number(version[2]) >= 28))
-  );
-}
-
-function cut(hostName: string, doing: string, stderr: string): TrustError {
-  return new TrustError(
-    'ssh.interrupted',
-    'unavailable',
-    `cannot go on with host ${hostName}: the SSH session ended while ${doing}: ${stderr.slice(0, 2000) || 'no word from ssh'}`,
-    {
-      hint: 'run the same command again; it goes on where it was',
-    },
-  );
-}
+import type { RemoteFacts } from './remote-facts.ts';
+import { interrupted, PROGRAM_DIRECTORY, quoteShell, REMOTE_PROGRAM } from './remote-shell.ts';
+import type { SshSession } from './ssh-session.ts';
 
 /** The deployable program with its digest, read once. */
 export interface Program {
@@ -132,9 +48,9 @@ export async function copyProgram(
   if (facts.programDigest === program.sha256) return false;
   const script = `set -eu
 umask 022
-mkdir -p ${DIRECTORY}
-rm -f ${DIRECTORY}/.virt-trust.new*
-new=$(mktemp ${DIRECTORY}/.virt-trust.new.XXXXXX)
+mkdir -p ${PROGRAM_DIRECTORY}
+rm -f ${PROGRAM_DIRECTORY}/.virt-trust.new*
+new=$(mktemp ${PROGRAM_DIRECTORY}/.virt-trust.new.XXXXXX)
 trap 'rm -f "$new"' EXIT
 cat >"$new"
 [ "$(sha256sum "$new" | cut -d ' ' -f 1)" = ${program.sha256} ] || { echo "the copy is not whole" >&2; exit 75; }
@@ -148,14 +64,14 @@ mkdir -p /usr/local/bin
     timeoutMs: 30 * 60_000,
     signal,
   });
-  if (answer.code === 255) throw cut(hostName, 'copying the program', answer.stderr);
+  if (answer.code === 255) throw interrupted(hostName, 'copying the program', answer.stderr);
   if (answer.code !== 0) {
     throw new TrustError(
       'host.copy_failed',
       'failed',
       `cannot copy the program to host ${hostName}: ${answer.stderr.slice(0, 2000) || `exit code ${answer.code}`}`,
       {
-        hint: `look at free space and write access of ${DIRECTORY} on the host, then run the same command again`,
+        hint: `look at free space and write access of ${PROGRAM_DIRECTORY} on the host, then run the same command again`,
       },
     );
   }
@@ -176,7 +92,7 @@ export async function runRemoteProgram(
     timeoutMs: 5 * 60_000,
     signal,
   });
-  if (answer.code === 255) throw cut(hostName, `running virt-trust ${args.join(' ')}`, answer.stderr);
+  if (answer.code === 255) throw interrupted(hostName, `running virt-trust ${args.join(' ')}`, answer.stderr);
   if (answer.code !== 0) throw remoteError(answer.stderr, args, hostName, answer.code);
   try {
     return JSON.parse(answer.stdout);
@@ -199,9 +115,4 @@ function remoteError(stderr: string, args: readonly string[], hostName: string, 
     `cannot run virt-trust ${args.join(' ')} on host ${hostName}: ${message}`,
     hint === undefined ? {} : { hint },
   );
-}
-
-/** Quotes words for a POSIX shell. */
-function quoteShell(words: readonly string[]): string {
-  return words.map((word) => `'${word.replaceAll("'", `'\\''`)}'`).join(' ');
 }

@@ -5,7 +5,7 @@ import type { JobContext } from '../jobs/job.ts';
 import { type HostChannel, isChannelLost } from './channels.ts';
 import type { Host } from './host.ts';
 import type { HostsContext } from './ports.ts';
-import { requireHost } from './provisioning.ts';
+import { requireHost } from './require-host.ts';
 
 /** How long a host may take to give everything back. */
 const RESTORE_TIMEOUT_MS = 5 * 60_000;
