@@ -67,8 +67,24 @@ async function restoreOverChannel(host: Host, context: HostsContext, job: JobCon
   const channel = await context.channels.of(host);
   const signal = AbortSignal.any([job.signal, AbortSignal.timeout(RESTORE_TIMEOUT_MS)]);
   const answer = await askToRestore(channel, signal);
-  const left = answer.left.length === 0 ? '' : `; left: ${answer.left.join('; ')}`;
-  return `host ${host.name}: ${answer.restored.length} things restored${left}`;
+  const left = [...answer.left, ...(await estranged(host, context))];
+  const told = left.length === 0 ? '' : `; left: ${left.join('; ')}`;
+  return `host ${host.name}: ${answer.restored.length} things restored${told}`;
+}
+
+/** Peers that serve our certificates, which a host with its own CA back trusts no longer. */
+async function estranged(host: Host, context: HostsContext): Promise<string[]> {
+  if ((host.found?.authorities.length ?? 0) === 0) return [];
+  const fleet = await context.repository.list();
+  return fleet
+    .filter((peer) => peer.cluster === host.cluster && peer.id !== host.id)
+    .filter(
+      (peer) => peer.observed?.credentials.some((credential) => credential.identity === 'ours') === true,
+    )
+    .map(
+      (peer) =>
+        `host ${peer.name} serves certificates that ${host.name} trusts no longer, so TLS from ${host.name} to it fails until it is removed too`,
+    );
 }
 
 /** Asks again where the channel broke meanwhile: an agent that was killed goes on, and answers with all it did. */
