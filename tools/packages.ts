@@ -8,6 +8,7 @@ const TEST_PACKAGES: Readonly<Record<string, string>> = {
   nftables: "the agent's firewall rules in a namespace",
   openssl: 'certificates held against OpenSSL',
   'openssh-client': 'SSH host keys and sessions',
+  tcpdump: 'what a migration looks like on the wire',
 };
 
 /**
