@@ -1,7 +1,7 @@
 import assert from 'node:assert/strict';
 import { test } from 'node:test';
 import { isTrustError } from '@virt-trust/base/error.ts';
-import type { HostDetail } from '@virt-trust/contract/model/manager.ts';
+import type { HostDetail } from '@virt-trust/contract/model/host.ts';
 import type { ObservedCredential, Proof } from '@virt-trust/contract/model/observed-state.ts';
 import { SERVICES } from '@virt-trust/contract/model/service.ts';
 import { proofLines } from './demo-hosts.ts';

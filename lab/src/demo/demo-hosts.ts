@@ -4,7 +4,7 @@ import { isOver } from '@virt-trust/cli/job-watch.ts';
 import type { ManagerClient } from '@virt-trust/cli/manager-client.ts';
 import { formatTime } from '@virt-trust/cli/output.ts';
 import { addHost, getHost, listJobs } from '@virt-trust/contract/manager/operations.ts';
-import type { HostDetail } from '@virt-trust/contract/model/manager.ts';
+import type { HostDetail } from '@virt-trust/contract/model/host.ts';
 import { SERVICES } from '@virt-trust/contract/model/service.ts';
 import type { Host } from '../host.ts';
 import type { Lab } from '../lab.ts';

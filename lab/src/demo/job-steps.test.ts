@@ -2,7 +2,7 @@ import assert from 'node:assert/strict';
 import { test } from 'node:test';
 import { isTrustError } from '@virt-trust/base/error.ts';
 import type { ManagerClient } from '@virt-trust/cli/manager-client.ts';
-import type { Job } from '@virt-trust/contract/model/manager.ts';
+import type { Job } from '@virt-trust/contract/model/job.ts';
 import { showJob } from './job-steps.ts';
 import { Steps } from './steps.ts';
 

@@ -1,5 +1,5 @@
 import { formatTime, writeTable } from '@virt-trust/cli/output.ts';
-import type { HostDetail } from '@virt-trust/contract/model/manager.ts';
+import type { HostDetail } from '@virt-trust/contract/model/host.ts';
 import type { Steps } from './steps.ts';
 
 /** What the end of the main job is told from. */

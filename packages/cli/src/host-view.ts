@@ -1,4 +1,4 @@
-import type { HostDetail, HostSummary } from '@virt-trust/contract/model/manager.ts';
+import type { HostDetail, HostSummary } from '@virt-trust/contract/model/host.ts';
 import { formatTime, writeLine, writeTable } from './output.ts';
 
 /** The hosts as a table. */

@@ -1,7 +1,7 @@
 import { TrustError } from '@virt-trust/base/error.ts';
 import { requestPath } from '@virt-trust/contract/client.ts';
 import { getJob, watchJob } from '@virt-trust/contract/manager/operations.ts';
-import { Job } from '@virt-trust/contract/model/manager.ts';
+import { Job } from '@virt-trust/contract/model/job.ts';
 import type { MigrationProgress } from '@virt-trust/contract/model/migration.ts';
 import { validatorOf } from '@virt-trust/contract/validate.ts';
 import type { ManagerClient } from './manager-client.ts';

@@ -7,7 +7,9 @@ import {
   removeHost,
   rollHostKey,
 } from '@virt-trust/contract/manager/operations.ts';
-import { Gate, type HostDetail, type Job } from '@virt-trust/contract/model/manager.ts';
+import { Gate } from '@virt-trust/contract/model/gate.ts';
+import type { HostDetail } from '@virt-trust/contract/model/host.ts';
+import type { Job } from '@virt-trust/contract/model/job.ts';
 import { Argument, type Command } from 'commander';
 import { everyPage } from '../every-page.ts';
 import { writeHost, writeHosts } from '../host-view.ts';

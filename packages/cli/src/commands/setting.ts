@@ -1,6 +1,6 @@
 import { TrustError } from '@virt-trust/base/error.ts';
 import { listSettings, putSetting } from '@virt-trust/contract/manager/operations.ts';
-import type { Setting, SettingValue } from '@virt-trust/contract/model/manager.ts';
+import type { Setting, SettingValue } from '@virt-trust/contract/model/setting.ts';
 import type { Command } from 'commander';
 import { given } from '../given.ts';
 import { type ManagerClient, managerClient } from '../manager-client.ts';

@@ -1,5 +1,5 @@
 import { createToken, deleteToken, listTokens } from '@virt-trust/contract/manager/operations.ts';
-import { Role } from '@virt-trust/contract/model/manager.ts';
+import { Role } from '@virt-trust/contract/model/access.ts';
 import { type Command, Option } from 'commander';
 import { managerClient } from '../manager-client.ts';
 import { formatTime, writeJson, writeLine, writeNote, writeTable } from '../output.ts';

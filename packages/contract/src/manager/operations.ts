@@ -1,24 +1,16 @@
 import Type from 'typebox';
+import { Role, Token } from '../model/access.ts';
 import { AgentIdentity } from '../model/agent-identity.ts';
-import {
-  AddHost,
-  AuditEntry,
-  Authority,
-  Certificate,
-  Gate,
-  HostDetail,
-  HostSummary,
-  IssueCertificate,
-  Job,
-  MigrateVm,
-  Role,
-  Setting,
-  SettingValue,
-  SshHostKey,
-  SshTarget,
-  Token,
-} from '../model/manager.ts';
+import { AuditEntry } from '../model/audit-entry.ts';
+import { Authority } from '../model/authority.ts';
+import { Certificate, IssueCertificate } from '../model/certificate.ts';
+import { Gate } from '../model/gate.ts';
+import { AddHost, HostDetail, HostSummary } from '../model/host.ts';
+import { Job } from '../model/job.ts';
+import { MigrateVm } from '../model/migration.ts';
 import { Count, Line, Name, Pem, SerialHex, Text, Uuid } from '../model/primitives.ts';
+import { Setting, SettingValue } from '../model/setting.ts';
+import { SshHostKey, SshTarget } from '../model/ssh.ts';
 import type { Operation } from '../operation.ts';
 
 /** Who may call an operation; `public` needs no token. */

@@ -1,5 +1,5 @@
 import Type, { type Static } from 'typebox';
-import { Address, Count, Line, Pem, Pin, Text, Uuid, VmName } from './primitives.ts';
+import { Address, Count, Line, Name, Pem, Pin, Text, Uuid, VmName } from './primitives.ts';
 
 const strict = { additionalProperties: false };
 
@@ -70,3 +70,15 @@ export const MigrationStatus = Type.Object(
   strict,
 );
 export type MigrationStatus = Static<typeof MigrationStatus>;
+
+/** What an operator asks for. */
+export const MigrateVm = Type.Object(
+  {
+    vm: VmName,
+    from: Name,
+    to: Name,
+    bandwidthMiB: Type.Optional(Type.Integer({ minimum: 1, maximum: 1_000_000 })),
+  },
+  strict,
+);
+export type MigrateVm = Static<typeof MigrateVm>;

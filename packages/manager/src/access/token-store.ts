@@ -1,5 +1,5 @@
 import type { Instant } from '@virt-trust/base/instant.ts';
-import type { Token } from '@virt-trust/contract/model/manager.ts';
+import type { Token } from '@virt-trust/contract/model/access.ts';
 import type { AuditDraft } from '../audit/audit-entry.ts';
 
 /** A token with the hash of its secret. */

@@ -1,6 +1,6 @@
 import { hash } from 'node:crypto';
 import type { Randomness } from '@virt-trust/base/randomness.ts';
-import type { Role } from '@virt-trust/contract/model/manager.ts';
+import type { Role } from '@virt-trust/contract/model/access.ts';
 
 const SECRET = /^vt_[A-Za-z0-9_-]{43}$/;
 const RANK: Readonly<Record<Role, number>> = { auditor: 1, operator: 2, administrator: 3 };

@@ -3,7 +3,7 @@ import type { Clock } from '@virt-trust/base/clock.ts';
 import { isTrustError, TrustError } from '@virt-trust/base/error.ts';
 import { type Instant, MINUTE } from '@virt-trust/base/instant.ts';
 import type { Randomness } from '@virt-trust/base/randomness.ts';
-import type { Role, Token } from '@virt-trust/contract/model/manager.ts';
+import type { Role, Token } from '@virt-trust/contract/model/access.ts';
 import { hashTokenSecret, isTokenSecret, makeTokenSecret } from './token.ts';
 import type { TokenStore } from './token-store.ts';
 

@@ -1,5 +1,5 @@
 import { sha256Hex } from '@virt-trust/base/digest.ts';
-import type { AuditEntry } from '@virt-trust/contract/model/manager.ts';
+import type { AuditEntry } from '@virt-trust/contract/model/audit-entry.ts';
 import { lineOf } from '../text.ts';
 
 /** What happened, before the log gives it its place. */

@@ -1,4 +1,4 @@
-import type { AuditEntry } from '@virt-trust/contract/model/manager.ts';
+import type { AuditEntry } from '@virt-trust/contract/model/audit-entry.ts';
 import type { AuditDraft } from './audit-entry.ts';
 
 /** The append-only log. What changes the store is appended by the store in the same transaction; this is for the rest. */

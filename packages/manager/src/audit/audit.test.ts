@@ -1,7 +1,7 @@
 import assert from 'node:assert/strict';
 import { test } from 'node:test';
-import type { AuditEntry } from '@virt-trust/contract/model/manager.ts';
-import { AuditEntry as AuditEntrySchema } from '@virt-trust/contract/model/manager.ts';
+import type { AuditEntry } from '@virt-trust/contract/model/audit-entry.ts';
+import { AuditEntry as AuditEntrySchema } from '@virt-trust/contract/model/audit-entry.ts';
 import { validatorOf } from '@virt-trust/contract/validate.ts';
 import fc from 'fast-check';
 import { appendAudit, SqliteAuditLog } from '../store/audit-log.ts';

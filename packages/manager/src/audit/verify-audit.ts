@@ -1,4 +1,4 @@
-import type { AuditEntry } from '@virt-trust/contract/model/manager.ts';
+import type { AuditEntry } from '@virt-trust/contract/model/audit-entry.ts';
 import { AUDIT_ORIGIN, auditHash } from './audit-entry.ts';
 
 /** How far a chain was followed, and what is wrong with the first entry that does not fit. */

@@ -1,6 +1,6 @@
 import assert from 'node:assert/strict';
 import { type TestContext, test } from 'node:test';
-import { ManagerEvent } from '@virt-trust/contract/model/manager.ts';
+import { ManagerEvent } from '@virt-trust/contract/model/manager-event.ts';
 import { validatorOf } from '@virt-trust/contract/validate.ts';
 import { SqliteEventStore } from '../store/event-store.ts';
 import { settableClock, temporaryStore } from '../store/fixtures.ts';

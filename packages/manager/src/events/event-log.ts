@@ -1,4 +1,4 @@
-import type { ManagerEvent } from '@virt-trust/contract/model/manager.ts';
+import type { ManagerEvent } from '@virt-trust/contract/model/manager-event.ts';
 
 /** Something that happened, before the log gives it its place. */
 export interface EventDraft {

@@ -1,5 +1,5 @@
 import { TrustError } from '@virt-trust/base/error.ts';
-import type { AddHost } from '@virt-trust/contract/model/manager.ts';
+import type { AddHost } from '@virt-trust/contract/model/host.ts';
 import type { Host } from './host.ts';
 import type { KnownHostKey } from './ssh-host-key.ts';
 import { scanHostKeys } from './ssh-scan.ts';

@@ -4,7 +4,7 @@ import type {
   Endpoint,
   SubjectAltNames,
 } from '@virt-trust/contract/model/desired-state.ts';
-import type { Gate } from '@virt-trust/contract/model/manager.ts';
+import type { Gate } from '@virt-trust/contract/model/gate.ts';
 import {
   type KeyAlgorithm,
   PURPOSE_OF_SERVICE,

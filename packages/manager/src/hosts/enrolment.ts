@@ -5,7 +5,7 @@ import { parseHostId } from '@virt-trust/base/host-id.ts';
 import { formatInstant, type Instant } from '@virt-trust/base/instant.ts';
 import { isSpkiPin, type SpkiPin } from '@virt-trust/base/spki-pin.ts';
 import { InstallAnswer, type InstallOrder } from '@virt-trust/contract/model/enrolment.ts';
-import type { AddHost } from '@virt-trust/contract/model/manager.ts';
+import type { AddHost } from '@virt-trust/contract/model/host.ts';
 import { validatorOf } from '@virt-trust/contract/validate.ts';
 import type { JobContext } from '../jobs/job.ts';
 import { assertClock } from './clock-skew.ts';

@@ -1,7 +1,7 @@
 import assert from 'node:assert/strict';
 import { test } from 'node:test';
 import { isTrustError } from '@virt-trust/base/error.ts';
-import type { Gate } from '@virt-trust/contract/model/manager.ts';
+import type { Gate } from '@virt-trust/contract/model/gate.ts';
 import { NOTHING_FOUND, settledState, testHost, testInventory } from './fixtures.ts';
 import { assertPassable, gateStates, isPassed } from './gates.ts';
 import type { FoundFacts, Host } from './host.ts';

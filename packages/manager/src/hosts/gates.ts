@@ -1,5 +1,5 @@
 import { TrustError } from '@virt-trust/base/error.ts';
-import type { Gate, GateState } from '@virt-trust/contract/model/manager.ts';
+import type { Gate, GateState } from '@virt-trust/contract/model/gate.ts';
 import type { FoundFacts, Host } from './host.ts';
 
 const GATES: readonly Gate[] = ['serve', 'vnc-tls', 'plain-tcp-off', 'retire-found-ca'];

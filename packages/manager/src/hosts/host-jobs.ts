@@ -1,5 +1,7 @@
 import { TrustError } from '@virt-trust/base/error.ts';
-import type { AddHost, Gate, MigrateVm } from '@virt-trust/contract/model/manager.ts';
+import type { Gate } from '@virt-trust/contract/model/gate.ts';
+import type { AddHost } from '@virt-trust/contract/model/host.ts';
+import type { MigrateVm } from '@virt-trust/contract/model/migration.ts';
 import { SERVICES } from '@virt-trust/contract/model/service.ts';
 import type { JobDefinition } from '../jobs/job.ts';
 import { migrate } from '../migration/migrate.ts';

@@ -1,6 +1,6 @@
 import { describeError } from '@virt-trust/base/error.ts';
 import type { ConnectionState } from '@virt-trust/channel/connection.ts';
-import type { HostDetail, HostSummary } from '@virt-trust/contract/model/manager.ts';
+import type { HostDetail, HostSummary } from '@virt-trust/contract/model/host.ts';
 import { endpointsOf } from './desired-state.ts';
 import { gateStates } from './gates.ts';
 import type { Host } from './host.ts';

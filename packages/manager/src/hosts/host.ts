@@ -1,10 +1,12 @@
 import type { HostId } from '@virt-trust/base/host-id.ts';
 import type { SpkiPin } from '@virt-trust/base/spki-pin.ts';
 import type { SubjectAltNames } from '@virt-trust/contract/model/desired-state.ts';
+import type { Gate } from '@virt-trust/contract/model/gate.ts';
+import type { HostState } from '@virt-trust/contract/model/host.ts';
 import type { Inventory } from '@virt-trust/contract/model/inventory.ts';
-import type { Gate, HostState, SshTarget } from '@virt-trust/contract/model/manager.ts';
 import type { ObservedState } from '@virt-trust/contract/model/observed-state.ts';
 import type { Service } from '@virt-trust/contract/model/service.ts';
+import type { SshTarget } from '@virt-trust/contract/model/ssh.ts';
 
 /** What was on the host before virt-trust changed anything: what the gates are decided from. */
 export interface FoundFacts {

@@ -2,7 +2,7 @@ import { type ChildProcess, spawn } from 'node:child_process';
 import { createReadStream } from 'node:fs';
 import { pipeline } from 'node:stream/promises';
 import { TrustError } from '@virt-trust/base/error.ts';
-import type { SshTarget } from '@virt-trust/contract/model/manager.ts';
+import type { SshTarget } from '@virt-trust/contract/model/ssh.ts';
 
 /** Under this name the pinned key stands in our known_hosts, whatever address or port ssh's configuration leads to. */
 export const HOST_KEY_ALIAS = 'virt-trust-host';

@@ -1,5 +1,5 @@
 import { createHash } from 'node:crypto';
-import type { SshHostKey } from '@virt-trust/contract/model/manager.ts';
+import type { SshHostKey } from '@virt-trust/contract/model/ssh.ts';
 
 /** An SSH host key as a known_hosts line has it. */
 export interface KnownHostKey extends SshHostKey {

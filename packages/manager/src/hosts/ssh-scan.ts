@@ -1,7 +1,7 @@
 import { mkdtemp, readFile, rm, writeFile } from 'node:fs/promises';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
-import type { SshTarget } from '@virt-trust/contract/model/manager.ts';
+import type { SshTarget } from '@virt-trust/contract/model/ssh.ts';
 import { COMMON_OPTIONS, runSsh, targetArguments, unreachable } from './ssh-client.ts';
 import { type KnownHostKey, parseKnownHosts } from './ssh-host-key.ts';
 

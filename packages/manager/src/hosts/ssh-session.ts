@@ -2,7 +2,7 @@ import { mkdtemp, rm, writeFile } from 'node:fs/promises';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { TrustError } from '@virt-trust/base/error.ts';
-import type { SshTarget } from '@virt-trust/contract/model/manager.ts';
+import type { SshTarget } from '@virt-trust/contract/model/ssh.ts';
 import {
   COMMON_OPTIONS,
   HOST_KEY_ALIAS,

@@ -1,6 +1,6 @@
 import { TrustError } from '@virt-trust/base/error.ts';
 import type { Log } from '@virt-trust/base/log.ts';
-import type { Role } from '@virt-trust/contract/model/manager.ts';
+import type { Role } from '@virt-trust/contract/model/access.ts';
 import type { RefusalLimit } from '../access/refusal-limit.ts';
 import { roleSuffices } from '../access/token.ts';
 import type { Tokens } from '../access/tokens.ts';

@@ -1,6 +1,6 @@
 import type * as operations from '@virt-trust/contract/manager/operations.ts';
 import type { ManagerOperation } from '@virt-trust/contract/manager/operations.ts';
-import type { Role } from '@virt-trust/contract/model/manager.ts';
+import type { Role } from '@virt-trust/contract/model/access.ts';
 import type { BodyOf, ParamsOf, QueryOf, ResultOf } from '@virt-trust/contract/operation.ts';
 import type { IdempotencyKey } from '../jobs/job.ts';
 

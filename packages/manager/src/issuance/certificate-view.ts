@@ -1,4 +1,4 @@
-import type { Certificate } from '@virt-trust/contract/model/manager.ts';
+import type { Certificate } from '@virt-trust/contract/model/certificate.ts';
 import type { Purpose } from '@virt-trust/contract/model/service.ts';
 import { parseTbsCertificate } from '@virt-trust/pki/certificate.ts';
 import { encodeSigned } from '@virt-trust/pki/extension-encode.ts';

@@ -1,6 +1,6 @@
 import type { TestContext } from 'node:test';
 import { silentLog } from '@virt-trust/base/log.ts';
-import type { Job } from '@virt-trust/contract/model/manager.ts';
+import type { Job } from '@virt-trust/contract/model/job.ts';
 import { EventLog } from '../events/event-log.ts';
 import type { Database } from '../store/database.ts';
 import { SqliteEventStore } from '../store/event-store.ts';

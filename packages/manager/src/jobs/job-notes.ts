@@ -1,5 +1,5 @@
 import { describeError, isTrustError } from '@virt-trust/base/error.ts';
-import type { Job, JobState } from '@virt-trust/contract/model/manager.ts';
+import type { Job, JobState } from '@virt-trust/contract/model/job.ts';
 import type { EventDraft } from '../events/event-log.ts';
 import { textOf } from '../text.ts';
 import type { JobNotes } from './job-store.ts';

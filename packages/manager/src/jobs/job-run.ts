@@ -1,5 +1,5 @@
 import type { Clock } from '@virt-trust/base/clock.ts';
-import type { Job } from '@virt-trust/contract/model/manager.ts';
+import type { Job } from '@virt-trust/contract/model/job.ts';
 import type { MigrationProgress, MigrationStatus } from '@virt-trust/contract/model/migration.ts';
 import type { JsonValue } from '../json.ts';
 import { lineOf, textOf } from '../text.ts';

@@ -1,7 +1,7 @@
 import assert from 'node:assert/strict';
 import { test } from 'node:test';
 import { isTrustError, TrustError } from '@virt-trust/base/error.ts';
-import { Job } from '@virt-trust/contract/model/manager.ts';
+import { Job } from '@virt-trust/contract/model/job.ts';
 import { validatorOf } from '@virt-trust/contract/validate.ts';
 import fc from 'fast-check';
 import { temporaryStore } from '../store/fixtures.ts';

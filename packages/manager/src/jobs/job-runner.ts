@@ -3,7 +3,7 @@ import type { Clock } from '@virt-trust/base/clock.ts';
 import { describeError, TrustError } from '@virt-trust/base/error.ts';
 import { DAY, instant } from '@virt-trust/base/instant.ts';
 import type { Log } from '@virt-trust/base/log.ts';
-import type { Job, JobState } from '@virt-trust/contract/model/manager.ts';
+import type { Job, JobState } from '@virt-trust/contract/model/job.ts';
 import type { EventLog } from '../events/event-log.ts';
 import { lineOf, textOf } from '../text.ts';
 import { type IdempotencyKey, isOver, type JobDefinition, type JobOrder, type JobRecord } from './job.ts';

@@ -1,5 +1,5 @@
 import type { Instant } from '@virt-trust/base/instant.ts';
-import type { JobState } from '@virt-trust/contract/model/manager.ts';
+import type { JobState } from '@virt-trust/contract/model/job.ts';
 import type { AuditDraft } from '../audit/audit-entry.ts';
 import type { EventDraft } from '../events/event-log.ts';
 import type { JsonValue } from '../json.ts';

@@ -1,4 +1,4 @@
-import type { Job } from '@virt-trust/contract/model/manager.ts';
+import type { Job } from '@virt-trust/contract/model/job.ts';
 import type { MigrationProgress, MigrationStatus } from '@virt-trust/contract/model/migration.ts';
 import type { JsonValue } from '../json.ts';
 

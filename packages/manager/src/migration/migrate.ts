@@ -1,16 +1,18 @@
 import { TrustError } from '@virt-trust/base/error.ts';
+import { instant, MINUTE } from '@virt-trust/base/instant.ts';
 import {
   cancelMigration,
   createMigration,
   getMigration,
+  getStatus,
   startMigration,
 } from '@virt-trust/contract/agent/operations.ts';
-import type { MigrateVm } from '@virt-trust/contract/model/manager.ts';
-import type { MigrationOrder, MigrationStatus } from '@virt-trust/contract/model/migration.ts';
+import type { MigrateVm, MigrationOrder, MigrationStatus } from '@virt-trust/contract/model/migration.ts';
 import { MIGRATION_CLIENT_PREFIX } from '../hosts/client-dns.ts';
+import { assertClock } from '../hosts/clock-skew.ts';
 import type { Host } from '../hosts/host.ts';
 import type { HostsContext } from '../hosts/ports.ts';
-import { requireHost } from '../hosts/provisioning.ts';
+import { requireHost } from '../hosts/require-host.ts';
 import type { JobContext } from '../jobs/job.ts';
 import { Cancelled } from '../jobs/job-runner.ts';
 
@@ -24,6 +26,9 @@ export async function migrate(order: MigrateVm, context: HostsContext, job: JobC
   const channel = await context.channels.of(from);
   await channel.waitUntilUp(job.signal);
   const { agent } = channel;
+  const ahead = await job.step('Compare the clocks', (report) =>
+    compareClocks(from, to, context, job, report),
+  );
   const request = await migrationOrder(order, from, to, context, job);
   await job.step('Make a client certificate for this migration', async (report) => {
     if ((await job.recall('started')) !== undefined) return report('made before');
@@ -33,7 +38,7 @@ export async function migrate(order: MigrateVm, context: HostsContext, job: JobC
       host: from,
       commonName: request.subject.commonName,
       csrPem: csr,
-      minutes: clientCertificateMinutes,
+      minutes: clientCertificateMinutes + Math.ceil(ahead / MINUTE),
       actor: job.actor,
     });
     await job.remember('started', true);
@@ -46,6 +51,28 @@ export async function migrate(order: MigrateVm, context: HostsContext, job: JobC
   });
   const status = await job.step('Migrate', (report) => follow(order, agent, job, report));
   return conclusion(order, status);
+}
+
+/** How far the destination's clock is ahead: for so long more must the client certificate be valid. Throws `host.clock_skew`. */
+async function compareClocks(
+  from: Host,
+  to: Host,
+  context: HostsContext,
+  job: JobContext,
+  report: (detail: string) => void,
+): Promise<number> {
+  const ahead = async (host: Host) => {
+    const channel = await context.channels.of(host);
+    await channel.waitUntilUp(job.signal);
+    const { now } = await channel.agent.call(getStatus, {}, { signal: job.signal });
+    const { allowedSkewSeconds } = await context.settingsOf(host);
+    assertClock(host.name, instant(now), context.clock.now(), allowedSkewSeconds);
+    return now - context.clock.now();
+  };
+  const [ofFrom, ofTo] = await Promise.all([ahead(from), ahead(to)]);
+  const seconds = (milliseconds: number) => `${Math.round(milliseconds / 1000)} s`;
+  report(`${from.name} ${seconds(ofFrom)} and ${to.name} ${seconds(ofTo)} ahead of the manager`);
+  return Math.max(0, ofTo);
 }
 
 async function checkedPair(order: MigrateVm, context: HostsContext): Promise<[Host, Host]> {

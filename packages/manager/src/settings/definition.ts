@@ -1,5 +1,5 @@
 import { TrustError } from '@virt-trust/base/error.ts';
-import type { SettingScope, SettingValue } from '@virt-trust/contract/model/manager.ts';
+import type { SettingScope, SettingValue } from '@virt-trust/contract/model/setting.ts';
 
 /** What a setting is: its default, its form and where it may be set. */
 export interface SettingDefinition<Value extends SettingValue> {

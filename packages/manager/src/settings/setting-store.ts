@@ -1,4 +1,4 @@
-import type { SettingScope, SettingValue } from '@virt-trust/contract/model/manager.ts';
+import type { SettingScope, SettingValue } from '@virt-trust/contract/model/setting.ts';
 import type { AuditDraft } from '../audit/audit-entry.ts';
 
 /** Where a value is set: everywhere, or for the cluster or host of that name. */

@@ -6,7 +6,7 @@ import {
   Setting,
   type SettingValue,
   SettingValue as SettingValueSchema,
-} from '@virt-trust/contract/model/manager.ts';
+} from '@virt-trust/contract/model/setting.ts';
 import { validatorOf } from '@virt-trust/contract/validate.ts';
 import fc from 'fast-check';
 import { SqliteAuditLog } from '../store/audit-log.ts';

@@ -1,6 +1,6 @@
 import { TrustError } from '@virt-trust/base/error.ts';
 import { MINUTE, SECOND } from '@virt-trust/base/instant.ts';
-import type { Setting, SettingValue } from '@virt-trust/contract/model/manager.ts';
+import type { Setting, SettingValue } from '@virt-trust/contract/model/setting.ts';
 import { parseSetting, type SettingDefinition } from './definition.ts';
 import { isSettingName, SETTINGS, type SettingName, type ValueOf } from './definitions.ts';
 import type { SettingPlace, SettingStore } from './setting-store.ts';

@@ -1,5 +1,5 @@
 import type { Clock } from '@virt-trust/base/clock.ts';
-import type { AuditEntry } from '@virt-trust/contract/model/manager.ts';
+import type { AuditEntry } from '@virt-trust/contract/model/audit-entry.ts';
 import { AUDIT_ORIGIN, type AuditDraft, auditHash, boundedDraft } from '../audit/audit-entry.ts';
 import type { AuditLog } from '../audit/audit-log.ts';
 import type { Database, Row } from './database.ts';

@@ -1,5 +1,5 @@
 import type { Clock } from '@virt-trust/base/clock.ts';
-import type { ManagerEvent } from '@virt-trust/contract/model/manager.ts';
+import type { ManagerEvent } from '@virt-trust/contract/model/manager-event.ts';
 import type { EventDraft, EventStore } from '../events/event-log.ts';
 import { lineOf, textOf } from '../text.ts';
 import type { Database } from './database.ts';

@@ -1,6 +1,6 @@
 import type { Clock } from '@virt-trust/base/clock.ts';
 import type { Instant } from '@virt-trust/base/instant.ts';
-import type { Job, JobState } from '@virt-trust/contract/model/manager.ts';
+import type { Job, JobState } from '@virt-trust/contract/model/job.ts';
 import type { IdempotencyKey, JobRecord } from '../jobs/job.ts';
 import type { JobNotes, JobStore } from '../jobs/job-store.ts';
 import type { JsonValue } from '../json.ts';

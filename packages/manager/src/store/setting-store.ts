@@ -1,5 +1,5 @@
 import type { Clock } from '@virt-trust/base/clock.ts';
-import type { SettingValue } from '@virt-trust/contract/model/manager.ts';
+import type { SettingValue } from '@virt-trust/contract/model/setting.ts';
 import type { AuditDraft } from '../audit/audit-entry.ts';
 import type { SettingPlace, SettingStore } from '../settings/setting-store.ts';
 import { appendAudit } from './audit-log.ts';

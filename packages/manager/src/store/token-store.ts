@@ -1,6 +1,6 @@
 import type { Clock } from '@virt-trust/base/clock.ts';
 import type { Instant } from '@virt-trust/base/instant.ts';
-import type { Role, Token } from '@virt-trust/contract/model/manager.ts';
+import type { Role, Token } from '@virt-trust/contract/model/access.ts';
 import type { TokenRecord, TokenStore } from '../access/token-store.ts';
 import type { AuditDraft } from '../audit/audit-entry.ts';
 import { appendAudit } from './audit-log.ts';

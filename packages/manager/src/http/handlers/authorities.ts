@@ -1,4 +1,4 @@
-import type { Authority as AuthorityView } from '@virt-trust/contract/model/manager.ts';
+import type { Authority as AuthorityView } from '@virt-trust/contract/model/authority.ts';
 import { formatName } from '@virt-trust/pki/name.ts';
 import { formatNameSubtree } from '@virt-trust/pki/name-constraints.ts';
 import type { Authorities } from '../../authorities/authorities.ts';

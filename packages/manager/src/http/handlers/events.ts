@@ -1,5 +1,5 @@
 import { TrustError } from '@virt-trust/base/error.ts';
-import type { ManagerEvent } from '@virt-trust/contract/model/manager.ts';
+import type { ManagerEvent } from '@virt-trust/contract/model/manager-event.ts';
 import type { EventLog } from '../../events/event-log.ts';
 import type { Handlers, ServerSentEvent } from '../handlers.ts';
 

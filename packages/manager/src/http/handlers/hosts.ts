@@ -1,4 +1,4 @@
-import type { Job } from '@virt-trust/contract/model/manager.ts';
+import type { Job } from '@virt-trust/contract/model/job.ts';
 import { collect } from '../../hosts/collect.ts';
 import { type hostJobs, prepareAdd } from '../../hosts/host-jobs.ts';
 import { detailOf, summaryOf } from '../../hosts/host-view.ts';

@@ -1,4 +1,4 @@
-import type { Job } from '@virt-trust/contract/model/manager.ts';
+import type { Job } from '@virt-trust/contract/model/job.ts';
 import type { JobRunner } from '../../jobs/job-runner.ts';
 import { pageOf, sequenceOf } from '../cursor.ts';
 import type { Handlers, ServerSentEvent } from '../handlers.ts';

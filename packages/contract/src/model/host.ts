@@ -1,0 +1,80 @@
+import Type, { type Static } from 'typebox';
+import { Endpoint, SubjectAltNames } from './desired-state.ts';
+import { GateState } from './gate.ts';
+import { Inventory } from './inventory.ts';
+import { ObservedState } from './observed-state.ts';
+import { Address, InterfaceName, Line, Name, Pin, Port, Text, Time, Uuid } from './primitives.ts';
+import { Service } from './service.ts';
+import { SshFingerprint, SshTarget } from './ssh.ts';
+
+const strict = { additionalProperties: false };
+
+export const HostState = Type.Union([
+  Type.Literal('enrolling'),
+  Type.Literal('observed'),
+  Type.Literal('provisioning'),
+  Type.Literal('secured'),
+  Type.Literal('failed'),
+  Type.Literal('removing'),
+]);
+export type HostState = Static<typeof HostState>;
+
+export const HostSummary = Type.Object(
+  {
+    id: Uuid,
+    name: Name,
+    cluster: Name,
+    ssh: Line,
+    state: HostState,
+    channel: Type.Union([Type.Literal('up'), Type.Literal('down')]),
+    /** Why the channel is down or the host failed. */
+    reason: Type.Union([Text, Type.Null()]),
+    /** Key exchange group that the channel negotiated, such as X25519MLKEM768. */
+    group: Type.Union([Line, Type.Null()]),
+    services: Type.Array(
+      Type.Object({ service: Service, phase: Line, notAfter: Type.Union([Time, Type.Null()]) }, strict),
+      { maxItems: 16 },
+    ),
+  },
+  strict,
+);
+export type HostSummary = Static<typeof HostSummary>;
+
+export const HostDetail = Type.Object(
+  {
+    ...HostSummary.properties,
+    agentPins: Type.Array(Pin, { maxItems: 16 }),
+    declared: Type.Object(
+      { interface: Type.Union([InterfaceName, Type.Null()]), names: SubjectAltNames },
+      strict,
+    ),
+    endpoints: Type.Array(Endpoint, { maxItems: 64 }),
+    gates: Type.Array(GateState, { maxItems: 16 }),
+    inventory: Type.Union([Inventory, Type.Null()]),
+    observed: Type.Union([ObservedState, Type.Null()]),
+  },
+  strict,
+);
+export type HostDetail = Static<typeof HostDetail>;
+
+export const AddHost = Type.Object(
+  {
+    name: Name,
+    ssh: SshTarget,
+    fingerprint: Type.Optional(SshFingerprint),
+    cluster: Type.Optional(Name),
+    /** Deploy to look and report only. */
+    observe: Type.Optional(Type.Boolean()),
+    /** The management interface, where it is not the one with the address that ssh reaches. */
+    interface: Type.Optional(InterfaceName),
+    /** DNS names of the host besides its name. */
+    names: Type.Optional(Type.Array(Name, { maxItems: 16 })),
+    /** Where the channel is dialled, where it is not ssh's host. */
+    channelAddress: Type.Optional(Type.Union([Name, Address])),
+    channelPort: Type.Optional(Port),
+    /** Addresses from which the manager's connections arrive at the host, besides the one that ssh comes from. */
+    managerAddresses: Type.Optional(Type.Array(Address, { maxItems: 16 })),
+  },
+  strict,
+);
+export type AddHost = Static<typeof AddHost>;

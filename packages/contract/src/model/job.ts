@@ -1,0 +1,54 @@
+import Type, { type Static } from 'typebox';
+import { MigrationProgress, MigrationStatus } from './migration.ts';
+import { Line, Text, Time, Uuid } from './primitives.ts';
+
+const strict = { additionalProperties: false };
+
+export const JobState = Type.Union([
+  Type.Literal('queued'),
+  Type.Literal('running'),
+  Type.Literal('done'),
+  Type.Literal('failed'),
+  Type.Literal('cancelled'),
+]);
+export type JobState = Static<typeof JobState>;
+
+const JobStep = Type.Object(
+  {
+    name: Line,
+    state: Type.Union([Type.Literal('running'), Type.Literal('done'), Type.Literal('failed')]),
+    detail: Text,
+    startedAt: Time,
+    finishedAt: Type.Union([Time, Type.Null()]),
+  },
+  strict,
+);
+
+export const Job = Type.Object(
+  {
+    id: Uuid,
+    kind: Type.Union([
+      Type.Literal('host-add'),
+      Type.Literal('host-provision'),
+      Type.Literal('host-remove'),
+      Type.Literal('host-gate'),
+      Type.Literal('key-rollover'),
+      Type.Literal('migrate'),
+    ]),
+    subject: Line,
+    state: JobState,
+    steps: Type.Array(JobStep, { maxItems: 256 }),
+    progress: Type.Union([MigrationProgress, Type.Null()]),
+    /** What came of it, for people. */
+    result: Type.Union([Text, Type.Null()]),
+    migration: Type.Union([MigrationStatus, Type.Null()]),
+    error: Type.Union([
+      Type.Object({ code: Line, message: Text, hint: Type.Union([Text, Type.Null()]) }, strict),
+      Type.Null(),
+    ]),
+    createdAt: Time,
+    finishedAt: Type.Union([Time, Type.Null()]),
+  },
+  strict,
+);
+export type Job = Static<typeof Job>;
