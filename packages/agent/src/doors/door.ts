@@ -1,3 +1,4 @@
+import { hostname } from 'node:os';
 import { describeError, TrustError } from '@virt-trust/base/error.ts';
 import type { Log } from '@virt-trust/base/log.ts';
 import { AGENT_OPERATIONS, type AgentOperation, type Door } from '@virt-trust/contract/agent/operations.ts';
@@ -5,6 +6,7 @@ import { type Problem, problemOf } from '@virt-trust/contract/problem.ts';
 import { validatorOf } from '@virt-trust/contract/validate.ts';
 import type { FastifyError, FastifyInstance, FastifyReply, FastifyRequest } from 'fastify';
 import type { TSchema } from 'typebox';
+import { systemRefusal } from '../system-error.ts';
 import type { Caller, Handlers } from './handlers.ts';
 
 /** A desired state holds up to sixteen bundles of 64 KiB. */
@@ -120,6 +122,11 @@ function problemOfError(error: FastifyError | TrustError | Error): Problem {
     const [code, reason] = CLIENT_ERRORS[status] ?? ['api.bad_request', 'it is not understood'];
     const problem = problemOf(new TrustError(code, 'invalid', `cannot take the request: ${reason}`));
     return { ...problem, status };
+  }
+  const refusal = systemRefusal(error);
+  if (refusal !== undefined) {
+    const message = `cannot do what was asked on host ${hostname()}: ${describeError(error)}`;
+    return problemOf(new TrustError(refusal.code, 'failed', message, { hint: refusal.hint }));
   }
   // Nothing of an unexpected error leaves the host; the log has it.
   return problemOf(

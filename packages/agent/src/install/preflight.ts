@@ -2,9 +2,10 @@ import { constants } from 'node:fs';
 import { access, stat, statfs } from 'node:fs/promises';
 import { dirname } from 'node:path';
 import type { Clock } from '@virt-trust/base/clock.ts';
-import { TrustError } from '@virt-trust/base/error.ts';
+import { describeError, TrustError } from '@virt-trust/base/error.ts';
 import { formatInstant, type Instant, parseInstant } from '@virt-trust/base/instant.ts';
 import type { AgentPaths } from '../paths.ts';
+import { systemRefusal } from '../system-error.ts';
 
 export interface HostConditions {
   readonly uid: number;
@@ -66,7 +67,7 @@ async function checkWritable(directory: string): Promise<void> {
 
 async function checkSpace(directory: string): Promise<void> {
   const { bavail, bsize } = await statfs(await nearestExisting(directory));
-  if (bavail * bsize < NEEDED_BYTES) throw diskFull(directory);
+  if (bavail * bsize < NEEDED_BYTES) throw diskFull(`at ${directory}`);
 }
 
 async function nearestExisting(directory: string): Promise<string> {
@@ -78,19 +79,17 @@ async function nearestExisting(directory: string): Promise<string> {
 
 /** Names what a failing write of the installation means. */
 export function explainWriteError(error: unknown): unknown {
-  const { code, path } = error as NodeJS.ErrnoException;
-  if (code === 'ENOSPC' || code === 'EDQUOT') return diskFull(path ?? 'the disk', error);
-  if (code === 'EROFS' || code === 'EACCES' || code === 'EPERM') {
-    return refusal('install.not_writable', 'failed', `${path ?? 'a directory'} can't be written`, {
-      hint: 'Make it writable and run the same again; it goes on where it stopped.',
-      cause: error,
-    });
-  }
-  return error;
+  const known = systemRefusal(error);
+  if (known === undefined) return error;
+  if (known.code === 'host.disk_full') return diskFull(`to go on: ${describeError(error)}`, error);
+  return refusal('install.not_writable', 'failed', describeError(error), {
+    hint: 'Make it writable and run the same again; it goes on where it stopped.',
+    cause: error,
+  });
 }
 
-function diskFull(directory: string, cause?: unknown): TrustError {
-  return refusal('install.disk_full', 'failed', `no space is left at ${directory}`, {
+function diskFull(where: string, cause?: unknown): TrustError {
+  return refusal('install.disk_full', 'failed', `no space is left ${where}`, {
     hint: `Free ${NEEDED_BYTES / 1024 / 1024} MiB and run the same again; it goes on where it stopped.`,
     ...(cause === undefined ? {} : { cause }),
   });

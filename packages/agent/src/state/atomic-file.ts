@@ -32,9 +32,10 @@ export function writeFileAtomic(
       if (uid !== undefined || gid !== undefined) await file.chown(uid ?? -1, gid ?? -1);
       await file.chmod(mode);
       await file.sync();
-    } catch (error) {
+    } catch (cause) {
       await rm(next, { force: true });
-      throw error;
+      // What a full disk says names no file.
+      throw new Error(`cannot write ${path}`, { cause });
     } finally {
       await file.close();
     }
