@@ -132,7 +132,13 @@ async function runStories(): Promise<void> {
     tally.skipped += stories.length;
     return;
   }
-  await buildProgram((line) => console.log(line));
+  try {
+    await buildProgram((line) => console.log(line));
+  } catch (error) {
+    tally.failed++;
+    console.log(`✖ the program: ${error instanceof Error ? error.message : error}`);
+    return;
+  }
   await runTests(stories, ['--test-concurrency=1']);
 }
 
