@@ -1,6 +1,6 @@
 import type { KeyObject } from 'node:crypto';
 import type { Clock } from '@virt-trust/base/clock.ts';
-import { MINUTE } from '@virt-trust/base/instant.ts';
+import { type Instant, instant, MINUTE } from '@virt-trust/base/instant.ts';
 import { generatePrivateKey } from '@virt-trust/pki/key.ts';
 import { encodeName } from '@virt-trust/pki/name.ts';
 import { encodePem } from '@virt-trust/pki/pem.ts';
@@ -13,12 +13,14 @@ export interface OwnClient {
   /** Only ever in this process's memory. */
   readonly key: KeyObject;
   readonly certificate: IssuedCertificate;
+  readonly reusableUntil: Instant;
 }
 
 const LIFETIME_MINUTES = 15;
-const RENEW_BEFORE = 5 * MINUTE;
+/** Used no longer than this, so that minutes of it are left on the furthest clock. */
+const REUSE = 10 * MINUTE;
 
-/** Answers the manager's own client certificate; the same until minutes before its end. */
+/** Answers the manager's own client certificate; the same for minutes, and valid on every clock that is allowed. */
 export class OwnClients {
   readonly #issuance: Issuance;
   readonly #authorities: Authorities;
@@ -35,7 +37,7 @@ export class OwnClients {
   async get(): Promise<OwnClient> {
     const held = this.#current;
     const current = await held?.catch(() => undefined);
-    if (current !== undefined && this.#clock.now() < current.certificate.notAfter - RENEW_BEFORE) {
+    if (current !== undefined && this.#clock.now() < current.reusableUntil) {
       return current;
     }
     // Somebody else may have begun while this one waited.
@@ -57,8 +59,9 @@ export class OwnClients {
       csr: encodePem('CERTIFICATE REQUEST', request),
       commonName,
       minutes: LIFETIME_MINUTES,
+      anyClock: true,
       actor: 'manager',
     });
-    return { key, certificate };
+    return { key, certificate, reusableUntil: instant(this.#clock.now() + REUSE) };
   }
 }
