@@ -6,7 +6,6 @@ import { KEY_ALGORITHMS, type KeyAlgorithm, type SignatureAlgorithm } from './al
 import type { Certificate } from './certificate.ts';
 import { OID } from './der/oid.ts';
 import { TAG } from './der/reader.ts';
-import { encodeTime } from './der/time.ts';
 import { element, sequence } from './der/writer.ts';
 import {
   encodeAuthorityKeyIdentifier,
@@ -18,6 +17,7 @@ import {
   encodeSubjectAltName,
   encodeSubjectKeyIdentifier,
 } from './extension-encode.ts';
+import { type KnownExtensions, knownExtensions } from './extensions.ts';
 import type { GeneralName } from './general-name.ts';
 import { algorithmOfKey, keyMatchesCertificate } from './key.ts';
 import { type LintFinding, lintCertificate, refuseErrors } from './lint.ts';
@@ -31,6 +31,7 @@ import {
 } from './public-key-info.ts';
 import { type SerialNumber, serialNumberOctets } from './serial-number.ts';
 import { signBytes } from './signature.ts';
+import { validityBetween } from './validity.ts';
 
 /** An authority that can sign: its certificate and the key of it. */
 export interface Issuer {
@@ -62,7 +63,7 @@ export interface CertificateTemplate {
   /** The RDNs of the subject before the common name. */
   readonly subjectPrefix: Uint8Array;
   /** basicConstraints, keyUsage, extKeyUsage and authorityKeyIdentifier, by what the key can do. */
-  readonly extensions: { readonly signing: Uint8Array; readonly deciphering: Uint8Array };
+  readonly extensions: { readonly signing: KnownExtensions; readonly deciphering: KnownExtensions };
 }
 
 /** A certificate that is encoded and linted and may be recorded, then signed. */
@@ -104,12 +105,14 @@ export function prepareTemplate(issuer: Issuer, profile: LeafProfile): Certifica
   // virt-pki-validate wants the organization of leaf and authority to be equal.
   const organization = nameAttribute(issuer.certificate.subject, OID.organizationName);
   const extensions = (algorithm: KeyAlgorithm) =>
-    Buffer.concat([
-      encodeLeafBasicConstraints(),
-      encodeLeafKeyUsage(algorithm),
-      encodeExtKeyUsage(profile.purposes),
-      encodeAuthorityKeyIdentifier(issuer.keyIdentifier),
-    ]);
+    knownExtensions(
+      Buffer.concat([
+        encodeLeafBasicConstraints(),
+        encodeLeafKeyUsage(algorithm),
+        encodeExtKeyUsage(profile.purposes),
+        encodeAuthorityKeyIdentifier(issuer.keyIdentifier),
+      ]),
+    );
   return {
     issuer,
     profile,
@@ -126,22 +129,26 @@ export function prepareTemplate(issuer: Issuer, profile: LeafProfile): Certifica
 
 const NOTHING = new Uint8Array(0);
 
+function extensionsFor({ extensions }: CertificateTemplate, info: PublicKeyInfo): KnownExtensions {
+  const { keyEncipherment } = acceptedKeyAlgorithm(info, 'requested public key');
+  return keyEncipherment ? extensions.deciphering : extensions.signing;
+}
+
 /** Encodes the TBSCertificate (RFC 5280 §4.1.2); throws `key.refused` or `name.value_malformed`. */
 export function encodeTbs(
   template: CertificateTemplate,
   fields: CertificateFields,
   info: PublicKeyInfo = parsePublicKeyInfo(fields.publicKey),
 ): Uint8Array {
-  const { keyEncipherment } = acceptedKeyAlgorithm(info, 'requested public key');
   return sequence(
     template.head,
     element(TAG.integer, serialNumberOctets(fields.serialNumber)),
     template.middle,
-    sequence(encodeTime(fields.notBefore), encodeTime(fields.notAfter)),
+    validityBetween(fields.notBefore, fields.notAfter).der,
     sequence(template.subjectPrefix, encodeRdn(OID.commonName, fields.commonName)),
     info.der,
     encodeExtensionsField(
-      keyEncipherment ? template.extensions.deciphering : template.extensions.signing,
+      extensionsFor(template, info).der,
       encodeSubjectKeyIdentifier(keyIdentifier(info)),
       fields.names.length === 0 ? NOTHING : encodeSubjectAltName(fields.names),
     ),
@@ -156,7 +163,13 @@ export function prepareCertificate(
   const info = parsePublicKeyInfo(fields.publicKey);
   const tbs = encodeTbs(template, fields, info);
   const { profile, issuer } = template;
-  const findings = lintCertificate(tbs, { kind: 'leaf', profile, issuer: issuer.certificate }, info);
+  const subject = { kind: 'leaf', profile, issuer: issuer.certificate } as const;
+  const findings = lintCertificate(tbs, subject, {
+    issuer: issuer.certificate.subject,
+    publicKey: info,
+    validity: validityBetween(fields.notBefore, fields.notAfter),
+    extensions: extensionsFor(template, info),
+  });
   const warnings = refuseErrors(findings, fields.commonName);
   return { tbs: tbs as PreparedCertificate['tbs'], serialNumber: fields.serialNumber, warnings };
 }

@@ -2,12 +2,12 @@ import { TrustError } from '@virt-trust/base/error.ts';
 import type { Instant } from '@virt-trust/base/instant.ts';
 import type { SpkiPin } from '@virt-trust/base/spki-pin.ts';
 import { contextTag, DerReader, TAG } from './der/reader.ts';
-import { readTime } from './der/time.ts';
-import { type CertificateExtensions, readExtensions } from './extensions.ts';
+import { type CertificateExtensions, type KnownExtensions, readExtensions } from './extensions.ts';
 import { type Name, namesEqual, readName } from './name.ts';
 import { decodePem, encodePem } from './pem.ts';
 import { type PublicKeyInfo, parsePublicKeyInfo, pinOf } from './public-key-info.ts';
 import { type SerialNumber, serialNumberOfOctets } from './serial-number.ts';
+import { readValidity, type Validity } from './validity.ts';
 
 /** What is signed of a certificate (RFC 5280 §4.1.2). */
 export interface TbsCertificate {
@@ -38,6 +38,8 @@ export interface Certificate extends TbsCertificate {
 export interface KnownParts {
   readonly issuer?: Name;
   readonly publicKey?: PublicKeyInfo;
+  readonly validity?: Validity;
+  readonly extensions?: KnownExtensions;
 }
 
 const MAX_BYTES = 256 * 1024;
@@ -55,10 +57,7 @@ function readTbs(tbs: DerReader, known: KnownParts): TbsCertificate {
   if (serial.length > 20) tbs.fail('a serial number of more than 20 octets');
   const signatureAlgorithm = tbs.element(TAG.sequence);
   const issuer = readName(tbs, known.issuer);
-  const validity = tbs.sequence();
-  const notBefore = readTime(validity);
-  const notAfter = readTime(validity);
-  validity.finish();
+  const { notBefore, notAfter } = readValidity(tbs, known.validity);
   const subject = readName(tbs);
   const spki = tbs.element(TAG.sequence);
   const publicKey =
@@ -82,7 +81,7 @@ function readTbs(tbs: DerReader, known: KnownParts): TbsCertificate {
     notAfter,
     subject,
     publicKey,
-    extensions: readExtensions(list),
+    extensions: readExtensions(list, known.extensions),
   };
 }
 

@@ -60,9 +60,11 @@ export function encodeExtKeyUsage(purposes: readonly KeyPurpose[]): Uint8Array {
   return encodeExtension(OID.extKeyUsage, 'not-critical', list);
 }
 
+const KEY_IDENTIFIER_OID = oid(OID.subjectKeyIdentifier);
+
 /** subjectKeyIdentifier (RFC 5280 §4.2.1.2). */
 export function encodeSubjectKeyIdentifier(identifier: Uint8Array): Uint8Array {
-  return sequence(oid(OID.subjectKeyIdentifier), octetString(octetString(identifier)));
+  return sequence(KEY_IDENTIFIER_OID, octetString(octetString(identifier)));
 }
 
 /** authorityKeyIdentifier with the key identifier alone (RFC 5280 §4.2.1.1). */

@@ -146,23 +146,41 @@ function readKnown(into: Mutable, oid: string, critical: boolean, value: DerRead
   }
 }
 
-/** Reads a SEQUENCE OF Extension; one extension twice is refused (RFC 5280 §4.2). */
-export function readExtensions(list: DerReader): CertificateExtensions {
-  const result: Mutable = {
-    basicConstraints: undefined,
-    keyUsage: undefined,
-    extKeyUsage: undefined,
-    subjectAltName: undefined,
-    nameConstraints: undefined,
-    authorityKeyIdentifier: undefined,
-    subjectKeyIdentifier: undefined,
-    crlDistributionPoints: undefined,
-    authorityInfoAccess: undefined,
-    oids: [],
-    unknownCritical: [],
-  };
-  const seen: string[] = [];
-  const unknownCritical: string[] = [];
+const NO_EXTENSIONS: CertificateExtensions = {
+  basicConstraints: undefined,
+  keyUsage: undefined,
+  extKeyUsage: undefined,
+  subjectAltName: undefined,
+  nameConstraints: undefined,
+  authorityKeyIdentifier: undefined,
+  subjectKeyIdentifier: undefined,
+  crlDistributionPoints: undefined,
+  authorityInfoAccess: undefined,
+  oids: [],
+  unknownCritical: [],
+};
+
+/** Extensions that were read before, with their encoding. */
+export interface KnownExtensions {
+  /** One Extension after the other. */
+  readonly der: Uint8Array;
+  readonly read: CertificateExtensions;
+}
+
+/** Reads extensions that many certificates will begin with. */
+export function knownExtensions(der: Uint8Array): KnownExtensions {
+  return { der, read: readExtensions(DerReader.over(der, { what: 'extensions' })) };
+}
+
+/**
+ * Reads a SEQUENCE OF Extension; one extension twice is refused (RFC 5280 §4.2). Where it begins with the same bytes as
+ * `known`, those are not read again.
+ */
+export function readExtensions(list: DerReader, known?: KnownExtensions): CertificateExtensions {
+  const before = known !== undefined && list.skip(known.der) ? known.read : NO_EXTENSIONS;
+  const result: Mutable = { ...before };
+  const seen = [...before.oids];
+  const unknownCritical = [...before.unknownCritical];
   while (!list.done) {
     if (seen.length >= MAX_EXTENSIONS) list.fail(`more than ${MAX_EXTENSIONS} extensions`);
     const entry = list.sequence();

@@ -1,14 +1,18 @@
 import { TrustError } from '@virt-trust/base/error.ts';
 import { formatInstant, type Instant } from '@virt-trust/base/instant.ts';
 import { findSignatureAlgorithm } from './algorithms.ts';
-import { type Certificate, parseTbsCertificate, type TbsCertificate } from './certificate.ts';
+import {
+  type Certificate,
+  type KnownParts,
+  parseTbsCertificate,
+  type TbsCertificate,
+} from './certificate.ts';
 import { OID } from './der/oid.ts';
 import { formatGeneralName, isDnsName } from './general-name.ts';
 import { isIpAddress } from './ip-address.ts';
 import { nameAttribute, namesEqual } from './name.ts';
 import { constrainedNames, findForbiddenName } from './name-constraints.ts';
 import type { AuthorityProfile, LeafProfile } from './profiles.ts';
-import type { PublicKeyInfo } from './public-key-info.ts';
 
 /** What lint has to say about a certificate that is not signed yet. */
 export interface LintFinding {
@@ -209,16 +213,13 @@ function lintAuthority(tbs: TbsCertificate, profile: AuthorityProfile, report: R
   }
 }
 
-/** Lints the DER of a TBSCertificate as it would be signed, its key parsed again unless given; throws `der.malformed` where it is no certificate. */
+/** Lints the DER of a TBSCertificate as it would be signed, read again but for `known`; throws `der.malformed` where it is no certificate. */
 export function lintCertificate(
   der: Uint8Array,
   subject: LintSubject,
-  publicKey?: PublicKeyInfo,
+  known: KnownParts = {},
 ): LintFinding[] {
-  const tbs = parseTbsCertificate(der, {
-    ...(subject.kind === 'root' ? {} : { issuer: subject.issuer.subject }),
-    ...(publicKey === undefined ? {} : { publicKey }),
-  });
+  const tbs = parseTbsCertificate(der, known);
   const findings: LintFinding[] = [];
   const report: Report = (severity, code, clause, message) => {
     findings.push({ severity, code, clause, message: typeof message === 'string' ? message : message() });

@@ -20,7 +20,7 @@ export function parseSerialNumber(text: string): SerialNumber {
 }
 
 const OCTETS = 17;
-const BATCH = 64;
+const BATCH = 512;
 const batches = new WeakMap<Randomness, { readonly octets: Uint8Array; used: number }>();
 
 /** The next fresh octets; asked for in batches, since the request costs as much as encoding a certificate. */

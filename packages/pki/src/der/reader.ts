@@ -87,6 +87,17 @@ export class DerReader {
     return this.#bytes[this.#position] as number;
   }
 
+  /** Passes over `bytes` where they come next; they are whole elements that were read before. */
+  skip(bytes: Uint8Array): boolean {
+    const position = this.#position;
+    if (bytes.length > this.#end - position) return false;
+    for (let index = 0; index < bytes.length; index++) {
+      if (bytes[index] !== this.#bytes[position + index]) return false;
+    }
+    this.#position = position + bytes.length;
+    return true;
+  }
+
   /** Fails unless everything was read. */
   finish(): void {
     if (!this.done) this.fail('bytes are left over');
