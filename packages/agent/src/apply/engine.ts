@@ -2,6 +2,7 @@ import { describeError, isTrustError, TrustError } from '@virt-trust/base/error.
 import { DesiredState } from '@virt-trust/contract/model/desired-state.ts';
 import type {
   CertificateRequest,
+  Failure,
   IssuedCertificate,
   ObservedState,
   ProofVerdict,
@@ -46,6 +47,8 @@ export class JournaledEngine implements ApplyEngine {
   #journal: Journal | undefined;
   #wanted: DesiredState | undefined;
   #facts: HostFacts | undefined;
+  /** Why nothing goes on, where that could not be written down: a full disk, say. Tried again at the next occasion. */
+  #stuck: Failure | undefined;
   #removing = false;
   #stopped = false;
   #timer: NodeJS.Timeout | undefined;
@@ -124,14 +127,18 @@ export class JournaledEngine implements ApplyEngine {
   async observedState(): Promise<ObservedState> {
     const busy = this.#journal !== undefined || !(await this.#holds());
     if (!busy) this.#facts = await this.#options.effects.facts().catch(() => this.#facts);
-    return await observe({
+    const stuck = busy ? this.#stuck : undefined;
+    const observed = await observe({
       workshop: this.#workshop,
       mode: this.#options.mode,
       wanted: this.#wanted,
       journal: this.#journal,
       facts: this.#facts,
-      busy,
+      busy: busy && stuck === undefined,
     });
+    if (stuck === undefined || this.#wanted === undefined) return observed;
+    const { epoch, number } = this.#wanted;
+    return { ...observed, epoch, number, failure: stuck };
   }
 
   /** The requests that wait for the manager. */
@@ -208,6 +215,7 @@ export class JournaledEngine implements ApplyEngine {
 
   /** Applies until what is wanted holds, or failed. */
   async #proceed(): Promise<void> {
+    this.#stuck = undefined;
     if (this.#journal !== undefined) await this.#run();
     while (!this.#removing && !this.#stopped && !(await this.#holds())) {
       const desired = this.#wanted;
@@ -281,6 +289,7 @@ export class JournaledEngine implements ApplyEngine {
   }
 
   async #begin(journal: Journal): Promise<void> {
+    if (journal.kind === 'applying') await this.#workshop.reserve.take();
     await this.#workshop.verdict.remove();
     await this.#workshop.journal.write(journal);
     this.#journal = journal;
@@ -306,6 +315,7 @@ export class JournaledEngine implements ApplyEngine {
     await runJournal(STEPS, context);
     const done = context.journal;
     await this.#workshop.journal.remove();
+    await this.#workshop.reserve.release();
     this.#journal = undefined;
     // Said last, so that whoever is woken by it sees the end.
     await this.#sayEnd(done);
@@ -372,6 +382,8 @@ export class JournaledEngine implements ApplyEngine {
       } catch (error) {
         if (error instanceof Stopped) return;
         this.#options.log.error({ error: describeError(error) }, 'application interrupted');
+        const step = this.#journal?.steps[this.#journal.at] ?? 'begin';
+        this.#stuck = failureOf(error, step, this.#options.clock.now());
         const code = isTrustError(error) ? error.code : 'apply.interrupted';
         await this.#options.emit(code, 'host', describeError(error)).catch(() => {});
       }

@@ -42,16 +42,16 @@ export async function runJournal(table: StepTable, context: StepContext): Promis
     try {
       if (step.kind === 'service') await table.service[step.action](context, step.service);
       else await table.host[step.action](context);
+      const next = { ...context.journal, at: context.journal.at + 1 };
+      await workshop.journal.write(next);
+      context.journal = next;
     } catch (error) {
       if (isStop(error)) throw error;
       const failure = failureOf(error, name, clock.now());
       log.warn({ step: name, code: failure.code, error: describeError(error) }, 'step failed');
       if (context.journal.kind === 'removing') throw error;
       await fail(context, step.kind === 'service' ? step.service : serviceOf(name), failure);
-      continue;
     }
-    context.journal = { ...context.journal, at: context.journal.at + 1 };
-    await workshop.journal.write(context.journal);
   }
 }
 
@@ -67,6 +67,7 @@ async function fail(
 ): Promise<void> {
   const { workshop } = context;
   const { journal } = context;
+  await workshop.reserve.release();
   if (journal.kind === 'applying') {
     const manifest = await workshop.found.read();
     const readsFound = manifest !== undefined && readsDefaults(manifest, 'libvirt');

@@ -8,6 +8,7 @@ import type { Barrier } from './barrier.ts';
 import { Found, type FoundManifest } from './found.ts';
 import type { HostEffects } from './host-effects.ts';
 import { Links } from './links.ts';
+import { Reserve } from './reserve.ts';
 import { Serving } from './serving.ts';
 import { SettingsFiles } from './settings-files.ts';
 import { Staging } from './staging.ts';
@@ -37,6 +38,7 @@ export class Workshop {
   readonly journal: Document<typeof Journal>;
   /** The manager's word on the generation of libvirt that waits for it. */
   readonly verdict: Document<typeof Verdict>;
+  readonly reserve: Reserve;
   readonly #state: Document<typeof ApplyState>;
 
   constructor(options: ApplyOptions) {
@@ -50,6 +52,7 @@ export class Workshop {
     this.settings = new SettingsFiles(paths, this.found);
     this.journal = new Document(paths.journal, Journal, wayOut);
     this.verdict = new Document(join(paths.agent, 'verdict.json'), Verdict, wayOut);
+    this.reserve = new Reserve(join(paths.agent, 'reserve'));
     this.#state = new Document(join(paths.agent, 'apply.json'), ApplyState, wayOut);
   }
 
