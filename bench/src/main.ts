@@ -1,12 +1,14 @@
 import { existsSync, readFileSync, writeFileSync } from 'node:fs';
 import { availableParallelism } from 'node:os';
 import { fileURLToPath } from 'node:url';
-import { describeError } from '@virt-trust/base/error.ts';
+import { describeError, isTrustError } from '@virt-trust/base/error.ts';
+import { agentMemorySuite } from './agent-memory.ts';
+import { enrolmentSuite } from './enrolment.ts';
 import { issuanceSuite } from './issuance.ts';
 import { replaceSection } from './results.ts';
 import type { Suite } from './suite.ts';
 
-const SUITES: readonly Suite[] = [issuanceSuite];
+const SUITES: readonly Suite[] = [issuanceSuite, enrolmentSuite, agentMemorySuite];
 const RESULTS = fileURLToPath(new URL('../RESULTS.md', import.meta.url));
 
 const wanted = process.argv.slice(2);
@@ -28,6 +30,7 @@ for (const suite of SUITES) {
     writeFileSync(RESULTS, replaceSection(text, suite, result, { at: new Date(), command, machine }));
   } catch (error) {
     console.error(`error: ${suite.name}: ${describeError(error)}`);
+    if (isTrustError(error, 'bench.interrupted')) break;
     process.exitCode = 1;
   }
 }
