@@ -11,6 +11,8 @@ export interface RemoteFacts {
   readonly now: number;
   /** From where the host sees the manager's SSH connection come; null where it does not say. */
   readonly managerAddress: string | null;
+  /** What it can unpack. */
+  readonly unpacks: 'zstd' | null;
   /** SHA-256 of the program that is there; null where there is none. */
   readonly programDigest: string | null;
 }
@@ -23,6 +25,7 @@ echo "system=$(uname -s)"
 echo "machine=$(uname -m)"
 echo "now=$(date +%s)"
 echo "client=\${SSH_CONNECTION%% *}"
+command -v zstd >/dev/null 2>&1 && echo unpacks=zstd
 [ -d /run/systemd/system ] && echo systemd=yes
 echo "libc=$(getconf GNU_LIBC_VERSION 2>/dev/null)"
 command -v sha256sum >/dev/null 2>&1 && [ -f ${REMOTE_PROGRAM} ] && echo "digest=$(sha256sum ${REMOTE_PROGRAM} | cut -d ' ' -f 1)"
@@ -62,6 +65,7 @@ export async function readRemoteFacts(
     machine: facts.get('machine') ?? '',
     now,
     managerAddress: facts.get('client') || null,
+    unpacks: facts.get('unpacks') === 'zstd' ? 'zstd' : null,
     programDigest: /^[0-9a-f]{64}$/.test(digest) ? digest : null,
   };
 }

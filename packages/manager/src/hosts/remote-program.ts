@@ -52,7 +52,7 @@ mkdir -p ${PROGRAM_DIRECTORY}
 rm -f ${PROGRAM_DIRECTORY}/.virt-trust.new*
 new=$(mktemp ${PROGRAM_DIRECTORY}/.virt-trust.new.XXXXXX)
 trap 'rm -f "$new"' EXIT
-cat >"$new"
+${facts.unpacks === 'zstd' ? 'zstd -dcq' : 'cat'} >"$new"
 [ "$(sha256sum "$new" | cut -d ' ' -f 1)" = ${program.sha256} ] || { echo "the copy is not whole" >&2; exit 75; }
 chmod 755 "$new"
 sync "$new" 2>/dev/null || sync
@@ -60,7 +60,7 @@ mv -f "$new" ${REMOTE_PROGRAM}
 mkdir -p /usr/local/bin
 [ -e /usr/local/bin/virt-trust ] || ln -s ${REMOTE_PROGRAM} /usr/local/bin/virt-trust`;
   const answer = await session.run(facts.elevate + quoteShell(['sh', '-c', script]), {
-    input: { file: program.path },
+    input: { file: program.path, packed: facts.unpacks },
     timeoutMs: 30 * 60_000,
     signal,
   });

@@ -1,6 +1,7 @@
 import { type ChildProcess, spawn } from 'node:child_process';
 import { createReadStream } from 'node:fs';
 import { pipeline } from 'node:stream/promises';
+import { constants, createZstdCompress } from 'node:zlib';
 import { TrustError } from '@virt-trust/base/error.ts';
 import type { SshTarget } from '@virt-trust/contract/model/ssh.ts';
 
@@ -15,8 +16,8 @@ export interface SshResult {
 }
 
 export interface SshRunOptions {
-  /** Standard input: text, or a file that is streamed. */
-  readonly input?: string | { readonly file: string };
+  /** Standard input: text, or a file that is streamed, compressed if `packed`. */
+  readonly input?: string | { readonly file: string; readonly packed: 'zstd' | null };
   readonly timeoutMs: number;
   readonly signal?: AbortSignal;
 }
@@ -112,9 +113,16 @@ async function feed(child: ChildProcess, input: SshRunOptions['input']): Promise
   if (stdin === null) return;
   // A host that hangs up early closes the pipe; its exit code and stderr tell why.
   stdin.on('error', () => {});
-  if (typeof input === 'object')
-    await pipeline(createReadStream(input.file, { highWaterMark: 1 << 20 }), stdin).catch(() => {});
-  else stdin.end(input ?? '');
+  if (typeof input === 'object') {
+    const file = createReadStream(input.file, { highWaterMark: 1 << 20 });
+    const fed = input.packed === 'zstd' ? pipeline(file, zstd(), stdin) : pipeline(file, stdin);
+    await fed.catch(() => {});
+  } else stdin.end(input ?? '');
+}
+
+/** At its lowest level it is as fast as a LAN's line; a slow one has little more than a third of the bytes to carry. */
+function zstd() {
+  return createZstdCompress({ chunkSize: 1 << 18, params: { [constants.ZSTD_c_compressionLevel]: 1 } });
 }
 
 /** Why a machine is not reached, in ssh's words. */
