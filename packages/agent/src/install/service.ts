@@ -43,7 +43,8 @@ export class Service {
     if (changed || before.get('NeedDaemonReload') === 'yes' || before.get('LoadState') !== 'loaded')
       await this.#run('systemctl', ['daemon-reload']);
     if (!(await this.#isEnabled())) {
-      await this.#run('systemctl', ['enable', this.#unit]);
+      // Links for the next boot, which systemd need not read now: another reload takes as long as the first.
+      await this.#run('systemctl', ['enable', '--no-reload', this.#unit]);
       done.push({ what: `service ${this.#unit} enabled`, restart: false });
     }
     const pending = changed || (await readFileIfPresent(this.#marker)) !== undefined;
