@@ -1,3 +1,4 @@
+import { loadavg } from 'node:os';
 import { describeError, isTrustError } from '@virt-trust/base/error.ts';
 import { DelayLine, roundTrip } from './delay-line.ts';
 import { median } from './figures.ts';
@@ -81,6 +82,7 @@ export const enrolmentSuite: Suite = {
   name: 'enrolment',
   title: 'From host add to proven handshakes',
   async run(say) {
+    const [load = 0] = loadavg();
     const { near, far, addedTrip } = await measureOne(say);
     const fleet = await measureFleet(say);
     const one = splitOf(near);
@@ -112,7 +114,7 @@ export const enrolmentSuite: Suite = {
         ...stepRows(each, `of ${FLEET} at once`),
       ],
       notes: [
-        'Hosts of the lab: booted Debian with systemd, sshd and libvirtd, on the cores of this machine together with the manager; the program is absent on each before it. Medians of runs; in the rows of steps the ratio is the share of the time of one host.',
+        `Hosts of the lab: booted Debian with systemd, sshd and libvirtd, on the cores of this machine together with the manager; the program is absent on each before it. When it began the machine's load was ${load.toFixed(1)}: what else runs on the cores is in the times. Medians of runs; in the rows of steps the ratio is the share of the time of one host.`,
         delayed === undefined
           ? 'The longer round trip was left out: this machine cannot make tap interfaces.'
           : `The longer round trip is made by a program that carries every Ethernet frame between two tap interfaces ${EACH_WAY_MS} ms late each way, measured by TCP's handshake; it takes its share of the cores too.`,
