@@ -18,9 +18,9 @@ export function replaceSection(
   const section = [
     heading,
     '',
-    `${run.at.toISOString().slice(0, 10)}, \`${run.command}\`, ${run.machine}. Ratios say more than rates.`,
+    `${run.at.toISOString().slice(0, 10)}, \`${run.command}\`, ${run.machine}. Ratios say more than values.`,
     '',
-    '| what | rate | ratio |',
+    '| what | value | ratio |',
     '|---|---|---|',
     ...result.rows.map(({ what, value, ratio }) => `| ${what} | ${value} | ${ratio ?? ''} |`),
     '',
