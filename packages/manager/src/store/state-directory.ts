@@ -1,5 +1,5 @@
-import { chmodSync, mkdirSync, readdirSync, statSync } from 'node:fs';
-import { join } from 'node:path';
+import { chmodSync, existsSync, mkdirSync, readdirSync, statSync } from 'node:fs';
+import { dirname, join } from 'node:path';
 import { DatabaseSync } from 'node:sqlite';
 import { isTrustError, TrustError } from '@virt-trust/base/error.ts';
 import { storeError } from './store-error.ts';
@@ -19,7 +19,7 @@ export function openStateDirectory(path: string): StateDirectory {
 
 function makePrivate(path: string): void {
   try {
-    mkdirSync(path, { recursive: true, mode: 0o700 });
+    makeDirectories(path);
     const mode = statSync(path).mode & 0o777;
     if ((mode & 0o077) === 0) return;
     // An empty directory was just made for us; one with files in it may be somebody's.
@@ -36,6 +36,13 @@ function makePrivate(path: string): void {
   } catch (cause) {
     throw storeError(`cannot make the state directory ${path}`, cause);
   }
+}
+
+/** Not mkdir's own `recursive`: Node repeats that for ever under /proc, which says ENOENT for whatever is made in it. */
+function makeDirectories(path: string): void {
+  if (existsSync(path)) return;
+  makeDirectories(dirname(path));
+  mkdirSync(path, { mode: 0o700 });
 }
 
 /** An exclusive transaction on a database of its own: the kernel lets go of it when the process dies, however it dies. */
