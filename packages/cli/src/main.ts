@@ -23,7 +23,9 @@ function writeUsageError(text: string): void {
   writeErrorLine('error', message);
   writeErrorLine(
     'hint',
-    suggestion === undefined ? 'see: virt-trust --help' : `did you mean ${suggestion.replace(/\)\s*$/, '')}`,
+    suggestion === undefined
+      ? 'see what there is with --help'
+      : `did you mean ${suggestion.replace(/\)\s*$/, '')}`,
   );
 }
 

@@ -33,7 +33,8 @@ async function send(credentials: Credentials, path: string, init: RequestInit): 
     throw new TrustError(
       'cli.manager_away',
       'unavailable',
-      `cannot reach the manager at ${credentials.url}: ${describeError(cause)}`,
+      // The error of fetch itself says only that it failed.
+      `cannot reach the manager at ${credentials.url}: ${describeError((cause as Error).cause ?? cause)}`,
       { cause, hint: hintOf(cause) },
     );
   }

@@ -19,7 +19,7 @@ export function integerBetween(minimum: number, maximum: number): (value: string
   return (value) => {
     const number = Number(value);
     if (!/^\d{1,15}$/.test(value) || number < minimum || number > maximum) {
-      throw new InvalidArgumentError(`a whole number from ${minimum} to ${maximum} is needed`);
+      throw new InvalidArgumentError(`It must be a whole number from ${minimum} to ${maximum}.`);
     }
     return number;
   };

@@ -70,7 +70,7 @@ export class Authorities {
 
 function unknown(which: string): TrustError {
   return new TrustError('authority.unknown', 'not-found', `cannot find an authority ${which}`, {
-    hint: 'List them with `virt-trust authority list`.',
+    hint: 'see them with: virt-trust authority list',
   });
 }
 

@@ -44,7 +44,7 @@ export async function authenticate(
   }
   const actor = { tokenId: token.id, name: token.name, role: token.role, auditName: `token:${token.name}` };
   if (!roleSuffices(token.role, needed)) {
-    const reason = `${from.operation} is for the role ${needed}, token ${token.name} has ${token.role}`;
+    const reason = `it is for the role ${needed}, token ${token.name} has ${token.role}`;
     await refuse(parts, token.id, actor.auditName, from, reason);
     throw new TrustError('access.role', 'denied', `cannot do ${from.operation}: ${reason}`, {
       hint: `use a token with the role ${needed}`,

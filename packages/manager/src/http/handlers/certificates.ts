@@ -35,7 +35,7 @@ export function certificateHandlers(parts: {
         'certificate.unknown',
         'not-found',
         `cannot find a certificate with serial number ${params.serial}`,
-        { hint: 'List them with `virt-trust certificate list`.' },
+        { hint: 'see them with: virt-trust certificate list' },
       );
     },
     issueCertificate: async ({ body, actor }) => {

@@ -1,0 +1,254 @@
+import assert from 'node:assert/strict';
+import { after, before, test } from 'node:test';
+import { ServedManager } from './fixtures.ts';
+
+let manager: ServedManager;
+before(async () => {
+  manager = await ServedManager.start();
+});
+after(() => manager.stop());
+
+async function shows(transcript: string): Promise<void> {
+  assert.equal(await manager.shell.replay(transcript), transcript);
+}
+
+test('settings are listed, set for a scope, read with where they come from, and taken back', () =>
+  shows(`
+$ virt-trust setting get jobs.retention_days
+jobs.retention_days = 30 (from default)
+  Days that jobs are kept after they are over. Default: 30.
+$ virt-trust setting set jobs.retention_days 7
+jobs.retention_days = 7 (from global)
+  Days that jobs are kept after they are over. Default: 30.
+$ virt-trust setting set certificate.lifetime_days 90 --cluster lab
+certificate.lifetime_days = 90 (from cluster)
+  Days that certificates of libvirt and migration are valid. Default: 180.
+$ virt-trust setting get certificate.lifetime_days --cluster lab
+certificate.lifetime_days = 90 (from cluster)
+  Days that certificates of libvirt and migration are valid. Default: 180.
+$ virt-trust setting get certificate.lifetime_days
+certificate.lifetime_days = 180 (from default)
+  Days that certificates of libvirt and migration are valid. Default: 180.
+$ virt-trust setting set channel.manager_addresses 192.0.2.1,2001:db8::1 --json
+{
+  "name": "channel.manager_addresses",
+  "value": [
+    "192.0.2.1",
+    "2001:db8::1"
+  ],
+  "default": [],
+  "from": "global",
+  "description": "Addresses from which the manager's connections arrive at hosts, besides the one seen at enrolment; their firewalls let these in."
+}
+$ virt-trust setting set jobs.retention_days
+jobs.retention_days = 30 (from default)
+  Days that jobs are kept after they are over. Default: 30.
+$ virt-trust setting list | head -3
+NAME  VALUE  FROM  WHAT IT IS
+certificate.backdate_minutes  65  default  Minutes by which certificates begin before they are made, so that hosts whose clocks are behind accept them; at least clock.allowed_skew_seconds.
+certificate.lifetime_days  180  default  Days that certificates of libvirt and migration are valid.
+$ virt-trust setting set jobs.retention_days soon
+error: cannot set jobs.retention_days: not a whole number from 1 to 3650
+hint: Days that jobs are kept after they are over.
+[exit 2]
+$ virt-trust setting set jobs.retention_days 7 --cluster lab
+error: cannot set jobs.retention_days for a cluster: it holds for global only
+[exit 2]
+$ virt-trust setting get nothing.here
+error: cannot find setting nothing.here
+hint: see them with: virt-trust setting list
+[exit 3]
+$ virt-trust setting get certificate.lifetime_days --host nobody
+error: cannot find host nobody: there is none of that name
+hint: see them with: virt-trust host list
+[exit 3]
+$ virt-trust setting set key.algorithm des
+error: cannot set key.algorithm: not one of ecdsa-p256, ecdsa-p384, rsa-2048, rsa-3072
+hint: Key algorithm of certificates made from now on: ecdsa-p256, ecdsa-p384, rsa-2048, rsa-3072.
+[exit 2]
+`));
+
+test('tokens are made, used, listed without their secrets, and deleted', () =>
+  shows(`
+$ virt-trust token create watcher --role auditor
+TOKEN
+It is shown this once; only its hash is kept.
+$ virt-trust token create watcher --role auditor
+error: cannot make token watcher: there is one of that name
+hint: choose another name, or delete that one first
+[exit 4]
+$ virt-trust token create second --role root
+error: option '--role <role>' argument 'root' is invalid. Allowed choices are administrator, operator, auditor.
+hint: see what there is with --help
+[exit 2]
+$ virt-trust token create 'a b' --role auditor
+error: cannot accept request at /name: "a b" is not a name of letters, digits, dots, dashes and underscores that begins and ends with a letter or digit
+[exit 2]
+$ virt-trust token list
+ID  NAME  ROLE  MADE  LAST USED
+ID  administrator  administrator  TIME  TIME
+ID  watcher  auditor  TIME  -
+$ virt-trust token list --json | grep -c secret
+0
+[exit 1]
+$ virt-trust token delete 00000000-0000-4000-8000-000000000000 --yes
+error: cannot find token ID
+[exit 3]
+$ virt-trust token delete "$(virt-trust token list --json | grep -B1 watcher | grep -o '[0-9a-f-]\\{36\\}')"
+error: nothing was done: this was not confirmed
+hint: in a script, say --yes
+[exit 2]
+$ virt-trust token delete "$(virt-trust token list --json | grep -B1 watcher | grep -o '[0-9a-f-]\\{36\\}')" --yes
+$ virt-trust token list
+ID  NAME  ROLE  MADE  LAST USED
+ID  administrator  administrator  TIME  TIME
+`));
+
+test('authorities are listed and shown, and exported for clients', () =>
+  shows(`
+$ virt-trust authority list
+NAME  PURPOSE  PROVIDER  KEY  EXPIRES  SUBJECT
+console  console  internal  ecdsa-p256-sha256  TIME  CN=virt-trust console issuing NN,O=virt-trust
+control  control  internal  ecdsa-p256-sha256  TIME  CN=virt-trust control issuing NN,O=virt-trust
+migration  migration  internal  ecdsa-p256-sha256  TIME  CN=virt-trust migration issuing NN,O=virt-trust
+$ virt-trust authority show control
+control  CN=virt-trust control issuing NN,O=virt-trust
+  purpose control, provider internal, key ecdsa-p256-sha256, valid until TIME
+  name constraints: none
+$ virt-trust authority show nobody
+error: cannot find an authority named nobody
+hint: see them with: virt-trust authority list
+[exit 3]
+$ virt-trust authority export control | openssl crl2pkcs7 -nocrl -certfile /dev/stdin | openssl pkcs7 -print_certs -noout | grep subject
+subject=O = virt-trust, CN = virt-trust control issuing NN
+subject=O = virt-trust, CN = virt-trust control root NN
+`));
+
+test('certificates are listed, and one that is not there is not found', () =>
+  shows(`
+$ virt-trust certificate list
+SERIAL  STATE  HOST  SERVICE  AUTHORITY  EXPIRES  NAMES
+$ virt-trust certificate list --json
+[]
+$ virt-trust certificate list --host 'a;b'
+error: cannot accept request at /host: "a;b" is not a name of letters, digits, dots, dashes and underscores that begins and ends with a letter or digit
+[exit 2]
+$ virt-trust certificate show 0F:FF
+error: cannot find a certificate with serial number 0fff
+hint: see them with: virt-trust certificate list
+[exit 3]
+$ virt-trust certificate show xyz
+error: cannot accept request at /serial: "xyz" is not a serial number of 2 to 40 hexadecimal digits in lower case
+[exit 2]
+$ virt-trust certificate issue kvm1 libvirt --csr missing.pem
+error: cannot read the file of --csr: ENOENT: no such file or directory, open 'missing.pem'
+[exit 2]
+$ virt-trust certificate issue kvm1 smtp --csr missing.pem
+error: command-argument value 'smtp' is invalid for argument 'service'. Allowed choices are libvirt, migration, vnc.
+hint: see what there is with --help
+[exit 2]
+$ echo nonsense >csr.pem; virt-trust certificate issue kvm1 libvirt --csr csr.pem
+error: cannot accept request at /csr: must match pattern "^-----BEGIN "
+[exit 2]
+`));
+
+test('the audit log is listed and verified', async () => {
+  await shows(`
+$ virt-trust audit verify | sed 's/[0-9]* entries/N entries/'
+intact: N entries, head HASH
+$ virt-trust audit verify --json | grep intact
+  "intact": true
+$ virt-trust audit list | head -2
+NO  AT  ACTOR  ACTION  SUBJECT  OUTCOME  DETAIL
+1  TIME  manager  authority.create  control  done  CN=virt-trust control issuing NN,O=virt-trust, pin PIN
+`);
+});
+
+test('hosts: an unknown one, names that are none, and what the gates are', () =>
+  shows(`
+$ virt-trust host list
+NAME  CLUSTER  STATE  CHANNEL  SERVICES  NEXT EXPIRY  REASON
+$ virt-trust host show kvm1
+error: cannot find host kvm1: there is none of that name
+hint: see them with: virt-trust host list
+[exit 3]
+$ virt-trust host show ..
+error: cannot accept request at /name: ".." is not a name of letters, digits, dots, dashes and underscores that begins and ends with a letter or digit
+[exit 2]
+$ virt-trust host show ''
+error: cannot accept request at /name: "" is not a name of letters, digits, dots, dashes and underscores that begins and ends with a letter or digit
+[exit 2]
+$ virt-trust host show "$(printf 'kvm\\033[31m1')"
+error: cannot accept request at /name: "kvm\\u001b[31m1" is not a name of letters, digits, dots, dashes and underscores that begins and ends with a letter or digit
+[exit 2]
+$ virt-trust host add 'kvm1; reboot' --ssh root@kvm1
+error: cannot accept request at /name: "kvm1; reboot" is not a name of letters, digits, dots, dashes and underscores that begins and ends with a letter or digit
+[exit 2]
+$ virt-trust host add kvm1 --ssh -oProxyCommand=reboot
+error: cannot accept request at /ssh/destination: "-oProxyCommand=reboot" is not HOST or USER@HOST as ssh takes it
+[exit 2]
+$ virt-trust host add kvm1 --ssh=-oProxyCommand=reboot
+error: cannot accept request at /ssh/destination: "-oProxyCommand=reboot" is not HOST or USER@HOST as ssh takes it
+[exit 2]
+$ virt-trust host add kvm1 --ssh root@kvm1 --ssh-fingerprint MD5:00
+error: cannot accept request at /fingerprint: "MD5:00" is not an SSH fingerprint as ssh-keygen -lf prints it: SHA256: and 43 characters
+[exit 2]
+$ virt-trust host add kvm1 --ssh root@kvm1 --ssh-port 70000
+error: option '--ssh-port <port>' argument '70000' is invalid. It must be a whole number from 1 to 65535.
+hint: see what there is with --help
+[exit 2]
+$ virt-trust host gate kvm1 everything
+error: command-argument value 'everything' is invalid for argument 'gate'. Allowed choices are serve, vnc-tls, plain-tcp-off, retire-found-ca.
+hint: see what there is with --help
+[exit 2]
+$ virt-trust host gate kvm1 serve
+error: nothing was done: this was not confirmed
+hint: in a script, say --yes
+[exit 2]
+$ virt-trust host remove kvm1
+error: nothing was done: this was not confirmed
+hint: in a script, say --yes
+[exit 2]
+$ virt-trust host remove kvm1 --yes
+error: cannot find host kvm1: there is none of that name
+hint: see them with: virt-trust host list
+[exit 3]
+$ virt-trust migrate web --from kvm1 --to kvm2
+error: cannot find host kvm1: there is none of that name
+hint: see them with: virt-trust host list
+[exit 3]
+`));
+
+test('jobs and the identity of the manager', () =>
+  shows(`
+$ virt-trust job list
+ID  KIND  SUBJECT  STATE  MADE  OUTCOME
+$ virt-trust job show 00000000-0000-4000-8000-000000000000
+error: cannot find job ID
+[exit 3]
+$ virt-trust job watch 1
+error: cannot accept request at /id: "1" is not a UUID in lower case
+[exit 2]
+$ virt-trust job list --limit 0
+error: option '--limit <count>' argument '0' is invalid. It must be a whole number from 1 to 1000.
+hint: see what there is with --help
+[exit 2]
+$ virt-trust manager identity
+current  PIN
+`));
+
+test('a token that is wrong, or may not do this, is refused with an exit code of its own', () =>
+  shows(`
+$ VIRT_TRUST_TOKEN=vt_wrong virt-trust host list
+error: cannot let the request in: the token is not known
+hint: send \`authorization: Bearer vt_...\` with a token that \`virt-trust token\` or the first start showed
+[exit 5]
+$ VIRT_TRUST_TOKEN="$(printf 'a\\nb')" virt-trust host list
+error: cannot use the token: it is not one word of ASCII
+hint: a token begins with vt_ and is one line
+[exit 2]
+$ VIRT_TRUST_TOKEN="$(virt-trust token create reader --role auditor 2>/dev/null)" virt-trust setting set jobs.retention_days 7
+error: cannot do putSetting: it is for the role administrator, token reader has auditor
+hint: use a token with the role administrator
+[exit 5]
+`));
