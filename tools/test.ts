@@ -77,9 +77,12 @@ async function runChecks(): Promise<void> {
   await check('lint and format (biome)', tool('@biomejs/biome/bin/biome', 'ci', '--error-on-warnings', '.'));
   await check('imports go downwards only', () => layerViolations(root));
   await check('the OpenAPI documents say what the code does', () => openApiDrift(root));
+  const knip = (...args: string[]) =>
+    tool('knip/bin/knip.js', '-c', 'tools/knip.ts', '--no-progress', '--no-config-hints', ...args);
+  await check('no dead export or dependency (knip)', knip());
   await check(
-    'no dead export or dependency (knip)',
-    tool('knip/bin/knip.js', '--no-progress', '--include-entry-exports'),
+    'nothing that tests alone use (knip)',
+    knip('--production', '--include', 'files,exports,types'),
   );
 }
 
