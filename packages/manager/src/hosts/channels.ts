@@ -140,21 +140,20 @@ function channelOf(entry: Entry, host: Host): HostChannel {
     async waitUntilUp(signal, limitMs = WAIT_MS) {
       try {
         await connection.waitUntilUp(AbortSignal.any([signal, AbortSignal.timeout(limitMs)]));
-      } catch (cause) {
+      } catch {
         signal.throwIfAborted();
-        throw channelDown(host, connection.state, cause);
+        throw channelDown(host, connection.state);
       }
     },
   };
 }
 
-function channelDown(host: Host, state: ConnectionState, cause: unknown): TrustError {
+function channelDown(host: Host, state: ConnectionState): TrustError {
   return new TrustError(
     'host.channel_down',
     'unavailable',
     `cannot reach the agent of host ${host.name} at ${host.channel.address} port ${host.channel.port}: ${state.kind === 'down' ? describeError(state.reason) : 'no answer'}`,
     {
-      cause,
       hint: 'see that the host is up, that its agent runs (systemctl status virt-trust-agent) and that its firewall lets the manager in on that port',
     },
   );
