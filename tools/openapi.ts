@@ -7,7 +7,7 @@ import { openApiDocument } from '@virt-trust/contract/openapi.ts';
 import { managerOpenApi } from '@virt-trust/manager/http/openapi.ts';
 
 /** The OpenAPI documents of this checkout's code, by the file that each is committed as. */
-export function openApiDocuments(): Readonly<Record<string, object>> {
+function openApiDocuments(): Readonly<Record<string, object>> {
   return {
     'docs/openapi/manager.json': managerOpenApi(VERSION),
     'docs/openapi/agent.json': agentOpenApi(VERSION),

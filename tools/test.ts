@@ -73,8 +73,12 @@ function tool(bin: string, ...args: string[]): () => Promise<string[]> {
 
 async function runChecks(): Promise<void> {
   heading('Checks');
+  const colours = process.stdout.isTTY === true ? [] : ['--colors=off'];
   await check('types (tsc, strict)', tool('typescript/bin/tsc', '-p', '.'));
-  await check('lint and format (biome)', tool('@biomejs/biome/bin/biome', 'ci', '--error-on-warnings', '.'));
+  await check(
+    'lint and format (biome)',
+    tool('@biomejs/biome/bin/biome', 'ci', '--error-on-warnings', ...colours, '.'),
+  );
   await check('imports go downwards only', () => layerViolations(root));
   await check('the OpenAPI documents say what the code does', () => openApiDrift(root));
   const knip = (...args: string[]) =>

@@ -20,9 +20,7 @@ const SUBTYPES: Readonly<Record<number, string>> = {
 const WITH_CERTIFICATE = [260, 261, 262, 264];
 
 /** What the exchange has come to: wait for more bytes, or start TLS on the connection. */
-type VencryptState =
-  | { readonly kind: 'handshaking' }
-  | { readonly kind: 'tls'; readonly subtype: string };
+type VencryptState = { readonly kind: 'handshaking' } | { readonly kind: 'tls'; readonly subtype: string };
 
 /** What to send to the server now, and where the exchange stands. */
 export interface VencryptStep {
