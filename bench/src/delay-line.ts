@@ -5,6 +5,7 @@ import { fileURLToPath } from 'node:url';
 import { TrustError } from '@virt-trust/base/error.ts';
 import { exec, run } from '@virt-trust/lab/command.ts';
 import type { Host } from '@virt-trust/lab/host.ts';
+import type { InterfacePlan } from '@virt-trust/lab/network-plan.ts';
 import { median } from './figures.ts';
 
 const SCRIPT = fileURLToPath(new URL('./delay-line.pl', import.meta.url));
@@ -15,10 +16,12 @@ const CONNECTS = 9;
  * SSH and TLS see the round trip that a distant host has. (netem would do it, but not every kernel has it.)
  */
 export class DelayLine implements AsyncDisposable {
+  readonly #card: InterfacePlan;
   readonly #bridge: string;
   readonly #child: ChildProcess;
 
-  private constructor(bridge: string, child: ChildProcess) {
+  private constructor(card: InterfacePlan, bridge: string, child: ChildProcess) {
+    this.#card = card;
     this.#bridge = bridge;
     this.#child = child;
   }
@@ -35,7 +38,7 @@ export class DelayLine implements AsyncDisposable {
       // Ctrl-C is for the benchmark, which takes the line out again; the line ends with its standard input.
       detached: true,
     });
-    const line = new DelayLine(bridge, child);
+    const line = new DelayLine(card, bridge, child);
     try {
       await ready(child);
       await run(['ip', 'link', 'add', bridge, 'type', 'bridge', 'stp_state', '0', 'forward_delay', '0']);
@@ -58,6 +61,7 @@ export class DelayLine implements AsyncDisposable {
     const gone = over ? undefined : once(this.#child, 'exit');
     this.#child.stdin?.end();
     await gone;
+    await exec(['ip', 'link', 'set', this.#card.peer, 'master', this.#card.bridge]);
     await exec(['ip', 'link', 'delete', this.#bridge]);
   }
 }

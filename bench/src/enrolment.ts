@@ -1,12 +1,12 @@
 import { loadavg } from 'node:os';
 import { describeError, isTrustError } from '@virt-trust/base/error.ts';
+import type { Host } from '@virt-trust/lab/host.ts';
 import { DelayLine, roundTrip } from './delay-line.ts';
 import { median } from './figures.ts';
 import { type Added, add, onLab, remove } from './on-lab.ts';
 import type { Measurement, Suite } from './suite.ts';
 
 const RUNS = 5;
-const DELAYED_RUNS = 3;
 const EACH_WAY_MS = 25;
 const FLEET = 20;
 const AIM_SECONDS = 10;
@@ -40,29 +40,40 @@ const stepRows = ({ total, steps }: Split, where: string): Measurement[] =>
     ratio: `${Math.round((time / total) * 100)} %`,
   }));
 
+/** Undefined where this machine can't make one, which is said. */
+async function insertLine(host: Host, say: (line: string) => void) {
+  const tripBefore = await roundTrip(host);
+  try {
+    const line = await DelayLine.insert(host, EACH_WAY_MS);
+    return { tripBefore, [Symbol.asyncDispose]: () => line[Symbol.asyncDispose]() };
+  } catch (error) {
+    if (!isTrustError(error, 'bench.no_delay')) throw error;
+    say(describeError(error));
+    return undefined;
+  }
+}
+
 async function measureOne(say: (line: string) => void) {
   return onLab({ name: 'bench-one', hosts: ['bench-a'], say }, async (bed) => {
     const host = bed.lab.host('bench-a');
-    const measure = async (count: number, what: string) => {
-      const runs: Added[] = [];
-      for (let index = 0; index < count; index++) {
-        const added = await add(bed, host);
-        say(`${what}: ${seconds(added.seconds)}`);
-        runs.push(added);
-        await remove(bed, host);
-      }
-      return runs;
+    const measure = async (runs: Added[], what: string) => {
+      const added = await add(bed, host);
+      say(`${what}: ${seconds(added.seconds)}`);
+      runs.push(added);
+      await remove(bed, host);
     };
-    const near = await measure(RUNS, 'one host');
-    const nearTrip = await roundTrip(host);
-    await using line = await DelayLine.insert(host, EACH_WAY_MS).catch((error: unknown) => {
-      if (!isTrustError(error, 'bench.no_delay')) throw error;
-      say(describeError(error));
-      return undefined;
-    });
-    if (line === undefined) return { near, far: [], addedTrip: 0 };
-    const addedTrip = (await roundTrip(host)) - nearTrip;
-    return { near, far: await measure(DELAYED_RUNS, `${addedTrip.toFixed(1)} ms away`), addedTrip };
+    const near: Added[] = [];
+    const far: Added[] = [];
+    const addedTrips: number[] = [];
+    for (let round = 1; round <= RUNS; round++) {
+      // Turn and turn about, so that what else the machine does falls on both.
+      await measure(near, 'one host');
+      await using line = await insertLine(host, say);
+      if (line === undefined) continue;
+      addedTrips.push((await roundTrip(host)) - line.tripBefore);
+      await measure(far, `one host, ${addedTrips.at(-1)?.toFixed(1)} ms more`);
+    }
+    return { near, far, addedTrip: median(addedTrips) };
   });
 }
 
