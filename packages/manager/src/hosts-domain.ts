@@ -48,7 +48,7 @@ export function hostsDomain(constraints: AuthorityConstraints): (core: Core) => 
       certificates: certificateSource(issuing),
       audit: { append: (entry) => core.audit.append([entry]) },
       identities: identity,
-      settingsOf: (host) => settingsOf(core, host),
+      settingsOf: (host) => settingsOf(core, issuing, host),
       programPath: core.agentProgram ?? '',
       epoch: identity.epoch,
     };
@@ -100,12 +100,14 @@ function certificateSource({ authorities, issuance, ownClients }: IssuanceDomain
 
 async function settingsOf(
   core: Core,
+  { authorities }: IssuanceDomain,
   host: { readonly name: string; readonly cluster: string },
 ): Promise<HostSettings> {
   const subject = { host: host.name, cluster: host.cluster };
   const { settings } = core;
   return {
-    organization: await settings.value('organization'),
+    // Of the authority, not of the setting: that one may have changed since the authority was made.
+    organization: authorities.byPurpose('control').organization,
     keyAlgorithm: await settings.value('key.algorithm', subject),
     migrationModes: await settings.value('migration.mode', subject),
     allowedSkewSeconds: await settings.value('clock.allowed_skew_seconds'),

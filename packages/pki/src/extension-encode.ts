@@ -57,7 +57,7 @@ export function encodeLeafKeyUsage(algorithm: KeyAlgorithm): Uint8Array {
 /** extKeyUsage (RFC 5280 §4.2.1.12). */
 export function encodeExtKeyUsage(purposes: readonly KeyPurpose[]): Uint8Array {
   const list = sequence(...purposes.map((purpose) => oid(OID[purpose])));
-  return encodeExtension(OID.extKeyUsage, 'not-critical', list);
+  return encodeExtension(OID.extKeyUsage, 'critical', list);
 }
 
 const KEY_IDENTIFIER_OID = oid(OID.subjectKeyIdentifier);

@@ -200,8 +200,14 @@ export function digestOfIdentity(credential: DesiredCredential): string {
       names.addresses.toSorted(),
       keyAlgorithm,
       revision,
+      issuerOf(credential.bundle),
     ]),
   );
+}
+
+/** The bundle begins with the CA that issues: under another one the certificate must be another too. */
+function issuerOf(bundle: string): string {
+  return bundle.slice(0, bundle.indexOf('-----END CERTIFICATE-----'));
 }
 
 /** Digest of all that a generation is made from. */

@@ -15,7 +15,8 @@ const ALGORITHMS: readonly string[] = KeyAlgorithm.anyOf.map((algorithm) => algo
 export const SETTINGS = {
   organization: textSetting({
     default: 'virt-trust',
-    description: 'Organization (O) in the subjects of authorities and certificates, 1 to 64 characters.',
+    description:
+      'Organization (O) in the subjects of authorities that are made from now on, and of their certificates, 1 to 64 characters.',
     scopes: GLOBAL,
     // X.520 ub-organization-name; no control characters.
     is: (value): value is string => /^[^\p{Cc}\p{Cs}]{1,64}$/u.test(value) && value.trim() === value,
@@ -71,14 +72,6 @@ export const SETTINGS = {
     minimum: 1,
     maximum: 1440,
     description: 'Minutes that the client certificate of one migration is valid.',
-    scopes: EVERYWHERE,
-  }),
-  'proof.timeout_seconds': integerSetting({
-    default: 120,
-    minimum: 5,
-    maximum: 3600,
-    description:
-      'Seconds within which new certificates must be proven live, or the host goes back to the ones before.',
     scopes: EVERYWHERE,
   }),
   'channel.manager_addresses': listSetting({

@@ -14,8 +14,18 @@ export interface StateDirectory {
 export function openStateDirectory(path: string): StateDirectory {
   makePrivate(path);
   const lock = takeLock(path);
-  return { path, release: () => lock.close() };
+  held.add(lock);
+  return {
+    path,
+    release: () => {
+      held.delete(lock);
+      lock.close();
+    },
+  };
 }
+
+/** A connection that is garbage collected lets its lock go; these are held whatever their owners keep. */
+const held = new Set<DatabaseSync>();
 
 function makePrivate(path: string): void {
   try {
