@@ -1,6 +1,8 @@
 import assert from 'node:assert/strict';
 import { after, before, describe, it } from 'node:test';
+import { systemClock } from '@virt-trust/base/clock.ts';
 import { isTrustError } from '@virt-trust/base/error.ts';
+import { probeLibvirt } from '@virt-trust/connect/probe-libvirt.ts';
 import {
   collectHost,
   createMigrationJob,
@@ -132,7 +134,24 @@ describe('the main job: two fresh hosts, from nothing to a VM that migrates over
     assert.deepEqual(complaints, []);
   });
 
-  it('7. migrates a VM with VNC live over TLS, both ways, and the wire says so', async () => {
+  it('7. gives a host that is broken into nothing on the others: its server pair is no client anywhere', async () => {
+    const [certificatePem, privateKeyPem] = [
+      await a.readFile('/etc/pki/libvirt/servercert.pem'),
+      await a.readFile('/etc/pki/libvirt/private/serverkey.pem'),
+    ];
+    const attempt = probeLibvirt({
+      host: b.address,
+      port: 16514,
+      serverName: b.address,
+      trust: await a.readFile('/etc/pki/CA/cacert.pem'),
+      client: { certificatePem, privateKeyPem },
+      clock: systemClock,
+      timeoutMs: 20_000,
+    });
+    await assert.rejects(attempt, (error) => isTrustError(error, 'probe.confirmation'));
+  });
+
+  it('8. migrates a VM with VNC live over TLS, both ways, and the wire says so', async () => {
     await startVm(a, { name: 'guest', vncListen: '0.0.0.0' });
     await fleet.finished(await fleet.client.call(provisionHost, { params: { name: 'host-a' }, body: {} }));
     const wire = await watchWire(fleet.lab, 'tcp portrange 49152-49215');
@@ -152,7 +171,7 @@ describe('the main job: two fresh hosts, from nothing to a VM that migrates over
       assert.equal((await host.exec(['sh', '-c', 'ls /run/virt-trust/migrations/* 2>/dev/null'])).stdout, '');
   });
 
-  it('8. renews every key while the VM runs on, its VNC served anew', async () => {
+  it('9. renews every key while the VM runs on, its VNC served anew', async () => {
     const before = await qemuProcesses(a);
     const pinsBefore = (await fleet.show('host-a')).observed?.credentials.map((one) => one.pin);
     await fleet.finished(
@@ -169,7 +188,7 @@ describe('the main job: two fresh hosts, from nothing to a VM that migrates over
     );
   });
 
-  it('9. rolls the keys of an agent and of the manager over the channel', async () => {
+  it('10. rolls the keys of an agent and of the manager over the channel', async () => {
     const [pinBefore] = (await fleet.show('host-a')).agentPins;
     await fleet.finished(await fleet.client.call(rollHostKey, { params: { name: 'host-a' } }));
     assert.notEqual((await fleet.show('host-a')).agentPins[0], pinBefore);
@@ -180,11 +199,11 @@ describe('the main job: two fresh hosts, from nothing to a VM that migrates over
     assert.equal((await fleet.client.call(collectHost, { params: { name: 'host-a' } })).channel, 'up');
   });
 
-  it('10. keeps an audit log that verifies', async () => {
+  it('11. keeps an audit log that verifies', async () => {
     assert.equal((await fleet.client.call(verifyAudit, {})).intact, true);
   });
 
-  it('11. gives both hosts back what was found on them, the VM running on', async () => {
+  it('12. gives both hosts back what was found on them, the VM running on', async () => {
     const before = await qemuProcesses(a);
     await Promise.all([fleet.remove('host-a'), fleet.remove('host-b')]);
     assert.deepEqual(await qemuProcesses(a), before);
