@@ -3,7 +3,7 @@ import type { Host } from '../src/host.ts';
 import { runningVms } from '../src/vm.ts';
 
 /** How the administrator before virt-trust migrated: by hand, with the hosts' standing certificates or plain TCP. */
-export async function migrateByHand(
+async function migrateByHand(
   vm: string,
   from: Host,
   to: Host,

@@ -64,7 +64,7 @@ function whole(said: string): string | undefined {
 }
 
 /** The fingerprint of the certificate that a host's libvirtd shows in a handshake. */
-export async function shownCertificate(address: string): Promise<string> {
+async function shownCertificate(address: string): Promise<string> {
   const { promise, resolve, reject } = Promise.withResolvers<string>();
   const socket = connect({ host: address, port: 16514, rejectUnauthorized: false });
   socket.setTimeout(15_000, () => reject(new Error(`no handshake with ${address} within 15 s`)));

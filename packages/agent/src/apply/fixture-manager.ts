@@ -76,7 +76,7 @@ async function answer(
 }
 
 /** Runs a scenario below a root in this process. */
-export async function play(root: string, scenario: Scenario): Promise<void> {
+async function play(root: string, scenario: Scenario): Promise<void> {
   const paths = agentPaths(root);
   const effects = new FileEffects(paths, scenario.kind === 'apply' ? scenario.failing : []);
   const bell = new Bell();

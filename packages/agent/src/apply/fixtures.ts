@@ -36,8 +36,8 @@ import { LAYOUTS } from './layout.ts';
 import type { GenerationContent } from './staging.ts';
 import type { Sockets } from './state.ts';
 
-export const ORGANIZATION = 'Example';
-export const NAMES: readonly GeneralName[] = [
+const ORGANIZATION = 'Example';
+const NAMES: readonly GeneralName[] = [
   { kind: 'dns', value: 'host-a' },
   { kind: 'ip', value: '192.0.2.11' },
 ];
@@ -174,7 +174,7 @@ const NO_SOCKETS: Sockets = {
   tcp: { enabled: false, active: false },
 };
 
-export function socketsFile(paths: AgentPaths): string {
+function socketsFile(paths: AgentPaths): string {
   return join(paths.root, 'sockets.json');
 }
 
