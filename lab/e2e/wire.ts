@@ -19,9 +19,13 @@ export async function watchWire(lab: Lab, filter: string): Promise<{ stop(): Pro
   const directory = await mkdtemp(join(tmpdir(), 'vt-wire-'));
   const file = join(directory, 'capture');
   const bridge = planNetworks(lab.record.index)[0]?.bridge ?? '';
-  const child = spawn('tcpdump', ['-i', bridge, '-Z', 'root', '-U', '--immediate-mode', '-s', '256', '-w', file, filter], {
-    stdio: ['ignore', 'ignore', 'pipe'],
-  });
+  const child = spawn(
+    'tcpdump',
+    ['-i', bridge, '-Z', 'root', '-U', '--immediate-mode', '-s', '256', '-w', file, filter],
+    {
+      stdio: ['ignore', 'ignore', 'pipe'],
+    },
+  );
   const listening = Promise.withResolvers<void>();
   let said = '';
   child.stderr.on('data', (chunk) => {
