@@ -100,6 +100,10 @@ describe('the main job: two fresh hosts, from nothing to a VM that migrates over
       (await fleet.client.call(listCertificates, { query: { host: 'host-a' } })).items.length,
       count,
     );
+    // Asked for what it has, it puts back what somebody took away.
+    await a.run(['rm', '/etc/pki/libvirt/servercert.pem']);
+    await fleet.finished(await fleet.client.call(provisionHost, { params: { name: 'host-a' }, body: {} }));
+    assert.equal(await sightOf(a), before);
   });
 
   it('5. runs under a unit that systemd rates 4.0 or better, and lets only the manager in', async () => {

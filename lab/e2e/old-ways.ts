@@ -3,12 +3,7 @@ import type { Host } from '../src/host.ts';
 import { runningVms } from '../src/vm.ts';
 
 /** How the administrator before virt-trust migrated: by hand, with the hosts' standing certificates or plain TCP. */
-async function migrateByHand(
-  vm: string,
-  from: Host,
-  to: Host,
-  transport: 'tls' | 'tcp',
-): Promise<void> {
+async function migrateByHand(vm: string, from: Host, to: Host, transport: 'tls' | 'tcp'): Promise<void> {
   const native = transport === 'tls' ? ['--tls'] : [];
   await from.run(['virsh', 'migrate', '--live', ...native, vm, `qemu+${transport}://${to.name}/system`]);
   assert.ok((await runningVms(to)).includes(vm), `${vm} does not run on ${to.name}`);

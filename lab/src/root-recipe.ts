@@ -48,6 +48,8 @@ export const ROOT_RECIPE: RootRecipe = {
     'systemd',
     'systemd-sysv',
     'udev',
+    // As a Debian installation has it; the program is copied packed where it is there.
+    'zstd',
   ],
   excludedPaths: ['/usr/share/man/*', '/usr/share/doc/*', '/usr/share/locale/*', '/usr/share/info/*'],
   files: [

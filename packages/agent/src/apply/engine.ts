@@ -222,6 +222,9 @@ export class JournaledEngine implements ApplyEngine {
       if (desired === undefined) return;
       const journal = await this.#planOrFail(desired);
       if (journal === undefined) continue;
+      // Asked again for what it has, the host looks whether that is there still.
+      if (journal.transitions.length === 0)
+        await checkHost(this.#workshop, desired, await this.#options.effects.facts());
       await this.#begin(journal);
       await this.#run();
     }

@@ -181,8 +181,7 @@ class HostMigrations implements Migrations {
         const progress = await this.#virsh.progress(vm);
         if (tls !== undefined) await this.#virsh.setSpeed(vm, record.order.bandwidthMiB);
         if (over.aborted) return;
-        const proof: MigrationStatus['proof'] =
-          tls === undefined ? record.status.proof : { ...tls, destinationCertificatePin: null };
+        const proof: MigrationStatus['proof'] = tls ?? record.status.proof;
         proven = proof !== null;
         if (progress !== undefined || tls !== undefined)
           await this.#change(record, {

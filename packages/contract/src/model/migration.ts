@@ -1,5 +1,5 @@
 import Type, { type Static } from 'typebox';
-import { Address, Count, Line, Name, Pem, Pin, Text, Uuid, VmName } from './primitives.ts';
+import { Address, Count, Line, Name, Pem, Text, Uuid, VmName } from './primitives.ts';
 
 const strict = { additionalProperties: false };
 
@@ -46,7 +46,6 @@ const MigrationTlsProof = Type.Object(
     /** QEMU's `tls-creds` migration parameter on the source while the stream ran; empty where it was not caught. */
     tlsCreds: Line,
     tlsHostname: Line,
-    destinationCertificatePin: Type.Union([Pin, Type.Null()]),
   },
   strict,
 );

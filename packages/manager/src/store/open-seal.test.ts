@@ -112,7 +112,12 @@ test('a systemd credential is used where there is one, rotated by adding a line,
   const credentials = temporaryDirectory(t);
   const file = join(credentials, 'virt-trust.seal-key');
   const [old, next] = [sealKeyOf(systemRandomness.bytes(32)), sealKeyOf(systemRandomness.bytes(32))];
-  writeFileSync(file, encodeSealKeys([old]), { mode: 0o440 });
+  // As systemd does: a new file at each start, which nobody may write.
+  const bring = (...keys: SealKey[]) => {
+    rmSync(file, { force: true });
+    writeFileSync(file, encodeSealKeys(keys), { mode: 0o440 });
+  };
+  bring(old);
   const place = sealKeyPlace(path, credentials);
   assert.deepEqual(place, { kind: 'credential', path: file });
   assert.equal(openSeal(database, place, systemRandomness).keyId, old.id);
@@ -120,10 +125,10 @@ test('a systemd credential is used where there is one, rotated by adding a line,
     () => rotateSealKey(database, place, systemRandomness),
     (error) => isTrustError(error, 'seal.credential'),
   );
-  writeFileSync(file, encodeSealKeys([old, next]));
+  bring(old, next);
   openSeal(database, place, systemRandomness);
   assert.equal(readFileSync(file, 'utf8'), encodeSealKeys([old, next]));
-  writeFileSync(file, encodeSealKeys([next]));
+  bring(next);
   assert.equal(openSeal(database, place, systemRandomness).keyId, next.id);
 });
 
