@@ -8,6 +8,7 @@ import { buildProgram } from './build.ts';
 import { layerViolations } from './layers.ts';
 import { openApiDrift } from './openapi.ts';
 import { preparePackages } from './packages.ts';
+import { parseTapReport, type TapReport } from './tap-report.ts';
 
 const USAGE = `Usage: npm test [-- --checks | --unit | --e2e]
   --checks  types, lint, format, layers, OpenAPI, dead exports
@@ -23,6 +24,8 @@ interface Tally {
 
 const root = join(import.meta.dirname, '..');
 const tally: Tally = { passed: 0, failed: 0, skipped: 0 };
+/** The tests that did not run, each with its reason. */
+const leftOut: string[] = [];
 /** Ctrl-C reaches the children too; they clean up and this process waits for them. */
 for (const signal of ['SIGINT', 'SIGTERM'] as const) process.on(signal, () => {});
 
@@ -103,19 +106,18 @@ async function runTests(files: readonly string[], args: readonly string[]): Prom
       ...args,
       ...files,
     ]);
-    count(readFileSync(report, 'utf8'), code);
+    count(parseTapReport(readFileSync(report, 'utf8')), code);
   } finally {
     rmSync(directory, { recursive: true, force: true });
   }
 }
 
-/** The runner's own summary is at the end of its TAP report. */
-function count(report: string, code: number): void {
-  const figure = (name: string) => Number(new RegExp(`^# ${name} (\\d+)$`, 'm').exec(report)?.[1] ?? 0);
-  tally.passed += figure('pass');
-  tally.skipped += figure('skipped') + figure('todo');
-  const failed = figure('fail') + figure('cancelled');
+function count({ passed, failed, skipped, leftOut: left }: TapReport, code: number): void {
+  tally.passed += passed;
+  tally.skipped += skipped;
+  // A runner that fails without a test that failed did not run its tests.
   tally.failed += code !== 0 && failed === 0 ? 1 : failed;
+  leftOut.push(...left);
 }
 
 async function runUnit(): Promise<void> {
@@ -134,8 +136,8 @@ async function runStories(): Promise<void> {
   const stories = globSync('lab/e2e/*.e2e.ts', { cwd: root }).sort();
   const capability = await canBootLab();
   if (capability.kind === 'no') {
-    console.log(`Left out, because ${capability.why}:`);
-    for (const story of stories) console.log(`  ${story}`);
+    console.log(`Left out, because ${capability.why}.`);
+    leftOut.push(...stories.map((story) => `${story} (${capability.why})`));
     tally.skipped += stories.length;
     return;
   }
@@ -157,5 +159,7 @@ if (positionals.length > 0) {
   if (everything || values.unit === true) await runUnit();
   if (everything || values.e2e === true) await runStories();
 }
+if (leftOut.length > 0) heading('Left out');
+for (const line of leftOut) console.log(line);
 console.log(`\n${tally.passed} passed, ${tally.failed} failed, ${tally.skipped} skipped`);
 process.exitCode = tally.failed === 0 && tally.passed > 0 ? 0 : 1;

@@ -5,7 +5,7 @@ import { test } from 'node:test';
 import { isTrustError } from '@virt-trust/base/error.ts';
 import { systemRandomness } from '@virt-trust/base/randomness.ts';
 import { Seal } from '../seal/seal.ts';
-import { encodeSealKeys, parseSealKeys, sealKeyOf } from '../seal/seal-key.ts';
+import { encodeSealKeys, parseSealKeys, type SealKey, sealKeyOf } from '../seal/seal-key.ts';
 import { type SealKeyPlace, sealKeyPlace, writeSealKeys } from '../seal/seal-key-file.ts';
 import type { Database } from './database.ts';
 import { temporaryDirectory, temporaryStore } from './fixtures.ts';
