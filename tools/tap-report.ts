@@ -15,11 +15,11 @@ export function parseTapReport(text: string): TapReport {
     passed: figure('pass'),
     failed: figure('fail') + figure('cancelled'),
     skipped: figure('skipped') + figure('todo'),
-    leftOut: [...directives].map(([, title, reason]) => `${unescape(title)} (${unescape(reason)})`),
+    leftOut: [...directives].map(([, title, reason]) => `${unescaped(title)} (${unescaped(reason)})`),
   };
 }
 
 /** The runner escapes `#` and `\`. */
-function unescape(text = 'no reason is given'): string {
+function unescaped(text = 'no reason is given'): string {
   return text.replace(/\\([#\\])/g, '$1');
 }
