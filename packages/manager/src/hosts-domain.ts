@@ -6,7 +6,7 @@ import { HostChannels } from './hosts/channels.ts';
 import { declaredHostOf } from './hosts/declared-host.ts';
 import { hostJobs } from './hosts/host-jobs.ts';
 import { ManagerIdentity } from './hosts/manager-identity.ts';
-import { managerNamesFor } from './hosts/manager-names.ts';
+import { managerNames } from './hosts/manager-names.ts';
 import type { CertificateSource, HostSettings, HostsContext } from './hosts/ports.ts';
 import { requireHost } from './hosts/require-host.ts';
 import { hostHandlers } from './http/handlers/hosts.ts';
@@ -20,7 +20,7 @@ export function hostsDomain(constraints: AuthorityConstraints): (core: Core) => 
     const repository = new SqliteHostRepository(core.database);
     const issuing = await composeIssuance(core, {
       declaredNames: { find: async (name) => declaredHostOf(await repository.find(name)) },
-      managerNames: managerNamesFor,
+      managerNames: managerNames(core.clock),
       constraints,
     });
     const identity = await ManagerIdentity.open(
