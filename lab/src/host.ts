@@ -153,7 +153,8 @@ export class Host {
         `cannot reach into host ${this.name}: it is not running`,
       );
     }
-    return ['/usr/bin/nsenter', '--target', String(leader), '--all', '--'];
+    // Its root too: a container that was started in a chroot has another than its mount namespace.
+    return ['/usr/bin/nsenter', '--target', String(leader), '--all', '--root', '--wd', '--'];
   }
 
   #interface(network: NetworkName): InterfacePlan {
