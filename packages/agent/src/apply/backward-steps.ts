@@ -3,8 +3,8 @@ import { join } from 'node:path';
 import { isTrustError } from '@virt-trust/base/error.ts';
 import type { Service } from '@virt-trust/contract/model/service.ts';
 import { proveGeneration, transitionOf, withService } from './forward-steps.ts';
-import type { FoundManifest } from './found.ts';
 import { LAYOUTS } from './layout.ts';
+import { readsDefaults } from './reads-defaults.ts';
 import type { StepContext } from './run.ts';
 import { FOUND_GENERATION } from './serving.ts';
 
@@ -44,12 +44,6 @@ export async function reload(context: StepContext, service: Service): Promise<vo
   // Where nothing was found there is nothing to read again.
   if (from !== null || (certificate !== null && readsDefaults(await workshop.manifest(), service)))
     await workshop.options.effects.reload(service, facts);
-}
-
-/** Whether a reload reads what was found: libvirt's reads the default paths whatever is configured. */
-export function readsDefaults({ identities }: FoundManifest, service: Service): boolean {
-  const { certificate } = identities[service];
-  return LAYOUTS[service].links.some(({ path }) => path === certificate);
 }
 
 export async function prove(context: StepContext, service: Service): Promise<void> {

@@ -10,13 +10,13 @@ import type {
 import { SERVICES } from '@virt-trust/contract/model/service.ts';
 import type { ApplyEngine } from '../ports.ts';
 import { Document } from '../state/document.ts';
-import { readsDefaults } from './backward-steps.ts';
 import { failureOf } from './failure.ts';
 import { targetSockets, withService } from './forward-steps.ts';
 import { checkHost } from './guard.ts';
 import type { HostFacts } from './host-effects.ts';
 import { observe } from './observe.ts';
 import { planApplication, planRemoval } from './plan.ts';
+import { readsDefaults } from './reads-defaults.ts';
 import { runJournal, type StepContext, Stopped } from './run.ts';
 import type { ApplyState, Journal, Transition } from './state.ts';
 import { STEPS } from './steps.ts';

@@ -2,9 +2,9 @@ import { rm } from 'node:fs/promises';
 import { join } from 'node:path';
 import { describeError } from '@virt-trust/base/error.ts';
 import { SERVICES, type Service } from '@virt-trust/contract/model/service.ts';
-import { readsDefaults } from './backward-steps.ts';
 import { clean } from './failure.ts';
 import { CONFIGURED_DIRECTORIES, LAYOUTS } from './layout.ts';
+import { readsDefaults } from './reads-defaults.ts';
 import type { StepContext } from './run.ts';
 import { FOUND_GENERATION } from './serving.ts';
 

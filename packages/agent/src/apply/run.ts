@@ -1,9 +1,9 @@
 import { describeError } from '@virt-trust/base/error.ts';
 import type { Service } from '@virt-trust/contract/model/service.ts';
-import { readsDefaults } from './backward-steps.ts';
 import { clean, failureOf } from './failure.ts';
 import type { HostFacts } from './host-effects.ts';
 import { type HostAction, parseStep, planWayBack, type ServiceAction } from './plan.ts';
+import { readsDefaults } from './reads-defaults.ts';
 import type { Journal, ServiceState } from './state.ts';
 import type { Workshop } from './workshop.ts';
 
