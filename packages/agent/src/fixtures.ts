@@ -29,6 +29,9 @@ const NOTHING_APPLIED: ObservedState = {
   number: 0,
   credentials: [],
   pending: [],
+  served: [],
+  crls: [],
+  rescues: [],
   failure: null,
   busy: false,
 };

@@ -78,7 +78,7 @@ describe('qemuEdits', () => {
   };
 
   it('switches VNC and migration only as far as is desired', () => {
-    const now = settings(desired({ vncTls: 'keep', migrateTls: 'allow' }), 'vnc_tls = 0\n');
+    const now = settings(desired({ vncTls: 'keep', probeSeconds: 60, migrateTls: 'allow' }), 'vnc_tls = 0\n');
     assert.equal(now.get('vnc_tls'), 0);
     assert.equal(now.get('migrate_tls_force'), undefined);
     assert.equal(now.get('migrate_tls_x509_verify'), 1);

@@ -151,7 +151,7 @@ export function desiredState(
       bundle: authority.pem,
       keepFoundTrust: change.keepFoundTrust ?? false,
     })),
-    settings: { plainTcp: 'off', vncTls: 'on', migrateTls: 'allow', clientDns: [] },
+    settings: { plainTcp: 'off', vncTls: 'on', probeSeconds: 60, migrateTls: 'allow', clientDns: [] },
   };
 }
 

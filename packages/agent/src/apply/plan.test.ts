@@ -29,7 +29,13 @@ function credential(change: Partial<DesiredCredential> = {}): DesiredCredential 
 }
 
 function desired(...credentials: DesiredCredential[]): DesiredState {
-  const settings = { plainTcp: 'off', vncTls: 'on', migrateTls: 'allow', clientDns: [] } as const;
+  const settings = {
+    plainTcp: 'off',
+    vncTls: 'on',
+    probeSeconds: 60,
+    migrateTls: 'allow',
+    clientDns: [],
+  } as const;
   return { epoch: 1, number: 1, credentials, settings: { ...settings, clientDns: [] } };
 }
 

@@ -160,7 +160,13 @@ test('an agent that only looks refuses what would change the host, and nothing r
   });
   t.after(() => connection.close());
   const client = clientOver(connection);
-  const settings = { plainTcp: 'keep', vncTls: 'keep', migrateTls: 'allow', clientDns: [] } as const;
+  const settings = {
+    plainTcp: 'keep',
+    vncTls: 'keep',
+    probeSeconds: 60,
+    migrateTls: 'allow',
+    clientDns: [],
+  } as const;
   const refused = { code: 'agent.observe_only', category: 'denied' };
   const body = { epoch: 1, number: 1, credentials: [], settings: { ...settings, clientDns: [] } };
   await assert.rejects(client.call(contract.putDesiredState, { body }), refused);

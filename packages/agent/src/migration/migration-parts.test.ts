@@ -11,7 +11,12 @@ const order: MigrationOrder = {
   id: '00000000-0000-4000-8000-000000000001',
   vm: 'vm 1',
   mode: 'tls',
-  destination: { libvirtAddress: '2001:db8::1', migrationAddress: '192.0.2.2' },
+  destination: {
+    libvirtAddress: '2001:db8::1',
+    migrationAddress: '192.0.2.2',
+    migrationSerialNumber: '0badc0de',
+  },
+  controlCrl: null,
   controlBundle: '-----BEGIN A',
   subject: { commonName: 'c', organization: 'o' },
   bandwidthMiB: null,

@@ -95,7 +95,12 @@ describe('migrations', () => {
     id: randomUUID(),
     vm,
     mode: 'tls',
-    destination: { libvirtAddress: '192.0.2.2', migrationAddress: '192.0.2.2' },
+    destination: {
+      libvirtAddress: '192.0.2.2',
+      migrationAddress: '192.0.2.2',
+      migrationSerialNumber: '0badc0de',
+    },
+    controlCrl: null,
     controlBundle: authority.pem,
     subject: { commonName: 'virt-trust migration 1', organization: 'Example' },
     bandwidthMiB: null,

@@ -1,6 +1,7 @@
 import Type from 'typebox';
 import { AgentEvent } from '../model/agent-event.ts';
 import { AgentIdentity, ManagerPins } from '../model/agent-identity.ts';
+import { CrlDelivery, InstalledCrl, RevokedParty } from '../model/crl.ts';
 import { DesiredState } from '../model/desired-state.ts';
 import { Inventory } from '../model/inventory.ts';
 import { MigrationOrder, MigrationStatus } from '../model/migration.ts';
@@ -131,6 +132,31 @@ export const postProofs = {
   doors: ['channel'],
 } as const satisfies AgentOperation;
 
+export const putCrls = {
+  id: 'putCrls',
+  summary:
+    "Verifies the CRLs against the host's own bundles, installs them, has daemons load them, and cuts sessions of revoked parties; an older number than the host has is refused.",
+  method: 'PUT',
+  path: '/v1/crls',
+  body: Type.Object(
+    {
+      crls: Type.Array(CrlDelivery, { maxItems: 8 }),
+      revoked: Type.Array(RevokedParty, { maxItems: 64 }),
+    },
+    strict,
+  ),
+  result: Type.Object(
+    {
+      crls: Type.Array(InstalledCrl, { maxItems: 16 }),
+      /** Sessions that were cut, in words. */
+      disconnected: Type.Array(Line, { maxItems: 4096 }),
+    },
+    strict,
+  ),
+  status: 200,
+  doors: ['channel'],
+} as const satisfies AgentOperation;
+
 export const getIdentity = {
   id: 'getIdentity',
   summary: 'The keys by which the agent is known.',
@@ -253,6 +279,7 @@ export const AGENT_OPERATIONS: readonly AgentOperation[] = [
   listCertificateRequests,
   putCertificates,
   postProofs,
+  putCrls,
   getIdentity,
   announceIdentity,
   activateIdentity,

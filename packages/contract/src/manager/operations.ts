@@ -8,30 +8,13 @@ import { Gate } from '../model/gate.ts';
 import { AddHost, HostDetail, HostSummary } from '../model/host.ts';
 import { Job } from '../model/job.ts';
 import { MigrateVm } from '../model/migration.ts';
-import { Count, Line, Name, Pem, SerialHex, Text, Uuid } from '../model/primitives.ts';
+import { Count, Line, Name, Pem, SerialHex, Text } from '../model/primitives.ts';
 import { Setting, SettingValue } from '../model/setting.ts';
 import { SshHostKey, SshTarget } from '../model/ssh.ts';
-import type { Operation } from '../operation.ts';
-
-/** Who may call an operation; `public` needs no token. */
-export type Access = 'administrator' | 'operator' | 'auditor' | 'public';
-
-/** An operation of the manager; each role may do what the roles after it may: administrator, operator, auditor. */
-export type ManagerOperation = Operation & { readonly access: Access };
-
-const strict = { additionalProperties: false };
-const ByName = Type.Object({ name: Name }, strict);
-const ById = Type.Object({ id: Uuid }, strict);
-const Page = Type.Object(
-  {
-    cursor: Type.Optional(Type.String({ maxLength: 200, pattern: '^[A-Za-z0-9_-]*$' })),
-    limit: Type.Optional(Type.Integer({ minimum: 1, maximum: 1000 })),
-  },
-  strict,
-);
-const Scope = Type.Object({ cluster: Type.Optional(Name), host: Type.Optional(Name) }, strict);
-const pageOf = <T extends Type.TSchema>(item: T) =>
-  Type.Object({ items: Type.Array(item, { maxItems: 1000 }), next: Type.Union([Line, Type.Null()]) }, strict);
+import { ALARM_OPERATIONS } from './alarm-operations.ts';
+import { LIFECYCLE_OPERATIONS } from './lifecycle-operations.ts';
+import { ById, ByName, type ManagerOperation, Page, pageOf, Scope, strict } from './operation-parts.ts';
+import { SECRET_OPERATIONS } from './secret-operations.ts';
 
 export const getHealth = {
   id: 'getHealth',
@@ -425,4 +408,7 @@ export const MANAGER_OPERATIONS: readonly ManagerOperation[] = [
   listTokens,
   createToken,
   deleteToken,
+  ...LIFECYCLE_OPERATIONS,
+  ...ALARM_OPERATIONS,
+  ...SECRET_OPERATIONS,
 ];

@@ -3,7 +3,7 @@ import { Endpoint, SubjectAltNames } from './desired-state.ts';
 import { GateState } from './gate.ts';
 import { Inventory } from './inventory.ts';
 import { ObservedState } from './observed-state.ts';
-import { Address, InterfaceName, Line, Name, Pin, Port, Text, Time, Uuid } from './primitives.ts';
+import { Address, Count, InterfaceName, Line, Name, Pin, Port, Text, Time, Uuid } from './primitives.ts';
 import { Service } from './service.ts';
 import { SshFingerprint, SshTarget } from './ssh.ts';
 
@@ -35,6 +35,8 @@ export const HostSummary = Type.Object(
       Type.Object({ service: Service, phase: Line, notAfter: Type.Union([Time, Type.Null()]) }, strict),
       { maxItems: 16 },
     ),
+    /** Open alarms, acknowledged ones included. */
+    alarms: Type.Object({ warning: Count, critical: Count }, strict),
   },
   strict,
 );

@@ -1,5 +1,5 @@
 import Type, { type Static } from 'typebox';
-import { Address, Count, Line, Name, Pem, Text, Uuid, VmName } from './primitives.ts';
+import { Address, Count, Line, Name, Pem, SerialHex, Text, Uuid, VmName } from './primitives.ts';
 
 const strict = { additionalProperties: false };
 
@@ -15,11 +15,15 @@ export const MigrationOrder = Type.Object(
         libvirtAddress: Address,
         /** Of QEMU's stream, and the name that QEMU verifies. */
         migrationAddress: Address,
+        /** Of the certificate that its QEMU serves: the source refuses it where its own CRL names it. */
+        migrationSerialNumber: SerialHex,
       },
       strict,
     ),
     /** Trust for the destination's libvirtd: what its certificate chains to. */
     controlBundle: Pem,
+    /** The control authority's CRL: goes beside the bundle, so that libvirt's client refuses a revoked destination. */
+    controlCrl: Type.Union([Pem, Type.Null()]),
     subject: Type.Object({ commonName: Line, organization: Line }, strict),
     bandwidthMiB: Type.Union([Count, Type.Null()]),
   },

@@ -1,5 +1,6 @@
 import Type, { type Static } from 'typebox';
-import { Count, Line, Pem, Pin, SerialHex, Text, Time } from './primitives.ts';
+import { InstalledCrl } from './crl.ts';
+import { Count, Line, Pem, Pin, SerialHex, Text, Time, VmName } from './primitives.ts';
 import { Service } from './service.ts';
 
 const strict = { additionalProperties: false };
@@ -67,6 +68,42 @@ export type ObservedCredential = Static<typeof ObservedCredential>;
 export const Pending = Type.Object({ what: Line, why: Text, action: Text }, strict);
 export type Pending = Static<typeof Pending>;
 
+/** What was seen served at one place, beside what should be. */
+export const ServedEndpoint = Type.Object(
+  {
+    service: Service,
+    /** `192.0.2.1:16514`, `VM guest 127.0.0.1:5900`, or the directory of files that are read at each use. */
+    target: Line,
+    /** The VM whose server it is. */
+    vm: Type.Union([VmName, Type.Null()]),
+    expectedPin: Pin,
+    servedPin: Type.Union([Pin, Type.Null()]),
+    state: Type.Union([
+      Type.Literal('as-desired'),
+      /** Another certificate is served; a repair is under way or was tried. */
+      Type.Literal('drifted'),
+      /** Changed back after each repair: left alone. */
+      Type.Literal('contested'),
+      /** Only a restart or migration of the VM brings the certificate (SPICE, chardev). */
+      Type.Literal('needs-restart'),
+      /** No handshake was possible. */
+      Type.Literal('unreachable'),
+    ]),
+    detail: Line,
+    /** What a person has to do; empty where nothing. */
+    action: Line,
+    /** When this state was first seen, and last. */
+    since: Time,
+    at: Time,
+  },
+  strict,
+);
+export type ServedEndpoint = Static<typeof ServedEndpoint>;
+
+/** A service that goes on with a set made by the host itself, because its own had expired when the host started. */
+export const Rescue = Type.Object({ service: Service, reason: Line, at: Time }, strict);
+export type Rescue = Static<typeof Rescue>;
+
 export const ObservedState = Type.Object(
   {
     mode: Type.Union([Type.Literal('observe'), Type.Literal('manage')]),
@@ -75,6 +112,10 @@ export const ObservedState = Type.Object(
     number: Count,
     credentials: Type.Array(ObservedCredential, { maxItems: 16 }),
     pending: Type.Array(Pending, { maxItems: 1024 }),
+    /** The last look at every endpoint. */
+    served: Type.Array(ServedEndpoint, { maxItems: 4096 }),
+    crls: Type.Array(InstalledCrl, { maxItems: 16 }),
+    rescues: Type.Array(Rescue, { maxItems: 16 }),
     /** Of the settings (daemon configuration, sockets, firewall), where they failed. */
     failure: Type.Union([Failure, Type.Null()]),
     /** True while the agent works on it. */

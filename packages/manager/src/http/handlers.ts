@@ -1,10 +1,16 @@
+import type * as alarmOperations from '@virt-trust/contract/manager/alarm-operations.ts';
+import type * as lifecycleOperations from '@virt-trust/contract/manager/lifecycle-operations.ts';
+import type { ManagerOperation } from '@virt-trust/contract/manager/operation-parts.ts';
 import type * as operations from '@virt-trust/contract/manager/operations.ts';
-import type { ManagerOperation } from '@virt-trust/contract/manager/operations.ts';
+import type * as secretOperations from '@virt-trust/contract/manager/secret-operations.ts';
 import type { Role } from '@virt-trust/contract/model/access.ts';
 import type { BodyOf, ParamsOf, QueryOf, ResultOf } from '@virt-trust/contract/operation.ts';
 import type { IdempotencyKey } from '../jobs/job.ts';
 
-type Exports = typeof operations;
+type Exports = typeof operations &
+  typeof lifecycleOperations &
+  typeof alarmOperations &
+  typeof secretOperations;
 
 /** The operations of the manager's API by their id. */
 type Operations = {

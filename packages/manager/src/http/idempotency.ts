@@ -1,6 +1,6 @@
 import { sha256Hex } from '@virt-trust/base/digest.ts';
 import { TrustError } from '@virt-trust/base/error.ts';
-import type { ManagerOperation } from '@virt-trust/contract/manager/operations.ts';
+import type { ManagerOperation } from '@virt-trust/contract/manager/operation-parts.ts';
 import type { IdempotencyKey } from '../jobs/job.ts';
 import type { Actor } from './handlers.ts';
 

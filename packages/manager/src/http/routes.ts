@@ -1,5 +1,6 @@
 import { TrustError } from '@virt-trust/base/error.ts';
-import { MANAGER_OPERATIONS, type ManagerOperation } from '@virt-trust/contract/manager/operations.ts';
+import type { ManagerOperation } from '@virt-trust/contract/manager/operation-parts.ts';
+import { MANAGER_OPERATIONS } from '@virt-trust/contract/manager/operations.ts';
 import { validatorOf } from '@virt-trust/contract/validate.ts';
 import type { FastifyInstance, FastifyReply, FastifyRequest } from 'fastify';
 import type { JobRunner } from '../jobs/job-runner.ts';
