@@ -110,6 +110,7 @@ async function settingsOf(
     organization: authorities.byPurpose('control').organization,
     keyAlgorithm: await settings.value('key.algorithm', subject),
     migrationModes: await settings.value('migration.mode', subject),
+    probeSeconds: await settings.value('probe.interval_seconds', subject),
     allowedSkewSeconds: await settings.value('clock.allowed_skew_seconds'),
     managerAddresses: await settings.value('channel.manager_addresses', subject),
     clientCertificateMinutes: await settings.value('migration.client_certificate_minutes', subject),

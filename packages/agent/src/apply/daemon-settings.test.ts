@@ -20,13 +20,20 @@ function desired(settings: Partial<DesiredState['settings']> = {}): DesiredState
   return {
     epoch: 1,
     number: 1,
-    credentials: (['libvirt', 'migration', 'vnc'] as const).map((service) => ({
+    credentials: (['libvirt', 'migration', 'vnc', 'spice'] as const).map((service) => ({
       ...credential,
       service,
       endpoints: [],
       names: { dns: [], addresses: [] },
     })),
-    settings: { plainTcp: 'off', vncTls: 'on', migrateTls: 'force', clientDns: [], ...settings },
+    settings: {
+      plainTcp: 'off',
+      vncTls: 'on',
+      migrateTls: 'force',
+      probeSeconds: 60,
+      clientDns: [],
+      ...settings,
+    },
   };
 }
 

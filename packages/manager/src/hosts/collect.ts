@@ -5,13 +5,12 @@ import { requireHost } from './require-host.ts';
 
 /** Reads a host's inventory and state anew and keeps them; what was declared stays as the administrator accepted it. */
 export async function collect(hostName: string, context: HostsContext, signal: AbortSignal): Promise<Host> {
-  const channel = await context.channels.of(await requireHost(hostName, context));
+  const host = await requireHost(hostName, context);
+  const channel = await context.channels.of(host);
   await channel.waitUntilUp(signal);
   const [inventory, observed] = await Promise.all([
     channel.agent.call(getInventory, {}, { signal }),
     channel.agent.call(getObservedState, {}, { signal }),
   ]);
-  const host: Host = { ...(await requireHost(hostName, context)), inventory, observed };
-  await context.repository.save(host);
-  return host;
+  return context.repository.update(host.id, (now) => ({ ...now, inventory, observed }));
 }

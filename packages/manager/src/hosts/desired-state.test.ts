@@ -15,6 +15,7 @@ function desired(host: Host, migrationModes: readonly string[] = ['tls']) {
     organization: 'virt-trust',
     keyAlgorithm: 'ecdsa-p256',
     migrationModes,
+    probeSeconds: 60,
     bundles: { control: PEM, migration: PEM, console: PEM },
     clientDns: ['O=virt-trust,CN=virt-trust *'],
   });

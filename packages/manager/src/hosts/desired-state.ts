@@ -21,6 +21,7 @@ export interface DesiredStateInput {
   readonly organization: string;
   readonly keyAlgorithm: KeyAlgorithm;
   readonly migrationModes: readonly string[];
+  readonly probeSeconds: number;
   /** The certificates of each purpose's authority, issuing CA first, in PEM. */
   readonly bundles: Readonly<Record<Purpose, string>>;
   /** Globs of the DNs under which virt-trust's own short-lived clients come. */
@@ -46,6 +47,8 @@ export function desiredStateOf(input: DesiredStateInput): DesiredState {
     settings: {
       plainTcp: host.found?.tcpListening === true && passed('plain-tcp-off') ? 'off' : 'keep',
       vncTls: passed('vnc-tls') ? 'on' : 'keep',
+      spiceTls: passed('vnc-tls') ? 'on' : 'keep',
+      probeSeconds: input.probeSeconds,
       migrateTls: forcesTls(input, passed) ? 'force' : 'allow',
       clientDns: host.found?.allowedDns === true ? [...input.clientDns] : [],
     },

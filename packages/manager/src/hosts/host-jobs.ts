@@ -35,7 +35,7 @@ export function hostJobs(context: HostsContext, identity: ManagerIdentity) {
       assertManaged(host);
       if (renew && (await job.recall('raised')) === undefined) {
         await job.remember('raised', true);
-        await context.repository.save({ ...host, revisions: raised(host) });
+        await context.repository.update(host.id, (now) => ({ ...now, revisions: raised(now) }));
       }
       return provision(name, context, job);
     },
@@ -53,7 +53,10 @@ export function hostJobs(context: HostsContext, identity: ManagerIdentity) {
         const state = gateStates(now, fleet).find((candidate) => candidate.gate === gate);
         if (state !== undefined) assertPassable(state, name, force);
         if (state?.state === 'not-needed') return report('nothing was found there that it would take away');
-        await context.repository.save({ ...now, grantedGates: [...now.grantedGates, gate] });
+        await context.repository.update(now.id, (latest) => ({
+          ...latest,
+          grantedGates: [...new Set([...latest.grantedGates, gate])],
+        }));
         await context.audit.append({
           actor: job.actor,
           action: 'host.gate',

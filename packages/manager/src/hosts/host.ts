@@ -16,6 +16,7 @@ export interface FoundFacts {
   readonly authorities: readonly Service[];
   readonly tcpListening: boolean;
   readonly vncTls: boolean;
+  readonly spiceTls: boolean;
   readonly vms: number;
   readonly allowedDns: boolean;
 }
@@ -61,5 +62,11 @@ export interface HostRepository {
    * host has one of them.
    */
   save(host: Host): Promise<void>;
+  /**
+   * Changes a host as it stands at that moment, in one transaction, so that writers who change different fields never
+   * lose each other's; a change that returns the host given writes nothing. Throws `host.unknown` where it was
+   * removed meanwhile, and as `save` does.
+   */
+  update(id: HostId, change: (host: Host) => Host): Promise<Host>;
   remove(id: HostId): Promise<void>;
 }

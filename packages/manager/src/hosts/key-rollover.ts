@@ -25,7 +25,10 @@ export async function rollAgentKey(
     report(identity.next);
     const pin = parseSpkiPin(identity.next);
     // Both are trusted before the agent uses the new one: a crash from here on cuts nobody off.
-    await context.repository.save({ ...before, agentPins: [...new Set([...before.agentPins, pin])] });
+    await context.repository.update(before.id, (now) => ({
+      ...now,
+      agentPins: [...new Set([...now.agentPins, pin])],
+    }));
     return pin;
   });
   const both = await requireHost(hostName, context);
@@ -49,9 +52,9 @@ export async function rollAgentKey(
     for (const old of both.agentPins.filter((pin) => pin !== next)) {
       await channel.agent.call(retireIdentity, { body: { pin: old } }, { signal: job.signal });
     }
-    const after = await requireHost(hostName, context);
-    await context.repository.save({ ...after, agentPins: [next] });
-    await context.channels.of({ ...after, agentPins: [next] });
+    await context.channels.of(
+      await context.repository.update(both.id, (now) => ({ ...now, agentPins: [next] })),
+    );
   });
   return `host ${hostName} is known by ${next} now`;
 }

@@ -10,6 +10,7 @@ export interface HostSettings {
   readonly organization: string;
   readonly keyAlgorithm: KeyAlgorithm;
   readonly migrationModes: readonly string[];
+  readonly probeSeconds: number;
   readonly allowedSkewSeconds: number;
   readonly managerAddresses: readonly string[];
   readonly clientCertificateMinutes: number;

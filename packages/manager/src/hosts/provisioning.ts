@@ -9,7 +9,6 @@ import { clientDnGlobs } from './client-dns.ts';
 import { assertClock } from './clock-skew.ts';
 import { desiredStateOf } from './desired-state.ts';
 import { followUntilSettled, openChannel } from './following.ts';
-import type { Host } from './host.ts';
 import type { HostsContext } from './ports.ts';
 import { requireHost } from './require-host.ts';
 
@@ -74,14 +73,13 @@ async function plan(
     );
   }
   const observed = await channel.agent.call(getObservedState, {}, { signal });
-  const updated: Host = {
-    ...host,
+  const updated = await context.repository.update(host.id, (now) => ({
+    ...now,
     inventory,
     state: 'provisioning',
     reason: null,
-    desiredNumber: Math.max(host.desiredNumber, observed.number) + 1,
-  };
-  await context.repository.save(updated);
+    desiredNumber: Math.max(now.desiredNumber, observed.number) + 1,
+  }));
   const bundles = Object.fromEntries(
     await Promise.all(
       PURPOSES.map(async (purpose) => [purpose, await context.certificates.bundle(purpose)] as const),
@@ -93,6 +91,7 @@ async function plan(
     organization: settings.organization,
     keyAlgorithm: settings.keyAlgorithm,
     migrationModes: settings.migrationModes,
+    probeSeconds: settings.probeSeconds,
     bundles,
     clientDns: clientDnGlobs(settings.organization),
   });
@@ -107,7 +106,13 @@ async function conclude(
 ): Promise<string> {
   const inventory = await channel.agent.call(getInventory, {}, { signal });
   const host = await requireHost(hostName, context);
-  await context.repository.save({ ...host, state: 'secured', reason: null, observed, inventory });
+  await context.repository.update(host.id, (now) => ({
+    ...now,
+    state: 'secured',
+    reason: null,
+    observed,
+    inventory,
+  }));
   const proofs = observed.credentials.reduce((sum, credential) => sum + credential.proofs.length, 0);
   const pending =
     observed.pending.length === 0
@@ -118,6 +123,7 @@ async function conclude(
 
 async function markFailed(hostName: string, error: unknown, context: HostsContext): Promise<void> {
   const host = await context.repository.find(hostName);
-  if (host !== null)
-    await context.repository.save({ ...host, state: 'failed', reason: describeError(error).slice(0, 4000) });
+  if (host === null) return;
+  const reason = describeError(error).slice(0, 4000);
+  await context.repository.update(host.id, (now) => ({ ...now, state: 'failed', reason }));
 }

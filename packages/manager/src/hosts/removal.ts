@@ -39,7 +39,7 @@ async function restore(
 ): Promise<string> {
   const done = await job.recall('restored');
   if (typeof done === 'string') return done;
-  await context.repository.save({ ...host, state: 'removing', reason: null });
+  await context.repository.update(host.id, (now) => ({ ...now, state: 'removing', reason: null }));
   const told = await restoreOverChannel(host, context, job).catch((error: unknown) => {
     job.signal.throwIfAborted();
     if (!force) throw away(host, error);

@@ -83,6 +83,14 @@ export const SETTINGS = {
     is: (value) => isIP(value) !== 0 && !value.includes('%'),
     form: 'an IPv4 or IPv6 address',
   }),
+  'probe.interval_seconds': integerSetting({
+    default: 60,
+    minimum: 1,
+    maximum: 86_400,
+    description:
+      'Seconds between two looks at what every endpoint really serves: by the agent on the host, and by the manager from outside.',
+    scopes: EVERYWHERE,
+  }),
   'jobs.retention_days': integerSetting({
     default: 30,
     minimum: 1,

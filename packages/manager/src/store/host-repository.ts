@@ -25,20 +25,39 @@ export class SqliteHostRepository implements HostRepository {
 
   async save(host: Host): Promise<void> {
     this.#database.transaction(() => {
-      const other = this.#database.get('select id from hosts where name = ? and id <> ?', host.name, host.id);
-      if (other !== undefined) throw conflict(host, host.name, host.name);
-      this.#database.run(
-        `insert into hosts (id, name, cluster, state, document) values (?, ?, ?, ?, ?)
-          on conflict (id) do update set name = excluded.name, cluster = excluded.cluster, state = excluded.state,
-          document = excluded.document`,
-        host.id,
-        host.name,
-        host.cluster,
-        host.state,
-        JSON.stringify(host),
-      );
+      this.#write(host);
       this.#claim(host);
     });
+  }
+
+  async update(id: HostId, change: (host: Host) => Host): Promise<Host> {
+    return this.#database.transaction(() => {
+      const row = this.#database.get('select document from hosts where id = ?', id);
+      if (row === undefined) throw unknown(id);
+      const before = json<Host>(row, 'document');
+      const after = change(before);
+      if (after === before) return before;
+      if (after.id !== id) throw new RangeError('cannot change the id of a host');
+      this.#write(after);
+      // Claims are read and written row by row: only who changes names or the name pays for it.
+      if (after.declared !== before.declared || after.name !== before.name) this.#claim(after);
+      return after;
+    });
+  }
+
+  #write(host: Host): void {
+    const other = this.#database.get('select id from hosts where name = ? and id <> ?', host.name, host.id);
+    if (other !== undefined) throw conflict(host, host.name, host.name);
+    this.#database.run(
+      `insert into hosts (id, name, cluster, state, document) values (?, ?, ?, ?, ?)
+        on conflict (id) do update set name = excluded.name, cluster = excluded.cluster, state = excluded.state,
+        document = excluded.document`,
+      host.id,
+      host.name,
+      host.cluster,
+      host.state,
+      JSON.stringify(host),
+    );
   }
 
   /** SECURITY: a host that reports another's name or address is refused whole; the incumbent keeps it. */
@@ -62,6 +81,10 @@ export class SqliteHostRepository implements HostRepository {
   async remove(id: HostId): Promise<void> {
     this.#database.run('delete from hosts where id = ?', id);
   }
+}
+
+function unknown(id: HostId): TrustError {
+  return new TrustError('host.unknown', 'not-found', `cannot change host ${id}: it was removed meanwhile`);
 }
 
 function conflict(host: Host, name: string, holder: string): TrustError {
