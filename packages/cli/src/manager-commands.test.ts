@@ -20,15 +20,15 @@ jobs.retention_days = 30 (from default)
 $ virt-trust setting set jobs.retention_days 7
 jobs.retention_days = 7 (from global)
   Days that jobs are kept after they are over. Default: 30.
-$ virt-trust setting set certificate.lifetime_days 90 --cluster lab
-certificate.lifetime_days = 90 (from cluster)
-  Days that certificates of libvirt and migration are valid. Default: 180.
-$ virt-trust setting get certificate.lifetime_days --cluster lab
-certificate.lifetime_days = 90 (from cluster)
-  Days that certificates of libvirt and migration are valid. Default: 180.
-$ virt-trust setting get certificate.lifetime_days
-certificate.lifetime_days = 180 (from default)
-  Days that certificates of libvirt and migration are valid. Default: 180.
+$ virt-trust setting set certificate.lifetime 90d --cluster lab
+certificate.lifetime = "90d" (from cluster)
+  How long certificates are valid whose successors are loaded live: of libvirt, migration and VNC. From 5m to 3650d, never past the authority's end; renewed after half of it. Default: "180d".
+$ virt-trust setting get certificate.lifetime --cluster lab
+certificate.lifetime = "90d" (from cluster)
+  How long certificates are valid whose successors are loaded live: of libvirt, migration and VNC. From 5m to 3650d, never past the authority's end; renewed after half of it. Default: "180d".
+$ virt-trust setting get certificate.lifetime
+certificate.lifetime = "180d" (from default)
+  How long certificates are valid whose successors are loaded live: of libvirt, migration and VNC. From 5m to 3650d, never past the authority's end; renewed after half of it. Default: "180d".
 $ virt-trust setting set channel.manager_addresses 192.0.2.1,2001:db8::1 --json
 {
   "name": "channel.manager_addresses",
@@ -46,7 +46,7 @@ jobs.retention_days = 30 (from default)
 $ virt-trust setting list | head -3
 NAME  VALUE  FROM  WHAT IT IS
 certificate.backdate_minutes  65  default  Minutes by which certificates begin before they are made, so that hosts whose clocks are behind accept them; at least clock.allowed_skew_seconds.
-certificate.lifetime_days  180  default  Days that certificates of libvirt and migration are valid.
+certificate.lifetime  "180d"  default  How long certificates are valid whose successors are loaded live: of libvirt, migration and VNC. From 5m to 3650d, never past the authority's end; renewed after half of it.
 $ virt-trust setting set jobs.retention_days soon
 error: cannot set jobs.retention_days: not a whole number from 1 to 3650
 hint: Days that jobs are kept after they are over.
@@ -58,7 +58,7 @@ $ virt-trust setting get nothing.here
 error: cannot find setting nothing.here
 hint: see them with: virt-trust setting list
 [exit 3]
-$ virt-trust setting get certificate.lifetime_days --host nobody
+$ virt-trust setting get certificate.lifetime --host nobody
 error: cannot find host nobody: there is none of that name
 hint: see them with: virt-trust host list
 [exit 3]

@@ -4,20 +4,20 @@ import { MANAGER_OPERATIONS } from '@virt-trust/contract/manager/operations.ts';
 import fc from 'fast-check';
 import { sendRaw, statusWithHost, temporaryManager } from './fixtures.ts';
 
-const lifetime = '/api/v1/settings/certificate.lifetime_days';
+const retention = '/api/v1/settings/jobs.retention_days';
 
 test('RFC 9457 §3: malformed JSON, wrong types and wrong forms come back as problem documents', async (t) => {
   const { call } = await temporaryManager(t);
   const json = { 'content-type': 'application/json' };
   const cases: [string, string, string | undefined, Record<string, string>, number, string][] = [
-    ['PUT', lifetime, '{"value":', json, 400, 'request.not_json'],
-    ['PUT', lifetime, '', json, 400, 'request.not_json'],
-    ['PUT', lifetime, '{"value":1,"__proto__":{}}', json, 400, 'request.not_json'],
-    ['PUT', lifetime, '[]', json, 400, 'contract.invalid'],
-    ['PUT', lifetime, '{"value":1,"more":2}', json, 400, 'contract.invalid'],
-    ['PUT', lifetime, undefined, {}, 400, 'contract.invalid'],
-    ['PUT', lifetime, '{"value":1}', { 'content-type': 'text/plain' }, 415, 'request.media_type'],
-    ['PUT', lifetime, '<a/>', { 'content-type': 'application/xml' }, 415, 'request.media_type'],
+    ['PUT', retention, '{"value":', json, 400, 'request.not_json'],
+    ['PUT', retention, '', json, 400, 'request.not_json'],
+    ['PUT', retention, '{"value":1,"__proto__":{}}', json, 400, 'request.not_json'],
+    ['PUT', retention, '[]', json, 400, 'contract.invalid'],
+    ['PUT', retention, '{"value":1,"more":2}', json, 400, 'contract.invalid'],
+    ['PUT', retention, undefined, {}, 400, 'contract.invalid'],
+    ['PUT', retention, '{"value":1}', { 'content-type': 'text/plain' }, 415, 'request.media_type'],
+    ['PUT', retention, '<a/>', { 'content-type': 'application/xml' }, 415, 'request.media_type'],
     ['POST', '/api/v1/tokens', '{"name":"a;b","role":"auditor"}', json, 400, 'contract.invalid'],
     ['POST', '/api/v1/tokens', '{"name":"a\\u0000","role":"auditor"}', json, 400, 'contract.invalid'],
     ['POST', '/api/v1/tokens', '{"name":"a","role":"root"}', json, 400, 'contract.invalid'],
@@ -31,7 +31,7 @@ test('RFC 9457 §3: malformed JSON, wrong types and wrong forms come back as pro
     ['GET', '/api/v1/jobs/%zz', undefined, {}, 400, 'request.refused'],
     ['GET', '/api/v1/jobs/00000000-0000-0000-0000-000000000000', undefined, {}, 404, 'job.unknown'],
     ['GET', '/api/v1/nonsense', undefined, {}, 404, 'request.unknown_path'],
-    ['PATCH', lifetime, '{}', json, 404, 'request.unknown_path'],
+    ['PATCH', retention, '{}', json, 404, 'request.unknown_path'],
     ['GET', '/etc/passwd', undefined, {}, 404, 'request.unknown_path'],
   ];
   for (const [method, path, body, headers, status, code] of cases) {

@@ -1,6 +1,6 @@
 import type { Clock } from '@virt-trust/base/clock.ts';
 import { describeError, TrustError } from '@virt-trust/base/error.ts';
-import { DAY, type Instant, MINUTE } from '@virt-trust/base/instant.ts';
+import { type Instant, MINUTE } from '@virt-trust/base/instant.ts';
 import type { Log } from '@virt-trust/base/log.ts';
 import type { Randomness } from '@virt-trust/base/randomness.ts';
 import type { SpkiPin } from '@virt-trust/base/spki-pin.ts';
@@ -24,6 +24,7 @@ import type {
 } from './certificate-record.ts';
 import type { DeclaredHost, DeclaredNames } from './declared-names.ts';
 import { GroupCommit } from './group-commit.ts';
+import { lifetimeOf } from './lifetime.ts';
 import { type Grant, grantClientSubject, grantHostNames } from './policy.ts';
 import { parseRequestPem } from './request-form.ts';
 import { validityOf } from './validity.ts';
@@ -85,6 +86,7 @@ const PROFILE_OF_SERVICE: Readonly<Record<Service, LeafProfile>> = {
   libvirt: LEAF_PROFILES['libvirt-server'],
   migration: LEAF_PROFILES.migration,
   vnc: LEAF_PROFILES['vnc-server'],
+  spice: LEAF_PROFILES['spice-server'],
 };
 
 const ACTION = 'certificate.issue';
@@ -165,9 +167,8 @@ export class Issuance {
     return (await this.#options.settings.value('certificate.backdate_minutes')) * MINUTE;
   }
 
-  async #lifetimeOf({ name, cluster }: DeclaredHost, service: Service): Promise<number> {
-    const setting = service === 'vnc' ? 'certificate.vnc_lifetime_days' : 'certificate.lifetime_days';
-    return (await this.#options.settings.value(setting, { cluster, host: name })) * DAY;
+  #lifetimeOf({ name, cluster }: DeclaredHost, service: Service): Promise<number> {
+    return lifetimeOf(this.#options.settings, service, { cluster, host: name });
   }
 
   async #issue(decision: Decision): Promise<IssuedCertificate> {

@@ -1,3 +1,4 @@
+import { formatDuration, parseDuration } from '@virt-trust/base/duration.ts';
 import { TrustError } from '@virt-trust/base/error.ts';
 import type { SettingScope, SettingValue } from '@virt-trust/contract/model/setting.ts';
 
@@ -26,6 +27,24 @@ export function integerSetting(
       typeof value === 'number' && Number.isInteger(value) && value >= minimum && value <= maximum
         ? { value }
         : { problem: `not a whole number from ${minimum} to ${maximum}` },
+  };
+}
+
+/** A length of time as text, such as `180d`, between two bounds in milliseconds; read it with `parseDuration`. */
+export function durationSetting(
+  common: Common<string> & { readonly minimum: number; readonly maximum: number },
+): SettingDefinition<string> {
+  const { minimum, maximum, ...rest } = common;
+  return {
+    ...rest,
+    parse: (value) => {
+      const duration = typeof value === 'string' ? parseDuration(value) : undefined;
+      return duration !== undefined && duration >= minimum && duration <= maximum
+        ? { value: value as string }
+        : {
+            problem: `not a duration from ${formatDuration(minimum)} to ${formatDuration(maximum)}, written like 5m, 12h, 180d or 2y`,
+          };
+    },
   };
 }
 

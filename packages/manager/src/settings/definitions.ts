@@ -1,6 +1,9 @@
 import { isIP } from 'node:net';
+import { DAY, MINUTE, SECOND } from '@virt-trust/base/instant.ts';
+import { parseTimeWindows, TIME_WINDOWS_FORM } from '@virt-trust/base/time-window.ts';
 import { KeyAlgorithm } from '@virt-trust/contract/model/service.ts';
 import {
+  durationSetting,
   EVERYWHERE,
   GLOBAL,
   integerSetting,
@@ -29,18 +32,66 @@ export const SETTINGS = {
     is: (value): value is KeyAlgorithm => ALGORITHMS.includes(value),
     form: `one of ${ALGORITHMS.join(', ')}`,
   }),
-  'certificate.lifetime_days': integerSetting({
-    default: 180,
-    minimum: 1,
-    maximum: 3650,
-    description: 'Days that certificates of libvirt and migration are valid.',
+  'certificate.lifetime': durationSetting({
+    default: '180d',
+    minimum: 5 * MINUTE,
+    maximum: 3650 * DAY,
+    description:
+      "How long certificates are valid whose successors are loaded live: of libvirt, migration and VNC. From 5m to 3650d, never past the authority's end; renewed after half of it.",
     scopes: EVERYWHERE,
   }),
-  'certificate.vnc_lifetime_days': integerSetting({
-    default: 180,
+  'certificate.restart_lifetime': durationSetting({
+    default: '2y',
+    minimum: 5 * MINUTE,
+    maximum: 3650 * DAY,
+    description:
+      "How long certificates are valid that a VM loads at its start alone: of SPICE. From 5m to 3650d, never past the authority's end; renewed after half of it.",
+    scopes: EVERYWHERE,
+  }),
+  'renewal.window': textSetting({
+    default: 'always',
+    description: `When renewals may begin: ${TIME_WINDOWS_FORM}. Days are Mon to Sun, in lists and ranges, each day where there are none; the time zone is one of IANA's, UTC where there is none; an end that is not after the start is the next day's. Where no window opens in the first five sixths of a certificate's life, it is renewed then in spite of them.`,
+    scopes: EVERYWHERE,
+    is: (value): value is string => value.length <= 1000 && parseTimeWindows(value) !== undefined,
+    form: TIME_WINDOWS_FORM,
+  }),
+  'renewal.jitter_percent': integerSetting({
+    default: 10,
+    minimum: 0,
+    maximum: 25,
+    description:
+      "Per cent of a certificate's lifetime over which renewals are spread after its half, by the serial number, so that hosts enrolled together do not renew together.",
+    scopes: EVERYWHERE,
+  }),
+  'renewal.concurrency': integerSetting({
+    default: 8,
     minimum: 1,
-    maximum: 3650,
-    description: 'Days that VNC certificates are valid.',
+    maximum: 256,
+    description:
+      'Hosts that renew at once at most; a wave begins with one of them and takes in one more with each that succeeds.',
+    scopes: GLOBAL,
+  }),
+  'renewal.failure_limit': integerSetting({
+    default: 3,
+    minimum: 1,
+    maximum: 1000,
+    description:
+      'Hosts whose renewal may fail in one wave, or one after the other, before all renewals stop until `virt-trust unfreeze`.',
+    scopes: GLOBAL,
+  }),
+  'renewal.backoff_min': durationSetting({
+    default: '1m',
+    minimum: SECOND,
+    maximum: DAY,
+    description:
+      "Wait after a renewal's first failure; doubled with each further one, up to renewal.backoff_max and a tenth of the certificate's lifetime.",
+    scopes: EVERYWHERE,
+  }),
+  'renewal.backoff_max': durationSetting({
+    default: '6h',
+    minimum: SECOND,
+    maximum: 30 * DAY,
+    description: 'Longest wait after a renewal that failed.',
     scopes: EVERYWHERE,
   }),
   'certificate.backdate_minutes': integerSetting({

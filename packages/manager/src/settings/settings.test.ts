@@ -52,20 +52,20 @@ test('certificates are back-dated by at least the clock skew that is let through
 test('the value of the host wins over its cluster’s, that over the global one, that over the default', async (t) => {
   const { settings } = temporarySettings(t);
   const subject = { host: 'h1', cluster: 'c1' };
-  const name = 'certificate.lifetime_days';
+  const name = 'renewal.jitter_percent';
   const seen = async () => {
     const { value, from } = await settings.explain(name, subject);
     return [value, from];
   };
-  assert.deepEqual(await seen(), [180, 'default']);
-  await settings.put(name, 10, GLOBAL, 'a');
-  assert.deepEqual(await seen(), [10, 'global']);
+  assert.deepEqual(await seen(), [10, 'default']);
+  await settings.put(name, 11, GLOBAL, 'a');
+  assert.deepEqual(await seen(), [11, 'global']);
   await settings.put(name, 20, { scope: 'cluster', target: 'c1' }, 'a');
   assert.deepEqual(await seen(), [20, 'cluster']);
-  await settings.put(name, 30, { scope: 'host', target: 'h1' }, 'a');
-  assert.deepEqual(await seen(), [30, 'host']);
+  await settings.put(name, 25, { scope: 'host', target: 'h1' }, 'a');
+  assert.deepEqual(await seen(), [25, 'host']);
   assert.equal(await settings.value(name, { host: 'h2', cluster: 'c1' }), 20);
-  assert.equal(await settings.value(name, { cluster: 'c2' }), 10);
+  assert.equal(await settings.value(name, { cluster: 'c2' }), 11);
   await settings.put(name, null, { scope: 'host', target: 'h1' }, 'a');
   assert.deepEqual(await seen(), [20, 'cluster']);
 });
@@ -104,9 +104,18 @@ test('control characters, wrong numbers, unknown modes and addresses with a zone
     ['organization', 'a\nb'],
     ['organization', ''],
     ['organization', ' a'],
-    ['certificate.lifetime_days', 0],
-    ['certificate.lifetime_days', 1.5],
-    ['certificate.lifetime_days', '90'],
+    ['jobs.retention_days', 0],
+    ['jobs.retention_days', 1.5],
+    ['jobs.retention_days', '90'],
+    ['certificate.lifetime', '4m'],
+    ['certificate.lifetime', '3651d'],
+    ['certificate.lifetime', '90'],
+    ['certificate.lifetime', 90],
+    ['certificate.restart_lifetime', '2 years'],
+    ['renewal.window', ''],
+    ['renewal.window', 'Sat 02:00-05:00 Mars/Olympus'],
+    ['renewal.window', '25:00-26:00'],
+    ['renewal.jitter_percent', 26],
     ['key.algorithm', 'rsa-512'],
     ['migration.mode', []],
     ['migration.mode', ['plain']],
@@ -115,6 +124,16 @@ test('control characters, wrong numbers, unknown modes and addresses with a zone
     ['channel.manager_addresses', ['manager.example']],
   ];
   for (const [name, value] of wrong) await assert.rejects(settings.put(name, value, GLOBAL, 'a'), invalid);
+});
+
+test('whoever listens hears of each change once it is kept, and of none that was refused', async (t) => {
+  const { settings } = temporarySettings(t);
+  const heard: string[] = [];
+  settings.onChange((name, place) => heard.push(`${name} ${place.scope} ${place.target}`));
+  await settings.put('certificate.lifetime', '5m', { scope: 'host', target: 'h1' }, 'a');
+  await assert.rejects(settings.put('certificate.lifetime', '5', GLOBAL, 'a'));
+  await settings.put('certificate.lifetime', null, { scope: 'host', target: 'h1' }, 'a');
+  assert.deepEqual(heard, ['certificate.lifetime host h1', 'certificate.lifetime host h1']);
 });
 
 test('a skew beyond the back-dating is refused from either side', async (t) => {
@@ -141,9 +160,9 @@ test('a setting of the fleet cannot be set for one host, and one that does not e
 
 test('each change is in the audit log with who made it and what it set', async (t) => {
   const { settings, audit } = temporarySettings(t);
-  await settings.put('certificate.lifetime_days', 90, { scope: 'cluster', target: 'c1' }, 'token:ann');
+  await settings.put('certificate.lifetime', '90d', { scope: 'cluster', target: 'c1' }, 'token:ann');
   const [entry] = await audit.list(0, 10);
   assert.equal(entry?.actor, 'token:ann');
-  assert.equal(entry?.subject, 'certificate.lifetime_days');
-  assert.equal(entry?.detail, 'cluster c1: 90');
+  assert.equal(entry?.subject, 'certificate.lifetime');
+  assert.equal(entry?.detail, 'cluster c1: "90d"');
 });

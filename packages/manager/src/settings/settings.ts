@@ -14,9 +14,15 @@ export interface SettingSubject {
 /** The settings with their effective values: the host's, else its cluster's, else the global one, else the default. */
 export class Settings {
   readonly #store: SettingStore;
+  readonly #listeners: ((name: SettingName, place: SettingPlace) => void)[] = [];
 
   constructor(store: SettingStore) {
     this.#store = store;
+  }
+
+  /** Tells of each change once it is kept. */
+  onChange(listener: (name: SettingName, place: SettingPlace) => void): void {
+    this.#listeners.push(listener);
   }
 
   /** The effective value. */
@@ -60,6 +66,7 @@ export class Settings {
     const audit = { actor, action: 'setting.put', subject: name, outcome: 'done', detail } as const;
     if (parsed === null) await this.#store.delete(place, name, audit);
     else await this.#store.put(place, name, parsed, audit);
+    for (const listener of this.#listeners) listener(name, place);
     return name;
   }
 
