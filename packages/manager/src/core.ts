@@ -3,6 +3,7 @@ import type { Log } from '@virt-trust/base/log.ts';
 import type { Randomness } from '@virt-trust/base/randomness.ts';
 import type { RefusalLimit } from './access/refusal-limit.ts';
 import type { Tokens } from './access/tokens.ts';
+import type { AlarmSources } from './alarms/alarm-sources.ts';
 import type { AuditLog } from './audit/audit-log.ts';
 import type { EventLog } from './events/event-log.ts';
 import type { Handlers } from './http/handlers.ts';
@@ -31,6 +32,8 @@ export interface Core {
   readonly tokens: Tokens;
   readonly refusals: RefusalLimit;
   readonly metrics: Metrics;
+  /** Where domains make known what is wrong. */
+  readonly alarms: AlarmSources;
   /** Aborted when the manager stops. */
   readonly signal: AbortSignal;
 }

@@ -6,6 +6,7 @@ import { type Randomness, systemRandomness } from '@virt-trust/base/randomness.t
 import type { FastifyInstance } from 'fastify';
 import { RefusalLimit } from './access/refusal-limit.ts';
 import { Tokens } from './access/tokens.ts';
+import { AlarmSources } from './alarms/alarm-sources.ts';
 import type { AuditDraft } from './audit/audit-entry.ts';
 import type { AuthorityConstraints } from './authorities/internal-creation.ts';
 import type { ComposeDomain, Core, Domain } from './core.ts';
@@ -166,6 +167,7 @@ function composeCore(
     tokens: new Tokens(new SqliteTokenStore(database, clock), clock, randomness),
     refusals: new RefusalLimit(clock),
     metrics,
+    alarms: new AlarmSources(),
     signal,
   };
   return { core, events: eventStore };
