@@ -1,5 +1,6 @@
 import type { Instant } from '@virt-trust/base/instant.ts';
 import type { SpkiPin } from '@virt-trust/base/spki-pin.ts';
+import type { Revocation } from '@virt-trust/contract/model/certificate.ts';
 import type { Service } from '@virt-trust/contract/model/service.ts';
 import type { SerialNumber } from '@virt-trust/pki/serial-number.ts';
 import type { AuditDraft } from '../audit/audit-entry.ts';
@@ -7,8 +8,8 @@ import type { AuditDraft } from '../audit/audit-entry.ts';
 /** For whom a certificate is. */
 export type Holder =
   | { readonly kind: 'host'; readonly host: string; readonly service: Service }
-  /** Someone with a key for one task: a migration, a proof. */
-  | { readonly kind: 'client' };
+  /** Someone with a key for one task: a migration, a proof; with the host that has the key, null where the manager itself has it. */
+  | { readonly kind: 'client'; readonly heldBy: string | null };
 
 /** What is written down before anything is signed: who, and the very bytes that will be signed. */
 export interface CertificateIntent {
@@ -18,6 +19,8 @@ export interface CertificateIntent {
   readonly holder: Holder;
   readonly pin: SpkiPin;
   readonly tbs: Uint8Array;
+  /** When it was made; its notBefore is earlier. */
+  readonly issuedAt: Instant;
   readonly notAfter: Instant;
 }
 
@@ -29,6 +32,7 @@ export interface CertificateRecord extends CertificateIntent {
     | { readonly kind: 'recorded' }
     /** The signature over `tbs`. */
     | { readonly kind: 'issued'; readonly signature: Uint8Array };
+  readonly revocation: Revocation | null;
 }
 
 /** One thing to be made durable; what will be signed comes with its audit entry. */
@@ -39,13 +43,15 @@ export type CertificateChange =
 export type ChangeOutcome =
   | { readonly kind: 'done' }
   /** The key was certified before for somebody else; nothing of the change was kept. */
-  | { readonly kind: 'key-reused'; readonly holder: Holder };
+  | { readonly kind: 'key-reused'; readonly holder: Holder }
+  /** The host's certificates were all revoked, and nobody asked for new ones by its name since; nothing was kept. */
+  | { readonly kind: 'host-revoked'; readonly host: string };
 
 /** Where certificates are kept. */
 export interface CertificateRepository {
   /**
    * Makes all changes durable in one unit of work, all or none; a `record` whose key somebody
-   * else has is left out and said so in its outcome.
+   * else has, or whose host is revoked, is left out and said so in its outcome.
    */
   commit(changes: readonly CertificateChange[]): Promise<readonly ChangeOutcome[]>;
   find(serialNumber: SerialNumber): Promise<CertificateRecord | null>;

@@ -27,9 +27,12 @@ export function certificateView(
       dns: names.flatMap((name) => (name.kind === 'dns' ? [name.value] : [])),
       addresses: names.flatMap((name) => (name.kind === 'ip' ? [name.value] : [])),
     },
+    issuedAt: record.issuedAt,
     notBefore: tbs.notBefore,
     notAfter: tbs.notAfter,
     pin: record.pin,
+    revocation: record.revocation,
+    renewal: null,
     pem:
       state.kind === 'issued'
         ? encodePem('CERTIFICATE', encodeSigned(record.tbs, tbs.signatureAlgorithm, state.signature))

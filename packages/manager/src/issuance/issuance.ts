@@ -59,6 +59,8 @@ export interface ClientOrder {
   readonly minutes: number;
   /** Valid as long on a host whose clock is ahead by all that is allowed; for keys that never leave this process. */
   readonly anyClock?: boolean;
+  /** The host that has the key; left out where it stays in this process. */
+  readonly heldBy?: string;
   readonly actor: string;
 }
 
@@ -148,7 +150,7 @@ export class Issuance {
       return this.#issue({
         authority,
         profile: LEAF_PROFILES['libvirt-client'],
-        holder: { kind: 'client' },
+        holder: { kind: 'client', heldBy: order.heldBy ?? null },
         grant,
         lifetime: order.minutes * MINUTE + ahead,
         publicKey: request.spki,
@@ -177,8 +179,9 @@ export class Issuance {
     // SECURITY: a certificate on an authority's own key would let its holder's proofs pass for the authority's.
     const ca = authorities.list().find(({ issuing, root }) => issuing.pin === pin || root.pin === pin);
     if (ca !== undefined) throw keyReused(grant.commonName, `authority ${ca.name}`);
+    const now = clock.now();
     const validity = validityOf({
-      now: clock.now(),
+      now,
       lifetime: decision.lifetime,
       skew: await this.#backdating(),
       authority: authority.issuing,
@@ -196,11 +199,24 @@ export class Issuance {
     const detail = `${profile.name} of ${authority.name} for ${holderText(holder, grant.commonName)}, ${pin}`;
     const outcome = await this.#changes.submit({
       kind: 'record',
-      intent: { serialNumber, authority: authority.name, profile: profile.name, holder, pin, tbs, notAfter },
+      intent: {
+        serialNumber,
+        authority: authority.name,
+        profile: profile.name,
+        holder,
+        pin,
+        tbs,
+        issuedAt: now,
+        notAfter,
+      },
       audit: { actor, action: ACTION, subject: serialNumber, outcome: 'intent', detail },
     });
-    if (outcome.kind === 'key-reused') {
-      throw keyReused(grant.commonName, holderText(outcome.holder, 'a client'));
+    switch (outcome.kind) {
+      case 'key-reused':
+        throw keyReused(grant.commonName, holderText(outcome.holder, 'a client'));
+      case 'host-revoked':
+        throw hostRevoked(outcome.host);
+      case 'done':
     }
     // Recorded and synced: only now may the signature exist.
     const signature = await authority.sign(prepared);
@@ -245,6 +261,18 @@ function unknownHost(name: string): TrustError {
     'not-found',
     `cannot issue a certificate for host ${JSON.stringify(name.slice(0, 253))}: there is no such host`,
     { hint: 'Add it with `virt-trust host add`.', context: { rule: 'issuance.host_unknown' } },
+  );
+}
+
+function hostRevoked(host: string): TrustError {
+  return new TrustError(
+    'issuance.host_revoked',
+    'denied',
+    `cannot issue a certificate for host ${host}: it was revoked`,
+    {
+      hint: `Once the host is trustworthy again: virt-trust host provision ${host}`,
+      context: { rule: 'issuance.host_revoked' },
+    },
   );
 }
 

@@ -1,6 +1,7 @@
 import type { Clock } from '@virt-trust/base/clock.ts';
 import { TrustError } from '@virt-trust/base/error.ts';
 import { parseSpkiPin } from '@virt-trust/base/spki-pin.ts';
+import type { Revocation, RevocationReason } from '@virt-trust/contract/model/certificate.ts';
 import type { Service } from '@virt-trust/contract/model/service.ts';
 import { parseSerialNumber, type SerialNumber } from '@virt-trust/pki/serial-number.ts';
 import type { AuditDraft } from '../audit/audit-entry.ts';
@@ -14,14 +15,14 @@ import type {
 } from '../issuance/certificate-record.ts';
 import { appendAudit } from './audit-log.ts';
 import type { Database, Row } from './database.ts';
-import { bytes, integer, text, textOrNull, time } from './row.ts';
+import { bytes, integer, text, textOrNull, time, timeOrNull } from './row.ts';
 
 const DONE: ChangeOutcome = { kind: 'done' };
 
 function holderOf(row: Row): Holder {
   const host = textOrNull(row, 'host');
   return host === null
-    ? { kind: 'client' }
+    ? { kind: 'client', heldBy: textOrNull(row, 'held_by') }
     : { kind: 'host', host, service: text(row, 'service') as Service };
 }
 
@@ -34,13 +35,30 @@ function recordOf(row: Row): CertificateRecord {
     holder: holderOf(row),
     pin: parseSpkiPin(text(row, 'pin')),
     tbs: bytes(row, 'tbs'),
+    issuedAt: time(row, 'issued_at'),
     notAfter: time(row, 'not_after'),
     state:
       row['signature'] === null
         ? { kind: 'recorded' }
         : { kind: 'issued', signature: bytes(row, 'signature') },
+    revocation: revocationOf(row),
   };
 }
+
+function revocationOf(row: Row): Revocation | null {
+  const at = timeOrNull(row, 'revoked_at');
+  if (at === null) return null;
+  return {
+    at,
+    reason: text(row, 'reason') as RevocationReason,
+    by: text(row, 'revoked_by'),
+    comment: text(row, 'comment'),
+  };
+}
+
+const SELECT = `select certificates.*, revocations.at as revoked_at, revocations.reason, revocations.comment,
+  revocations.actor as revoked_by
+  from certificates left join revocations on revocations.serial_number = certificates.serial_number`;
 
 /** The certificates in SQLite. */
 export class SqliteCertificateStore implements CertificateRepository {
@@ -66,7 +84,7 @@ export class SqliteCertificateStore implements CertificateRepository {
   }
 
   async find(serialNumber: SerialNumber): Promise<CertificateRecord | null> {
-    const row = this.#database.get('select * from certificates where serial_number = ?', serialNumber);
+    const row = this.#database.get(`${SELECT} where certificates.serial_number = ?`, serialNumber);
     return row === undefined ? null : recordOf(row);
   }
 
@@ -79,12 +97,12 @@ export class SqliteCertificateStore implements CertificateRepository {
     const rows =
       filter.host === null
         ? this.#database.all(
-            'select * from certificates where sequence < ? order by sequence desc limit ?',
+            `${SELECT} where certificates.sequence < ? order by certificates.sequence desc limit ?`,
             before,
             filter.limit,
           )
         : this.#database.all(
-            'select * from certificates where host = ? and sequence < ? order by sequence desc limit ?',
+            `${SELECT} where host = ? and certificates.sequence < ? order by certificates.sequence desc limit ?`,
             filter.host,
             before,
             filter.limit,
@@ -113,21 +131,31 @@ export class SqliteCertificateStore implements CertificateRepository {
   }
 
   #record(intent: CertificateIntent): ChangeOutcome {
+    const bearer = intent.holder.kind === 'host' ? intent.holder.host : intent.holder.heldBy;
+    // SECURITY: inside the transaction that records, so that nothing is certified while the host is being revoked.
+    if (bearer !== null && this.#isRevoked(bearer)) return { kind: 'host-revoked', host: bearer };
     const holder = this.#claimKey(intent);
     if (holder !== undefined) return { kind: 'key-reused', holder };
     const { holder: own } = intent;
     this.#database.run(
-      'insert into certificates (serial_number, authority, profile, host, service, pin, not_after, tbs) values (?, ?, ?, ?, ?, ?, ?, ?)',
+      `insert into certificates (serial_number, authority, profile, host, service, held_by, pin, issued_at, not_after, tbs)
+        values (?, ?, ?, ?, ?, ?, ?, ?, ?, ?)`,
       intent.serialNumber,
       intent.authority,
       intent.profile,
       own.kind === 'host' ? own.host : null,
       own.kind === 'host' ? own.service : null,
+      own.kind === 'client' ? own.heldBy : null,
       intent.pin,
+      intent.issuedAt,
       intent.notAfter,
       intent.tbs,
     );
     return DONE;
+  }
+
+  #isRevoked(host: string): boolean {
+    return this.#database.get('select 1 from revoked_hosts where host = ?', host) !== undefined;
   }
 
   /** SECURITY: claimed inside the transaction that records, so that two requests with one key cannot both pass. */
@@ -144,6 +172,6 @@ export class SqliteCertificateStore implements CertificateRepository {
     const row = this.#database.get('select host, service from certified_keys where pin = ?', pin) ?? {};
     // A host may have its own key certified again; a client's key is made for one certificate.
     const same = host !== null && row['host'] === host && row['service'] === service;
-    return same ? undefined : holderOf(row);
+    return same ? undefined : holderOf({ held_by: null, ...row });
   }
 }

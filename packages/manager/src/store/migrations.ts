@@ -2,6 +2,7 @@ import type { Migration } from './migration.ts';
 import { foundation } from './migrations/0001-foundation.ts';
 import { certificates } from './migrations/0002-certificates.ts';
 import { hosts } from './migrations/0003-hosts.ts';
+import { revocation } from './migrations/0004-revocation.ts';
 
 /** Every step of the schema in order; imported statically because the program is one file when deployed. */
-export const MIGRATIONS: readonly Migration[] = [foundation, certificates, hosts];
+export const MIGRATIONS: readonly Migration[] = [foundation, certificates, hosts, revocation];
