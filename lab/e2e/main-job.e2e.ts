@@ -81,6 +81,7 @@ describe('the main job: two fresh hosts, from nothing to a VM that migrates over
           ['libvirt', 'settled', 'ours'],
           ['migration', 'settled', 'ours'],
           ['vnc', 'settled', 'ours'],
+          ['spice', 'settled', 'ours'],
         ],
       );
       const proofs = detail.observed?.credentials.flatMap((credential) => credential.proofs) ?? [];

@@ -13,6 +13,7 @@ const PATHS: Readonly<Record<Service, readonly [ca: string, certificate: string,
   ],
   migration: qemuPaths('/etc/pki/libvirt-migrate'),
   vnc: qemuPaths('/etc/pki/libvirt-vnc'),
+  spice: qemuPaths('/etc/pki/libvirt-spice'),
 };
 
 function qemuPaths(directory: string): readonly [string, string, string] {
@@ -44,10 +45,14 @@ export interface ServedSets {
 
 /** Looks at a host and asserts that each service's files are one whole set or none, and that libvirtd runs. */
 export async function servedSets(host: Host): Promise<ServedSets> {
-  const [libvirt = '', migration = '', vnc = '', socket = ''] = (await host.run(['sh', '-c', LOOK])).split(
-    '===\n',
-  );
-  const onDisk = { libvirt: whole(libvirt), migration: whole(migration), vnc: whole(vnc) };
+  const said = (await host.run(['sh', '-c', LOOK])).split('===\n');
+  const [libvirt = '', migration = '', vnc = '', spice = '', socket = ''] = said;
+  const onDisk = {
+    libvirt: whole(libvirt),
+    migration: whole(migration),
+    vnc: whole(vnc),
+    spice: whole(spice),
+  };
   assert.match(socket, /^(?:in)?active/, 'libvirtd does not answer');
   const shown = socket.startsWith('active') ? await shownCertificate(host.address) : undefined;
   return { onDisk, shown };

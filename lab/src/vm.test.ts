@@ -19,10 +19,11 @@ test('QEMU processes without a guest, as libvirt starts to ask for capabilities,
   assert.deepEqual(parseQemuProcesses(`${stat(7, 'qemu', 12)}\tqemu-system-x86_64 -S -no-user-config\n`), []);
 });
 
-test('a VM has a VNC server only where one is asked for', () => {
+test('a VM has a VNC or SPICE server only where one is asked for', () => {
   assert.ok(!testVmXml({ name: 'vm1' }).includes('graphics'));
   assert.match(
     testVmXml({ name: 'vm1', vncListen: '127.0.0.1' }),
     /<graphics type='vnc'.* listen='127\.0\.0\.1'\/>/,
   );
+  assert.match(testVmXml({ name: 'vm1', spiceListen: '::1' }), /<graphics type='spice'.* listen='::1'\/>/);
 });

@@ -5,6 +5,8 @@ export interface TestVm {
   readonly name: string;
   /** Where its VNC server listens; without it, it has none. */
   readonly vncListen?: string;
+  /** Where its SPICE server listens; without it, it has none. */
+  readonly spiceListen?: string;
 }
 
 /** A running QEMU: two sightings that are equal are the same process, never restarted. */
@@ -16,9 +18,11 @@ export interface QemuProcess {
 }
 
 /** The domain XML of a diskless 64 MiB VM under software emulation. */
-export function testVmXml({ name, vncListen }: TestVm): string {
-  const graphics =
-    vncListen === undefined ? '' : `<graphics type='vnc' port='-1' autoport='yes' listen='${vncListen}'/>`;
+export function testVmXml({ name, vncListen, spiceListen }: TestVm): string {
+  const graphics = [
+    vncListen === undefined ? '' : `<graphics type='vnc' port='-1' autoport='yes' listen='${vncListen}'/>`,
+    spiceListen === undefined ? '' : `<graphics type='spice' autoport='yes' listen='${spiceListen}'/>`,
+  ].join('');
   return `<domain type='qemu'>
   <name>${name}</name>
   <memory unit='MiB'>64</memory>

@@ -20,7 +20,7 @@ export function showState(outcome: Outcome, steps: Steps): void {
   steps.line();
   steps.line(`True now, after ${steps.taken} steps:`);
   writeTable(
-    ['host', 'state', 'channel', 'libvirt', 'migration', 'vnc', 'valid until', 'vm'],
+    ['host', 'state', 'channel', 'libvirt', 'migration', 'vnc', 'spice', 'valid until', 'vm'],
     outcome.hosts.map((host) => {
       const credentials = host.observed?.credentials ?? [];
       const phase = (service: string) =>
@@ -30,7 +30,7 @@ export function showState(outcome: Outcome, steps: Steps): void {
         host.name,
         host.state,
         host.group ?? host.channel,
-        ...['libvirt', 'migration', 'vnc'].map(phase),
+        ...['libvirt', 'migration', 'vnc', 'spice'].map(phase),
         formatTime(expiries.length === 0 ? null : Math.min(...expiries)),
         host.name === outcome.at ? outcome.vm : '-',
       ];

@@ -17,6 +17,8 @@ export const LEAF_PROFILES = {
   migration: { name: 'migration', purposes: ['serverAuth', 'clientAuth'], names: 'required' },
   /** QEMU's VNC server. */
   'vnc-server': { name: 'vnc-server', purposes: ['serverAuth'], names: 'required' },
+  /** QEMU's SPICE server, whose clients may compare its subject over renewals and migrations. */
+  'spice-server': { name: 'spice-server', purposes: ['serverAuth'], names: 'required' },
   /** A client of libvirt for one task, valid for minutes. */
   'libvirt-client': { name: 'libvirt-client', purposes: ['clientAuth'], names: 'optional' },
 } as const satisfies Record<string, LeafProfile>;

@@ -4,14 +4,20 @@ import { QEMU_FILE_NAMES } from '@virt-trust/libvirt/layout.ts';
 import { readLibvirtdSettings } from '@virt-trust/libvirt/libvirtd-settings.ts';
 import { readQemuSettings } from '@virt-trust/libvirt/qemu-settings.ts';
 import type { AgentPaths } from '../paths.ts';
-import { type Found, type FoundIdentity, type FoundManifest, pathsToKeep } from './found.ts';
+import {
+  type Found,
+  type FoundIdentity,
+  type FoundManifest,
+  keepsEveryService,
+  pathsToKeep,
+} from './found.ts';
 import type { HostFacts } from './host-effects.ts';
 import { readHostConfiguration } from './settings-files.ts';
 
 /** Finds what libvirt and QEMU use on this host and keeps all that virt-trust may come to stand at. */
 export async function keepFound(paths: AgentPaths, found: Found, facts: HostFacts): Promise<FoundManifest> {
   const known = await found.read();
-  if (known !== undefined) return known;
+  if (known !== undefined && keepsEveryService(known)) return known;
   const rpcConfiguration = `/etc/libvirt/${facts.daemon}.conf`;
   const qemuConfiguration = '/etc/libvirt/qemu.conf';
   const identities = await findIdentities(paths, facts, rpcConfiguration, qemuConfiguration);
@@ -53,5 +59,6 @@ async function findIdentities(
     },
     migration: inDirectory(qemu.migrate.directory),
     vnc: inDirectory(qemu.vnc.directory),
+    spice: { ...inDirectory(qemu.spice.directory), crl: null, clientCertificate: null, clientKey: null },
   };
 }

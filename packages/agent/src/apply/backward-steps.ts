@@ -3,6 +3,7 @@ import { join } from 'node:path';
 import { isTrustError } from '@virt-trust/base/error.ts';
 import type { Service } from '@virt-trust/contract/model/service.ts';
 import { proveGeneration, transitionOf, withService } from './forward-steps.ts';
+import { foundIdentity } from './found.ts';
 import { LAYOUTS } from './layout.ts';
 import { readsDefaults } from './reads-defaults.ts';
 import type { StepContext } from './run.ts';
@@ -40,7 +41,7 @@ export async function reload(context: StepContext, service: Service): Promise<vo
   const { workshop, facts } = context;
   if (service === 'libvirt' && context.journal.failure?.failure.code === 'libvirt.stopped') return;
   const { from } = transitionOf(context, service);
-  const { certificate } = (await workshop.manifest()).identities[service];
+  const { certificate } = foundIdentity(await workshop.manifest(), service);
   // Where nothing was found there is nothing to read again.
   if (from !== null || (certificate !== null && readsDefaults(await workshop.manifest(), service)))
     await workshop.options.effects.reload(service, facts);

@@ -3,7 +3,7 @@ import type { Instant } from '@virt-trust/base/instant.ts';
 import type { DesiredCredential } from '@virt-trust/contract/model/desired-state.ts';
 import { FFDHE2048_PEM } from '@virt-trust/libvirt/dh-params.ts';
 import { mergeBundle } from './bundle.ts';
-import type { Found, FoundManifest } from './found.ts';
+import { type Found, type FoundManifest, foundIdentity as identityFound } from './found.ts';
 import { LAYOUTS } from './layout.ts';
 import type { GenerationContent, Staging } from './staging.ts';
 import type { Transition } from './state.ts';
@@ -29,7 +29,7 @@ export async function makeContent(parts: {
   const { credential, transition, found, manifest, at } = parts;
   const identity = transition.identity === 'found' ? await foundIdentity(parts) : await ownIdentity(parts);
   const trustsFound = credential.keepFoundTrust || credential.identity === 'found';
-  const foundCa = await found.content(manifest, manifest.identities[credential.service].ca);
+  const foundCa = await found.content(manifest, identityFound(manifest, credential.service).ca);
   const bundle = mergeBundle(
     credential.bundle,
     trustsFound && foundCa !== undefined ? [foundCa.toString('utf8')] : [],
@@ -71,7 +71,7 @@ async function foundIdentity(parts: {
 }): Promise<Identity> {
   const { found, manifest } = parts;
   const { service } = parts.transition;
-  const paths = manifest.identities[service];
+  const paths = identityFound(manifest, service);
   const pair = async (certificate: string | null, key: string | null): Promise<Pair | undefined> => {
     const [certificateText, keyText] = await Promise.all([
       found.content(manifest, certificate),

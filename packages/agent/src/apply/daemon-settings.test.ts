@@ -29,6 +29,7 @@ function desired(settings: Partial<DesiredState['settings']> = {}): DesiredState
     settings: {
       plainTcp: 'off',
       vncTls: 'on',
+      spiceTls: 'on',
       migrateTls: 'force',
       probeSeconds: 60,
       clientDns: [],

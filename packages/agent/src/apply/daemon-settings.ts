@@ -46,18 +46,19 @@ export function rpcEdits(desired: DesiredState, found: Configuration, context: R
 export function qemuEdits(desired: DesiredState, found: Configuration): Edit[] {
   const edits: Edit[] = [];
   const set = (key: string, value: ConfigurationValue) => edits.push({ kind: 'set', key, value });
-  const { vncTls, migrateTls } = desired.settings;
+  const { vncTls, spiceTls, migrateTls } = desired.settings;
   for (const { service, identity } of desired.credentials) {
     if (service === 'libvirt') continue;
-    const prefix = service === 'migration' ? 'migrate' : 'vnc';
+    const prefix = service === 'migration' ? 'migrate' : service;
     set(`${prefix}_tls_x509_cert_dir`, CONFIGURED_DIRECTORIES[service]);
     // A key of ours has no password.
     const secret = `${prefix}_tls_x509_secret_uuid`;
-    if (identity === 'ours' && found.get(secret) !== undefined) edits.push({ kind: 'unset', key: secret });
+    if (service !== 'spice' && identity === 'ours' && found.get(secret) !== undefined)
+      edits.push({ kind: 'unset', key: secret });
     if (service === 'migration') {
       set('migrate_tls_x509_verify', 1);
       if (migrateTls === 'force') set('migrate_tls_force', 1);
-    } else if (vncTls === 'on') set('vnc_tls', 1);
+    } else if ((service === 'vnc' ? vncTls : spiceTls) === 'on') set(`${prefix}_tls`, 1);
   }
   return edits;
 }

@@ -6,6 +6,7 @@ import { afterEach, beforeEach, describe, it } from 'node:test';
 import { systemClock } from '@virt-trust/base/clock.ts';
 import { isTrustError } from '@virt-trust/base/error.ts';
 import { silentLog } from '@virt-trust/base/log.ts';
+import { SERVICES } from '@virt-trust/contract/model/service.ts';
 import { parseCertificates } from '@virt-trust/pki/certificate.ts';
 import { generatePrivateKey, spkiOfKey } from '@virt-trust/pki/key.ts';
 import { agentPaths } from '../paths.ts';
@@ -137,6 +138,7 @@ describe('JournaledEngine', () => {
       ['libvirt', 'failed', 'apply.went_back_along'],
       ['migration', 'failed', 'test.failed'],
       ['vnc', 'failed', 'apply.went_back_along'],
+      ['spice', 'failed', 'apply.went_back_along'],
     ]);
     assert.deepEqual(await served(paths, 'libvirt'), before);
     await next.stop();
@@ -165,7 +167,7 @@ describe('JournaledEngine', () => {
     await makeHost(paths);
     await engine.putDesiredState(desiredState(ours, 1));
     let rung = bell.next;
-    while ((await engine.certificateRequests()).length < 3) {
+    while ((await engine.certificateRequests()).length < SERVICES.length) {
       await rung;
       rung = bell.next;
     }
@@ -174,7 +176,7 @@ describe('JournaledEngine', () => {
       engine.putCertificates([{ service: 'vnc', generation: 1, certificate: other }]),
       (error) => isTrustError(error, 'certificate.unexpected'),
     );
-    assert.equal((await engine.certificateRequests()).length, 3);
+    assert.equal((await engine.certificateRequests()).length, SERVICES.length);
   });
 
   it('repairs a link and a file twice, then leaves them alone with an event', async () => {
@@ -229,6 +231,7 @@ describe('JournaledEngine', () => {
       uuid: name,
       name,
       vnc: [{ listen: '127.0.0.1', port: 5900, tlsDirectory }],
+      spice: [],
     });
     const vms = [
       vm('old', '/etc/pki/qemu'),

@@ -12,6 +12,7 @@ import type { ApplyEngine } from '../ports.ts';
 import { Document } from '../state/document.ts';
 import { failureOf } from './failure.ts';
 import { targetSockets, withService } from './forward-steps.ts';
+import { keepsEveryService } from './found.ts';
 import { checkHost } from './guard.ts';
 import type { HostFacts } from './host-effects.ts';
 import { observe } from './observe.ts';
@@ -198,7 +199,10 @@ export class JournaledEngine implements ApplyEngine {
     const { ownKeys } = await this.#workshop.state();
     const journal: Journal = {
       ...emptyJournal('removing'),
-      steps: planRemoval(SERVICES, readsDefaults(manifest, 'libvirt')),
+      steps: planRemoval(
+        SERVICES.filter((service) => manifest.identities[service] !== undefined),
+        readsDefaults(manifest, 'libvirt'),
+      ),
       settingsChanged: ownKeys.rpc.length + ownKeys.qemu.length > 0,
     };
     await this.#begin(journal);
@@ -288,7 +292,7 @@ export class JournaledEngine implements ApplyEngine {
     if (manifest === undefined) return { foundKept: false, settingsDiffer: true };
     const sockets = JSON.stringify(targetSockets(desired, manifest, facts)) !== JSON.stringify(facts.sockets);
     const files = await workshop.settings.differs(manifest, desired, facts, state.ownKeys);
-    return { foundKept: true, settingsDiffer: sockets || files };
+    return { foundKept: keepsEveryService(manifest), settingsDiffer: sockets || files };
   }
 
   async #begin(journal: Journal): Promise<void> {

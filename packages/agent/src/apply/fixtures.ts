@@ -131,7 +131,7 @@ export async function makeHost(paths: AgentPaths, found?: TestAuthority): Promis
   }
 }
 
-/** A desired state for all three services. */
+/** A desired state for all services. */
 export function desiredState(
   authority: TestAuthority,
   number: number,
@@ -151,7 +151,14 @@ export function desiredState(
       bundle: authority.pem,
       keepFoundTrust: change.keepFoundTrust ?? false,
     })),
-    settings: { plainTcp: 'off', vncTls: 'on', probeSeconds: 60, migrateTls: 'allow', clientDns: [] },
+    settings: {
+      plainTcp: 'off',
+      vncTls: 'on',
+      spiceTls: 'on',
+      probeSeconds: 60,
+      migrateTls: 'allow',
+      clientDns: [],
+    },
   };
 }
 

@@ -3,7 +3,7 @@ import { lstat, mkdir, readFile, readlink, rm, utimes } from 'node:fs/promises';
 import { join } from 'node:path';
 import { TrustError } from '@virt-trust/base/error.ts';
 import { Count, Line, Path, Sha256Hex } from '@virt-trust/contract/model/primitives.ts';
-import type { Service } from '@virt-trust/contract/model/service.ts';
+import { SERVICES, type Service } from '@virt-trust/contract/model/service.ts';
 import Type, { type Static } from 'typebox';
 import type { AgentPaths } from '../paths.ts';
 import { replaceLink, syncDirectory, writeFileAtomic } from '../state/atomic-file.ts';
@@ -60,7 +60,16 @@ export type FoundIdentity = Static<typeof FoundIdentity>;
 export const FoundManifest = Type.Object(
   {
     paths: Type.Array(FoundPath, { maxItems: 512 }),
-    identities: Type.Object({ libvirt: FoundIdentity, migration: FoundIdentity, vnc: FoundIdentity }, strict),
+    identities: Type.Object(
+      {
+        libvirt: FoundIdentity,
+        migration: FoundIdentity,
+        vnc: FoundIdentity,
+        /** Missing where it was written by a version that did not know SPICE. */
+        spice: Type.Optional(FoundIdentity),
+      },
+      strict,
+    ),
     sockets: Type.Union([Sockets, Type.Null()]),
     /** `libvirtd.conf` or `virtproxyd.conf`. */
     rpcConfiguration: Path,
@@ -96,7 +105,7 @@ export class Found {
     what: Omit<FoundManifest, 'paths'> & { readonly paths: readonly string[] },
   ): Promise<FoundManifest> {
     const known = await this.read();
-    if (known !== undefined) return known;
+    if (known !== undefined) return await this.#extend(known, what);
     const copies = join(this.#paths.found, 'copies');
     await rm(this.#paths.found, { recursive: true, force: true });
     await mkdir(copies, { recursive: true, mode: 0o700 });
@@ -106,6 +115,21 @@ export class Found {
     const manifest: FoundManifest = { ...what, paths };
     await this.#document.write(manifest);
     await syncDirectory(this.#paths.state);
+    return manifest;
+  }
+
+  /** Keeps what a service had that is new to a manifest; what was kept before stays as it is. */
+  async #extend(
+    known: FoundManifest,
+    { identities, paths }: Pick<FoundManifest, 'identities'> & { readonly paths: readonly string[] },
+  ): Promise<FoundManifest> {
+    if (keepsEveryService(known)) return known;
+    const more: FoundPath[] = [...known.paths];
+    for (const path of new Set(paths))
+      if (!more.some((one) => one.path === path)) more.push(await this.#look(path, String(more.length)));
+    await syncDirectory(join(this.#paths.found, 'copies'));
+    const manifest = { ...known, identities: { ...identities, ...known.identities }, paths: more };
+    await this.#document.write(manifest);
     return manifest;
   }
 
@@ -189,18 +213,38 @@ export function pathsToKeep(what: Omit<FoundManifest, 'paths' | 'sockets'>): str
     ...layouts.flatMap(({ directories }) => directories),
     ...layouts.flatMap(({ wholeDirectory }) => wholeDirectory?.path ?? []),
     ...layouts.flatMap(({ links }) => links.map(({ path }) => path)),
-    ...Object.values(CRL_LINKS),
+    ...Object.values(CRL_LINKS).filter((path) => path !== null),
     ...identities.filter((path) => path !== null),
     what.rpcConfiguration,
     what.qemuConfiguration,
   ];
 }
 
-/** Where each service looks for a CRL once its configuration is ours. */
-export const CRL_LINKS: Readonly<Record<Service, string>> = {
+/** Whether what each service had is kept. */
+export function keepsEveryService({ identities }: FoundManifest): boolean {
+  return SERVICES.every((service) => identities[service] !== undefined);
+}
+
+const NOTHING: FoundIdentity = {
+  ca: null,
+  crl: null,
+  certificate: null,
+  key: null,
+  clientCertificate: null,
+  clientKey: null,
+};
+
+/** The files that a service used before virt-trust came. */
+export function foundIdentity({ identities }: FoundManifest, service: Service): FoundIdentity {
+  return identities[service] ?? NOTHING;
+}
+
+/** Where each service looks for a CRL once its configuration is ours; SPICE reads none. */
+export const CRL_LINKS: Readonly<Record<Service, string | null>> = {
   libvirt: '/etc/pki/CA/cacrl.pem',
   migration: '/etc/pki/libvirt-migrate/ca-crl.pem',
   vnc: '/etc/pki/libvirt-vnc/ca-crl.pem',
+  spice: null,
 };
 
 /** What was found at a path; throws `internal` where it was not looked at. */

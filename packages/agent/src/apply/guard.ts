@@ -1,5 +1,5 @@
 import type { DesiredState } from '@virt-trust/contract/model/desired-state.ts';
-import type { Service } from '@virt-trust/contract/model/service.ts';
+import { SERVICES, type Service } from '@virt-trust/contract/model/service.ts';
 import { targetSockets } from './forward-steps.ts';
 import type { HostFacts } from './host-effects.ts';
 import { LAYOUTS } from './layout.ts';
@@ -42,8 +42,7 @@ export async function checkHost(workshop: Workshop, desired: DesiredState, facts
   }
   if (after.has('daemon'))
     await effects.bringDaemon({ sockets: targetSockets(desired, manifest, facts), restart: true });
-  for (const service of ['libvirt', 'migration', 'vnc'] as const)
-    if (after.has(service)) await effects.reload(service, facts);
+  for (const service of SERVICES) if (after.has(service)) await effects.reload(service, facts);
 }
 
 async function findDisturbances(

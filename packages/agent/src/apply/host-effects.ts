@@ -7,13 +7,19 @@ import type { RpcDaemon } from '@virt-trust/libvirt/libvirtd-settings.ts';
 import type { Listening } from './daemon-settings.ts';
 import type { Sockets } from './state.ts';
 
-/** A running VM as far as its VNC server matters here. */
+/** A running VM as far as its displays matter here. */
 export interface VmFacts {
   readonly uuid: string;
   readonly name: string;
   readonly vnc: readonly {
     readonly listen: string;
     readonly port: number;
+    readonly tlsDirectory: string | null;
+  }[];
+  readonly spice: readonly {
+    readonly listen: string;
+    readonly port: number | null;
+    readonly tlsPort: number | null;
     readonly tlsDirectory: string | null;
   }[];
 }

@@ -44,7 +44,11 @@ export interface ServiceLayout {
 }
 
 /** The default directory of a QEMU service, whose files become links. */
-const QEMU_DIRECTORIES = { migration: '/etc/pki/libvirt-migrate', vnc: '/etc/pki/libvirt-vnc' } as const;
+const QEMU_DIRECTORIES = {
+  migration: '/etc/pki/libvirt-migrate',
+  vnc: '/etc/pki/libvirt-vnc',
+  spice: '/etc/pki/libvirt-spice',
+} as const;
 
 /**
  * What qemu.conf names. A VM keeps the directory of its VNC server for life, after a removal too; a default one that
@@ -53,6 +57,7 @@ const QEMU_DIRECTORIES = { migration: '/etc/pki/libvirt-migrate', vnc: '/etc/pki
 export const CONFIGURED_DIRECTORIES = {
   migration: QEMU_DIRECTORIES.migration,
   vnc: '/var/lib/virt-trust/services/vnc/current',
+  spice: '/var/lib/virt-trust/services/spice/current',
 } as const;
 
 /** Whether a VNC server with this directory follows virt-trust's switch. */
@@ -62,7 +67,7 @@ export function isOurVncDirectory(directory: string | null): boolean {
 
 const qemuFile = (name: string, content: FileContent): ServiceFile => ({ name, content, readers: 'qemu' });
 
-function qemuLayout(service: 'migration' | 'vnc', files: readonly ServiceFile[]): ServiceLayout {
+function qemuLayout(service: keyof typeof QEMU_DIRECTORIES, files: readonly ServiceFile[]): ServiceLayout {
   const directory = QEMU_DIRECTORIES[service];
   return {
     service,
@@ -73,12 +78,14 @@ function qemuLayout(service: 'migration' | 'vnc', files: readonly ServiceFile[])
   };
 }
 
-const SERVER_FILES: readonly ServiceFile[] = [
+/** All that SPICE reads. */
+const SPICE_FILES: readonly ServiceFile[] = [
   qemuFile('ca-cert.pem', 'bundle'),
   qemuFile('server-cert.pem', 'certificate'),
   qemuFile('server-key.pem', 'key'),
-  qemuFile('dh-params.pem', 'dh-parameters'),
 ];
+
+const SERVER_FILES: readonly ServiceFile[] = [...SPICE_FILES, qemuFile('dh-params.pem', 'dh-parameters')];
 
 /** The layout of every service (facts of libvirt's remote driver and QEMU's tls-creds-x509). */
 export const LAYOUTS: Readonly<Record<Service, ServiceLayout>> = {
@@ -104,6 +111,7 @@ export const LAYOUTS: Readonly<Record<Service, ServiceLayout>> = {
     qemuFile('client-key.pem', 'client-key'),
   ]),
   vnc: qemuLayout('vnc', SERVER_FILES),
+  spice: qemuLayout('spice', SPICE_FILES),
 };
 
 /** The links of a service on a host whose directory for keys existed, or not. */

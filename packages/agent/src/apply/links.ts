@@ -16,7 +16,7 @@ import { TrustError } from '@virt-trust/base/error.ts';
 import type { Service } from '@virt-trust/contract/model/service.ts';
 import type { AgentPaths } from '../paths.ts';
 import { replaceLink, syncDirectory, writeFileAtomic } from '../state/atomic-file.ts';
-import { CRL_LINKS, type Found, type FoundManifest, foundAt } from './found.ts';
+import { CRL_LINKS, type Found, type FoundManifest, foundAt, foundIdentity } from './found.ts';
 import { attributesFor, linksOf, type ServiceLayout, type ServiceLink } from './layout.ts';
 import { FOUND_GENERATION, othersIn, type Serving } from './serving.ts';
 
@@ -92,7 +92,7 @@ export class Links {
       outcome.restored.push(link.path);
     }
     const crl = CRL_LINKS[layout.service];
-    if (await this.#isCrlOurs(layout.service, manifest)) {
+    if (crl !== null && (await this.#isCrlOurs(layout.service, manifest))) {
       await this.#found.restore(manifest, foundAt(manifest, crl));
       outcome.restored.push(crl);
     }
@@ -166,18 +166,18 @@ export class Links {
 
   /** The configured CRL goes on to be read at the place where the service looks now. */
   async #linkCrl(service: Service, manifest: FoundManifest): Promise<void> {
-    const { crl } = manifest.identities[service];
+    const { crl } = foundIdentity(manifest, service);
     const place = CRL_LINKS[service];
-    if (crl === null || crl === place || foundAt(manifest, crl).kind === 'absent') return;
+    if (crl === null || place === null || crl === place || foundAt(manifest, crl).kind === 'absent') return;
     if (await this.#isCrlOurs(service, manifest)) return;
     await this.#displace(manifest, place);
     await replaceLink(this.#paths.at(place), this.#paths.at(crl));
   }
 
   async #isCrlOurs(service: Service, manifest: FoundManifest): Promise<boolean> {
-    const { crl } = manifest.identities[service];
+    const { crl } = foundIdentity(manifest, service);
     const place = CRL_LINKS[service];
-    if (crl === null || crl === place) return false;
+    if (crl === null || place === null || crl === place) return false;
     const found = foundAt(manifest, place);
     if (found.kind === 'link' && found.target === this.#paths.at(crl)) return false;
     return (await readlink(this.#paths.at(place)).catch(ignoreNoLink)) === this.#paths.at(crl);

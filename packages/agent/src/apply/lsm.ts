@@ -10,7 +10,7 @@ const PROFILES = '/etc/apparmor.d/libvirt';
 const BEGIN = '# virt-trust: begin';
 const END = '# virt-trust: end';
 const RULES = `${BEGIN}
-/var/lib/virt-trust/services/{migration,vnc}/** r,
+/var/lib/virt-trust/services/{migration,vnc,spice}/** r,
 /etc/pki/libvirt-migrate/{,**} r,
 ${END}
 `;

@@ -32,6 +32,7 @@ function desired(...credentials: DesiredCredential[]): DesiredState {
   const settings = {
     plainTcp: 'off',
     vncTls: 'on',
+    spiceTls: 'on',
     probeSeconds: 60,
     migrateTls: 'allow',
     clientDns: [],
@@ -155,7 +156,7 @@ describe('planApplication', () => {
       fc.property(
         fc.boolean(),
         fc.boolean(),
-        fc.subarray(['libvirt', 'migration', 'vnc'] as const),
+        fc.subarray(['libvirt', 'migration', 'vnc', 'spice'] as const),
         (foundKept, settingsDiffer, services) => {
           const plan = planApplication({
             ...base,

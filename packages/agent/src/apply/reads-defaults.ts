@@ -1,9 +1,9 @@
 import type { Service } from '@virt-trust/contract/model/service.ts';
-import type { FoundManifest } from './found.ts';
+import { type FoundManifest, foundIdentity } from './found.ts';
 import { LAYOUTS } from './layout.ts';
 
 /** Whether a reload reads what was found: libvirt's reads the default paths whatever is configured. */
-export function readsDefaults({ identities }: FoundManifest, service: Service): boolean {
-  const { certificate } = identities[service];
+export function readsDefaults(manifest: FoundManifest, service: Service): boolean {
+  const { certificate } = foundIdentity(manifest, service);
   return LAYOUTS[service].links.some(({ path }) => path === certificate);
 }

@@ -18,6 +18,7 @@ import type { DaemonTarget, Expectation, HostEffects, HostFacts } from './host-e
 import { forbidReading, permitReading } from './lsm.ts';
 import { proveLibvirt, reloadLibvirt } from './services/libvirt.ts';
 import { proveMigration } from './services/migration.ts';
+import { proveSpice } from './services/spice.ts';
 import { proveVnc, reloadVnc } from './services/vnc.ts';
 
 const OPENINGS = { libvirt: 'libvirt-tls', migration: 'migration' } as const;
@@ -63,7 +64,7 @@ export class SystemEffects implements HostEffects {
       qemuUid: user.uid,
       qemuGid: user.gid,
       sockets,
-      vms: processes.map(({ uuid, name, vnc }) => ({ uuid, name, vnc })),
+      vms: processes.map(({ uuid, name, vnc, spice }) => ({ uuid, name, vnc, spice })),
     };
   }
 
@@ -104,6 +105,9 @@ export class SystemEffects implements HostEffects {
         return;
       case 'vnc':
         return await reloadVnc(this.#run, facts);
+      case 'spice':
+        // Loaded once, when a VM starts; running ones go on with what they have.
+        return;
     }
   }
 
@@ -115,6 +119,8 @@ export class SystemEffects implements HostEffects {
         return await proveMigration(this.#paths, this.#run, expectation, this.#clock);
       case 'vnc':
         return await proveVnc(expectation, this.#run, this.#clock);
+      case 'spice':
+        return await proveSpice(this.#paths, this.#run, expectation, this.#clock);
     }
   }
 

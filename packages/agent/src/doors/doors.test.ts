@@ -163,6 +163,7 @@ test('an agent that only looks refuses what would change the host, and nothing r
   const settings = {
     plainTcp: 'keep',
     vncTls: 'keep',
+    spiceTls: 'keep',
     probeSeconds: 60,
     migrateTls: 'allow',
     clientDns: [],

@@ -118,6 +118,7 @@ export function libvirtFacts(parts: {
     migrateTlsForce: qemu.migrateTlsForce,
     vncTls: qemu.services.vnc.tls ?? false,
     vncTlsVerify: qemu.services.vnc.verify ?? false,
+    spiceTls: qemu.services.spice.tls ?? false,
     definedVms: parts.running?.definedVms ?? parts.runningVms,
   };
 }

@@ -112,7 +112,12 @@ test("a QEMU's command line tells its VM, its VNC and the directory it started w
         'unix:/run/x:1',
       ),
     ),
-    { uuid: UUID, name: 'a,b', vnc: [{ listen: '::', port: 5905, tlsDirectory: '/etc/pki/libvirt-vnc' }] },
+    {
+      uuid: UUID,
+      name: 'a,b',
+      vnc: [{ listen: '::', port: 5905, tlsDirectory: '/etc/pki/libvirt-vnc' }],
+      spice: [],
+    },
   );
   const old = 'tls-creds-x509,id=c,dir=/etc/pki/a,,b,endpoint=server';
   assert.deepEqual(parseQemuCommandLine(words('-object', old, '-vnc', '0.0.0.0:0,tls-creds=c'))?.vnc, [
@@ -123,6 +128,22 @@ test("a QEMU's command line tells its VM, its VNC and the directory it started w
   ]);
   assert.equal(parseQemuCommandLine(`vi\0-name\0guest=x\0-uuid\0${UUID}\0`), undefined);
   assert.equal(parseQemuCommandLine(''), undefined);
+});
+
+test("a QEMU's command line tells its SPICE ports and the directory that it loaded", () => {
+  const spiceOf = (value: string) =>
+    parseQemuCommandLine(
+      ['qemu-system-x86_64', '-name', 'guest=a', '-uuid', UUID, '-spice', value, ''].join('\0'),
+    )?.spice;
+  assert.deepEqual(
+    spiceOf('port=5900,tls-port=5901,addr=127.0.0.1,x509-dir=/etc/a,,b,disable-ticketing=on'),
+    [{ listen: '127.0.0.1', port: 5900, tlsPort: 5901, tlsDirectory: '/etc/a,b' }],
+  );
+  assert.deepEqual(spiceOf('port=5900,addr=::1,x509-dir=/etc/pki/libvirt-spice'), [
+    { listen: '::1', port: 5900, tlsPort: null, tlsDirectory: null },
+  ]);
+  for (const none of ['unix=on,addr=/run/spice.sock', 'port=0,tls-port=70000', 'tls-port=-1', ''])
+    assert.deepEqual(spiceOf(none), []);
 });
 
 test('proc(5): the start time is counted after the name, which may hold anything', () => {

@@ -6,12 +6,14 @@ import type { AgentPaths } from '../paths.ts';
 import { lineOf, property } from './text.ts';
 
 type VncDisplay = RunningVm['vnc'][number];
+type SpiceDisplay = RunningVm['spice'][number];
 
 /** A QEMU of a VM, as the command line says that libvirt started it with. */
 export interface QemuCommandLine {
   readonly uuid: string;
   readonly name: string;
   readonly vnc: VncDisplay[];
+  readonly spice: SpiceDisplay[];
 }
 
 export interface QemuProcess extends QemuCommandLine {
@@ -77,7 +79,8 @@ export function parseQemuCommandLine(commandLine: string): QemuCommandLine | und
       directories.set(id, directory);
   }
   const vnc = valuesOf(words, '-vnc').flatMap((value) => readVnc(value, directories));
-  return { uuid, name: lineOf(name, 255), vnc: vnc.slice(0, 8) };
+  const spice = valuesOf(words, '-spice').flatMap(readSpice);
+  return { uuid, name: lineOf(name, 255), vnc: vnc.slice(0, 8), spice: spice.slice(0, 8) };
 }
 
 function readObject(text: string): { type?: unknown; id?: string; directory?: string } {
@@ -117,9 +120,28 @@ function readVnc(value: string, directories: ReadonlyMap<string, string>): VncDi
     {
       listen: lineOf(found[1].replace(/^\[|\]$/g, ''), 255),
       port,
-      tlsDirectory: directory !== undefined && /^\/[^\p{Cc}]{0,4000}$/u.test(directory) ? directory : null,
+      tlsDirectory: pathOrNull(directory),
     },
   ];
+}
+
+/** `port=P,tls-port=T,addr=A,x509-dir=D,...`; a server on a Unix socket has no port. */
+function readSpice(value: string): SpiceDisplay[] {
+  const options = optionsOf(value);
+  const port = portOf(options.get('port'));
+  const tlsPort = portOf(options.get('tls-port'));
+  if (port === null && tlsPort === null) return [];
+  const tlsDirectory = tlsPort === null ? null : pathOrNull(options.get('x509-dir'));
+  return [{ listen: lineOf(options.get('addr') ?? '', 255), port, tlsPort, tlsDirectory }];
+}
+
+function portOf(text: string | undefined): number | null {
+  const port = /^\d{1,5}$/.test(text ?? '') ? Number(text) : 0;
+  return port > 0 && port <= 65_535 ? port : null;
+}
+
+function pathOrNull(path: string | undefined): string | null {
+  return path !== undefined && /^\/[^\p{Cc}]{0,4000}$/u.test(path) ? path : null;
 }
 
 function valuesOf(words: readonly string[], option: string): string[] {

@@ -47,6 +47,7 @@ function placesOf({ libvirtd, qemu }: EffectiveSettings): Place[] {
     ),
     ...placesOfQemu('migration', qemu.services.migrate.directory),
     ...placesOfQemu('vnc', qemu.services.vnc.directory),
+    ...placesOfQemu('spice', qemu.services.spice.directory),
   ];
 }
 

@@ -48,6 +48,8 @@ const DesiredSettings = Type.Object(
     plainTcp: Type.Union([Type.Literal('keep'), Type.Literal('off')]),
     /** `on` sets vnc_tls; `keep` leaves it as it was found (gate `vnc-tls`). */
     vncTls: Type.Union([Type.Literal('keep'), Type.Literal('on')]),
+    /** `on` sets spice_tls; `keep` leaves it as it was found (gate `vnc-tls`). */
+    spiceTls: Type.Union([Type.Literal('keep'), Type.Literal('on')]),
     /** Seconds between looks at what every endpoint serves. */
     probeSeconds: Type.Integer({ minimum: 1, maximum: 86_400 }),
     /** `force` sets migrate_tls_force = 1 (migration mode `tls` alone). */

@@ -6,7 +6,7 @@ const strict = { additionalProperties: false };
 export const Gate = Type.Union([
   /** Our certificates are served in place of those found. */
   Type.Literal('serve'),
-  /** VNC of VMs started from then on demands TLS. */
+  /** VNC of VMs started from then on demands TLS, and their SPICE has a port with TLS. */
   Type.Literal('vnc-tls'),
   /** Plain TCP of libvirtd goes away. */
   Type.Literal('plain-tcp-off'),

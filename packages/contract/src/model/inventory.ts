@@ -45,6 +45,19 @@ export const RunningVm = Type.Object(
       Type.Object({ listen: Line, port: Port, tlsDirectory: Type.Union([Path, Type.Null()]) }, strict),
       { maxItems: 8 },
     ),
+    /** `port` without TLS, `tlsPort` with it; the directory is the one that it started with. */
+    spice: Type.Array(
+      Type.Object(
+        {
+          listen: Line,
+          port: Type.Union([Port, Type.Null()]),
+          tlsPort: Type.Union([Port, Type.Null()]),
+          tlsDirectory: Type.Union([Path, Type.Null()]),
+        },
+        strict,
+      ),
+      { maxItems: 8 },
+    ),
   },
   strict,
 );
@@ -105,6 +118,7 @@ export const LibvirtFacts = Type.Object(
     migrateTlsForce: Type.Boolean(),
     vncTls: Type.Boolean(),
     vncTlsVerify: Type.Boolean(),
+    spiceTls: Type.Boolean(),
     definedVms: Count,
   },
   strict,

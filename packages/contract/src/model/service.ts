@@ -1,9 +1,14 @@
 import Type, { type Static } from 'typebox';
 
 /** What serves TLS on a host. */
-export const Service = Type.Union([Type.Literal('libvirt'), Type.Literal('migration'), Type.Literal('vnc')]);
+export const Service = Type.Union([
+  Type.Literal('libvirt'),
+  Type.Literal('migration'),
+  Type.Literal('vnc'),
+  Type.Literal('spice'),
+]);
 export type Service = Static<typeof Service>;
-export const SERVICES: readonly Service[] = ['libvirt', 'migration', 'vnc'];
+export const SERVICES: readonly Service[] = ['libvirt', 'migration', 'vnc', 'spice'];
 
 /** What an authority is for. */
 export const Purpose = Type.Union([
@@ -19,6 +24,7 @@ export const PURPOSE_OF_SERVICE: Readonly<Record<Service, Purpose>> = {
   libvirt: 'control',
   migration: 'migration',
   vnc: 'console',
+  spice: 'console',
 };
 
 export const KeyAlgorithm = Type.Union([

@@ -32,9 +32,17 @@ test('a fresh host gets everything at once: our certificates, TLS for VNC, nativ
       ['libvirt', 'ours', false],
       ['migration', 'ours', false],
       ['vnc', 'ours', false],
+      ['spice', 'ours', false],
     ],
   );
-  assert.deepEqual(state.settings, { plainTcp: 'keep', vncTls: 'on', migrateTls: 'force', clientDns: [] });
+  const { probeSeconds: _, ...settings } = state.settings;
+  assert.deepEqual(settings, {
+    plainTcp: 'keep',
+    vncTls: 'on',
+    spiceTls: 'on',
+    migrateTls: 'force',
+    clientDns: [],
+  });
 });
 
 test('a service with a found certificate serves it and trusts both until the gate; the others get ours', () => {
@@ -43,6 +51,7 @@ test('a service with a found certificate serves it and trusts both until the gat
     state.credentials.map(({ identity, keepFoundTrust }) => [identity, keepFoundTrust]),
     [
       ['found', true],
+      ['ours', false],
       ['ours', false],
       ['ours', false],
     ],
@@ -54,7 +63,9 @@ test('each gate changes what it says and nothing else', () => {
   const host = found({ identities: ['libvirt'], authorities: ['libvirt'], tcpListening: true, vms: 2 });
   const passed = (...gates: Host['grantedGates']) => desired({ ...host, grantedGates: gates });
   assert.equal(passed().settings.vncTls, 'keep');
+  assert.equal(passed().settings.spiceTls, 'keep');
   assert.equal(passed('vnc-tls').settings.vncTls, 'on');
+  assert.equal(passed('vnc-tls').settings.spiceTls, 'on');
   assert.equal(passed('serve').credentials[0]?.identity, 'ours');
   assert.equal(passed('serve').credentials[0]?.keepFoundTrust, true);
   assert.equal(passed('plain-tcp-off').settings.plainTcp, 'off');
@@ -78,6 +89,7 @@ test('every service is an endpoint on the management interface, and none without
       ['libvirt', 'eth0'],
       ['migration', 'eth0'],
       ['vnc', 'eth0'],
+      ['spice', 'eth0'],
     ],
   );
   const nowhere = testHost('host-1', { declared: { interface: null, names: { dns: [], addresses: [] } } });

@@ -84,7 +84,8 @@ interface Decision {
   readonly actor: string;
 }
 
-const PROFILE_OF_SERVICE: Readonly<Record<Service, LeafProfile>> = {
+/** By which profile a service's certificates are made. */
+export const PROFILE_OF_SERVICE: Readonly<Record<Service, LeafProfile>> = {
   libvirt: LEAF_PROFILES['libvirt-server'],
   migration: LEAF_PROFILES.migration,
   vnc: LEAF_PROFILES['vnc-server'],

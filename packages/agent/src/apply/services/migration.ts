@@ -14,15 +14,38 @@ const CLIENT_MS = 30_000;
 const START_MS = 30_000;
 const IMAGE_BYTES = 65_536;
 
-/**
- * Sees QEMU's own TLS code use the very files as both ends of a migration do, as the QEMU user: an NBD server that
- * demands a client certificate, and a client that verifies it under each name.
- */
-export async function proveMigration(
+/** Which files QEMU's TLS code is to use, and how. */
+interface FilesToProve {
+  readonly directory: string;
+  /** Whether the server demands a certificate of its client, as both ends of a migration have. */
+  readonly verifyClient: boolean;
+  readonly detail: string;
+}
+
+/** Sees QEMU's own TLS code use the very files as both ends of a migration do. */
+export function proveMigration(
   paths: AgentPaths,
   run: RunHostCommand,
   expectation: Expectation,
   clock: Clock,
+): Promise<Proof[]> {
+  return proveFiles(paths, run, expectation, clock, {
+    directory: CONFIGURED_DIRECTORIES.migration,
+    verifyClient: true,
+    detail: 'qemu-nbd and qemu-img, both ends verified, as the QEMU user',
+  });
+}
+
+/**
+ * Sees QEMU's own TLS code use files as the QEMU user: an NBD server, which may demand a client certificate, and a
+ * client that verifies it under each name.
+ */
+export async function proveFiles(
+  paths: AgentPaths,
+  run: RunHostCommand,
+  expectation: Expectation,
+  clock: Clock,
+  files: FilesToProve,
 ): Promise<Proof[]> {
   const { facts, names } = expectation;
   const user = { uid: facts.qemuUid, gid: facts.qemuGid };
@@ -34,8 +57,10 @@ export async function proveMigration(
     const socket = join(directory, 'nbd');
     await writeFile(image, Buffer.alloc(IMAGE_BYTES));
     for (const path of [image, directory]) await chown(path, user.uid, user.gid);
-    const credentials = (endpoint: string) =>
-      `tls-creds-x509,id=tls0,endpoint=${endpoint},dir=${CONFIGURED_DIRECTORIES.migration},verify-peer=on`;
+    const credentials = (endpoint: 'server' | 'client') => {
+      const verify = endpoint === 'client' || files.verifyClient ? 'on' : 'off';
+      return `tls-creds-x509,id=tls0,endpoint=${endpoint},dir=${files.directory},verify-peer=${verify}`;
+    };
     await using server = await QemuProgram.start(
       'qemu-nbd',
       [
@@ -55,7 +80,7 @@ export async function proveMigration(
       ],
       user,
     );
-    await listens(server, socket);
+    await listens(server, socket, files.directory);
     const proofs: Proof[] = [];
     for (const name of [...names.dns, ...names.addresses]) {
       const options = `driver=nbd,path=${socket},tls-creds=tls0,tls-hostname=${name}`;
@@ -68,7 +93,7 @@ export async function proveMigration(
         throw new TrustError(
           'proof.qemu_tls',
           'failed',
-          `cannot use the migration certificate under the name ${name}: ${describeError(cause)}${server.complaint === '' ? '' : `; the server: ${server.complaint}`}`,
+          `cannot use the certificate in ${files.directory} under the name ${name}: ${describeError(cause)}${server.complaint === '' ? '' : `; the server: ${server.complaint}`}`,
           { cause },
         );
       }
@@ -78,7 +103,7 @@ export async function proveMigration(
         at: clock.now(),
         by: 'agent',
         servedPin: expectation.pin,
-        detail: 'qemu-nbd and qemu-img, both ends verified, as the QEMU user',
+        detail: files.detail,
       });
     }
     return proofs;
@@ -87,7 +112,7 @@ export async function proveMigration(
   }
 }
 
-async function listens(server: QemuProgram, socket: string): Promise<void> {
+async function listens(server: QemuProgram, socket: string, directory: string): Promise<void> {
   const limit = AbortSignal.timeout(START_MS);
   const ended = new AbortController();
   void server.ended.then(() => ended.abort());
@@ -96,7 +121,7 @@ async function listens(server: QemuProgram, socket: string): Promise<void> {
   throw new TrustError(
     'proof.qemu_tls',
     'failed',
-    `cannot use the migration certificate: qemu-nbd does not start: ${server.complaint || 'no socket'}`,
-    { hint: 'see that the QEMU user may read /etc/pki/libvirt-migrate and what it links to' },
+    `cannot use the certificate in ${directory}: qemu-nbd does not start: ${server.complaint || 'no socket'}`,
+    { hint: `see that the QEMU user may read ${directory} and what it links to` },
   );
 }

@@ -1,12 +1,21 @@
 import { type ChildProcess, spawn } from 'node:child_process';
+import { createServer } from 'node:net';
 import { TrustError } from '@virt-trust/base/error.ts';
 import { which } from '../../host-command.ts';
 
 const STDERR_LIMIT = 8192;
+const LISTEN_MS = 20_000;
+/** For what a process that ends has said before its end is read. */
+const END_MS = 500;
 
 export interface QemuUser {
   readonly uid: number;
   readonly gid: number;
+}
+
+/** The name of the host's own QEMU. */
+export function qemuSystem(): string {
+  return `qemu-system-${process.arch === 'arm64' ? 'aarch64' : 'x86_64'}`;
 }
 
 /** A program of QEMU's that runs as the QEMU user until it is ended; its disposal ends it. */
@@ -60,8 +69,48 @@ export class QemuProgram implements AsyncDisposable {
     return this.#stderr.trim();
   }
 
+  /** Why it did not come to serve what it was started for. */
+  notStarted(what: string, directory: string, cause: unknown): TrustError {
+    const reason = this.complaint || 'it does not listen';
+    return new TrustError(
+      'proof.qemu_tls',
+      'failed',
+      `cannot serve ${what} with the new certificate: QEMU does not start: ${reason}`,
+      { hint: `see that the QEMU user may read ${directory} and what it leads to`, cause },
+    );
+  }
+
+  /** Repeats an attempt while it says that nothing listens yet, as QEMU does not tell when it does. */
+  async untilListening<T>(attempt: () => Promise<T>, isEarly: (error: unknown) => boolean): Promise<T> {
+    const deadline = performance.now() + LISTEN_MS;
+    for (;;) {
+      try {
+        return await attempt();
+      } catch (error) {
+        if (!isEarly(error) || this.over || performance.now() > deadline) {
+          // Its last words, where it is about to end.
+          await Promise.race([this.#ended, new Promise((resolve) => setTimeout(resolve, END_MS))]);
+          throw error;
+        }
+        await Promise.race([this.#ended, new Promise((resolve) => setTimeout(resolve, 50))]);
+      }
+    }
+  }
+
   async [Symbol.asyncDispose](): Promise<void> {
     if (!this.over && this.#child.pid !== undefined) this.#child.kill('SIGKILL');
     await this.#ended;
   }
+}
+
+/** A port of the loopback that nobody has at this moment. */
+export async function freePort(): Promise<number> {
+  const server = createServer();
+  const { promise, resolve, reject } = Promise.withResolvers<number>();
+  server.once('error', reject);
+  server.listen(0, '127.0.0.1', () => {
+    const address = server.address();
+    server.close(() => resolve(typeof address === 'object' && address !== null ? address.port : 0));
+  });
+  return await promise;
 }

@@ -1,4 +1,3 @@
-import { createServer } from 'node:net';
 import type { Clock } from '@virt-trust/base/clock.ts';
 import { isTrustError, TrustError } from '@virt-trust/base/error.ts';
 import { pinMatches } from '@virt-trust/base/spki-pin.ts';
@@ -7,7 +6,7 @@ import type { Proof } from '@virt-trust/contract/model/observed-state.ts';
 import type { RunHostCommand } from '../../host-command.ts';
 import type { Expectation, HostFacts, VmFacts } from '../host-effects.ts';
 import { CONFIGURED_DIRECTORIES, isOurVncDirectory } from '../layout.ts';
-import { QemuProgram } from './qemu-process.ts';
+import { freePort, QemuProgram, qemuSystem } from './qemu-process.ts';
 
 const RELOAD_MS = 60_000;
 const PROBE_MS = 20_000;
@@ -79,28 +78,18 @@ async function proveWithOwnQemu(expectation: Expectation, clock: Clock): Promise
       ...['-machine', 'none', '-nodefaults', '-no-user-config', '-display', 'none'],
       ...['-object', credentials, '-vnc', `127.0.0.1:${port - DISPLAY_BASE},tls-creds=tls0`],
     ];
-    await using qemu = await QemuProgram.start(`qemu-system-${architecture()}`, args, { uid, gid });
+    await using qemu = await QemuProgram.start(qemuSystem(), args, { uid, gid });
     try {
-      return await untilProbed(qemu, () => probe('127.0.0.1', port, 'QEMU of our own', expectation, clock));
+      return await qemu.untilListening(
+        () => probe('127.0.0.1', port, 'QEMU of our own', expectation, clock),
+        (error) => isTrustError(error, 'probe.connect'),
+      );
     } catch (error) {
       // Somebody may have taken the port in between.
       if (attempt < ATTEMPTS && /address already in use/i.test(qemu.complaint)) continue;
-      if (qemu.over || isTrustError(error, 'probe.connect')) throw notStarted(qemu.complaint, error);
+      if (qemu.over || isTrustError(error, 'probe.connect'))
+        throw qemu.notStarted('VNC', CONFIGURED_DIRECTORIES.vnc, error);
       throw error;
-    }
-  }
-}
-
-/** QEMU says nothing when it listens; connecting is tried until it does or has ended. */
-async function untilProbed(qemu: QemuProgram, attempt: () => Promise<Proof>): Promise<Proof> {
-  const deadline = performance.now() + PROBE_MS;
-  for (;;) {
-    try {
-      return await attempt();
-    } catch (error) {
-      const waits = isTrustError(error, 'probe.connect') && !qemu.over && performance.now() < deadline;
-      if (!waits) throw error;
-      await Promise.race([qemu.ended, new Promise((resolve) => setTimeout(resolve, 50))]);
     }
   }
 }
@@ -154,31 +143,7 @@ function dialable(listen: string): string {
   return listen === '::' ? '::1' : listen;
 }
 
-async function freePort(): Promise<number> {
-  const server = createServer();
-  const { promise, resolve, reject } = Promise.withResolvers<number>();
-  server.once('error', reject);
-  server.listen(0, '127.0.0.1', () => {
-    const address = server.address();
-    server.close(() => resolve(typeof address === 'object' && address !== null ? address.port : 0));
-  });
-  return await promise;
-}
-
-function architecture(): string {
-  return process.arch === 'arm64' ? 'aarch64' : 'x86_64';
-}
-
 function isAtLeast(version: string, major: number, minor: number): boolean {
   const [ownMajor = 0, ownMinor = 0] = version.split('.').map(Number);
   return ownMajor > major || (ownMajor === major && ownMinor >= minor);
-}
-
-function notStarted(complaint: string, cause: unknown): TrustError {
-  return new TrustError(
-    'proof.qemu_tls',
-    'failed',
-    `cannot serve VNC with the new certificate: QEMU does not start: ${complaint || 'it does not listen'}`,
-    { hint: 'see that the QEMU user may read what is below /var/lib/virt-trust/services/vnc', cause },
-  );
 }
