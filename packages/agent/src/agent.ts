@@ -57,6 +57,7 @@ export async function runAgent(options: AgentOptions): Promise<RunningAgent> {
   await makeRunDirectory(paths);
   const order = await readOrder(paths);
   const { store: identity } = await IdentityStore.open(paths.identity, randomness);
+  await makeStandby(identity, log);
   const managers = await ManagerStore.open(paths.managers);
   requireSeparateRoles(managers.pins, identity.pins);
   const events = await EventLog.open(paths.events, clock);
@@ -138,6 +139,15 @@ export async function runAgent(options: AgentOptions): Promise<RunningAgent> {
     `listens on ${channel.listen}, mode ${order.mode}`,
   );
   return { channelPort: channel.port, removed: removed.promise, close };
+}
+
+/** A disk that is full must not keep the agent from starting: a manager asks for the standby again. */
+async function makeStandby(identity: IdentityStore, log: Log): Promise<void> {
+  try {
+    await identity.announce();
+  } catch (error) {
+    log.warn({ reason: describeError(error) }, 'cannot make the standby key');
+  }
 }
 
 async function readOrder(paths: AgentPaths): Promise<AgentOrder> {

@@ -27,7 +27,10 @@ interface Keys {
   readonly previous: Identity | undefined;
 }
 
-/** The agent's keys for the channel; a rollover is announce, activate, retire, each durable before it is answered. */
+/**
+ * The agent's keys for the channel: the one in use, and a standby that managers pin ahead. A rollover is announce,
+ * activate, retire, each durable before it is answered.
+ */
 export class IdentityStore {
   readonly #document: Document<typeof StoredKeys>;
   readonly #randomness: Randomness;
@@ -40,7 +43,7 @@ export class IdentityStore {
     this.#randomness = randomness;
   }
 
-  /** Reads the keys below `directory`, or makes the first one; throws `state.corrupt`, `channel.identity_malformed`. */
+  /** Reads the keys below `directory`, or makes the first and its standby; throws `state.corrupt`, `channel.identity_malformed`. */
   static async open(
     directory: string,
     randomness: Randomness,
@@ -59,7 +62,8 @@ export class IdentityStore {
       };
       return { store: new IdentityStore(document, keys, randomness), made: false };
     }
-    const keys: Keys = { current: makeIdentity(randomness), next: undefined, previous: undefined };
+    const [current, next] = [makeIdentity(randomness), makeIdentity(randomness)];
+    const keys: Keys = { current, next, previous: undefined };
     await document.write(encode(keys));
     return { store: new IdentityStore(document, keys, randomness), made: true };
   }

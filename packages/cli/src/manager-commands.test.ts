@@ -235,6 +235,7 @@ hint: see what there is with --help
 [exit 2]
 $ virt-trust manager identity
 current  PIN
+next  PIN
 `));
 
 test('a token that is wrong, or may not do this, is refused with an exit code of its own', () =>

@@ -2,8 +2,10 @@ import { describeError } from '@virt-trust/base/error.ts';
 import { encodePrivateKeyPem } from '@virt-trust/pki/key.ts';
 import type { AuthorityConstraints } from './authorities/internal-creation.ts';
 import type { Core, Domain } from './core.ts';
+import { adoptServed } from './hosts/adopt-served.ts';
 import { HostChannels } from './hosts/channels.ts';
 import { declaredHostOf } from './hosts/declared-host.ts';
+import { Greeting } from './hosts/greeting.ts';
 import { hostJobs } from './hosts/host-jobs.ts';
 import { ManagerIdentity } from './hosts/manager-identity.ts';
 import { managerNames } from './hosts/manager-names.ts';
@@ -28,9 +30,10 @@ export function hostsDomain(constraints: AuthorityConstraints): (core: Core) => 
       core.randomness,
     );
     const channels = new HostChannels({
-      identity: identity.current,
+      identities: identity.all,
       log: core.log,
-      onState: (_, name, state) => {
+      onState: (_, name, state, ownPin) => {
+        if (state.kind === 'up') void greeting.greet(name, ownPin, core.signal);
         if (state.kind !== 'up' && state.kind !== 'down') return;
         const message = state.kind === 'up' ? state.group : state.reason.message;
         core.events
@@ -52,6 +55,7 @@ export function hostsDomain(constraints: AuthorityConstraints): (core: Core) => 
       programPath: core.agentProgram ?? '',
       epoch: identity.epoch,
     };
+    const greeting = new Greeting(identity, context, [adoptServed(issuing.adoption, context)]);
     const definitions = hostJobs(context, identity);
     for (const definition of Object.values(definitions)) core.jobs.register(definition as never);
     core.metrics.gauge('virt_trust_hosts', 'Hosts by state and channel.', async () => {

@@ -6,6 +6,7 @@ import type { Core } from './core.ts';
 import { authorityHandlers } from './http/handlers/authorities.ts';
 import { certificateHandlers } from './http/handlers/certificates.ts';
 import type { Handlers } from './http/handlers.ts';
+import { CertificateAdoption } from './issuance/certificate-adoption.ts';
 import type { DeclaredHost, DeclaredNames } from './issuance/declared-names.ts';
 import { Issuance } from './issuance/issuance.ts';
 import { OwnClients } from './issuance/own-client.ts';
@@ -25,6 +26,7 @@ export interface IssuanceDomain {
   readonly authorities: Authorities;
   readonly issuance: Issuance;
   readonly ownClients: OwnClients;
+  readonly adoption: CertificateAdoption;
   readonly handlers: Pick<
     Handlers,
     'listCertificates' | 'getCertificate' | 'issueCertificate' | 'listAuthorities' | 'getAuthority'
@@ -61,6 +63,7 @@ export async function composeIssuance(core: Core, parts: IssuanceParts): Promise
     authorities,
     issuance,
     ownClients: new OwnClients(issuance, authorities, clock),
+    adoption: new CertificateAdoption({ authorities, certificates, audit, clock }),
     handlers: {
       ...certificateHandlers({ certificates, authorities, issuance }),
       ...authorityHandlers(authorities),

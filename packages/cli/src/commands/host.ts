@@ -75,11 +75,19 @@ export function addHostCommands(program: Command): void {
     });
   host
     .command('roll-key')
-    .description("Replace the agent's channel key")
+    .description("Replace the agent's channel key by its standby")
     .argument('<name>')
+    .option('--compromised', 'roll twice: whoever read the disk has the standby too')
     .addOption(jsonOption())
     .action((name: string, options) =>
-      follow((client) => client.call(rollHostKey, { params: { name } }), options),
+      follow(
+        (client) =>
+          client.call(rollHostKey, {
+            params: { name },
+            query: { compromised: options.compromised === true },
+          }),
+        options,
+      ),
     );
 }
 

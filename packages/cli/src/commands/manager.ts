@@ -20,10 +20,12 @@ export function addManagerCommands(program: Command): void {
     });
   manager
     .command('roll-key')
-    .description('Replace it on every host, over the channels')
+    .description('Replace it by its standby on every host, over the channels')
+    .option('--compromised', 'roll twice: whoever read the disk has the standby too')
     .addOption(jsonOption())
     .action(async (options) => {
       const client = managerClient();
-      await followJob(client, await client.call(rollManagerKey, {}), options);
+      const query = { compromised: options.compromised === true };
+      await followJob(client, await client.call(rollManagerKey, { query }), options);
     });
 }

@@ -152,21 +152,27 @@ export const passGate = {
   status: 202,
   access: 'administrator',
 } as const satisfies ManagerOperation;
+/** `compromised`: the standby key is replaced too. */
+const RollKey = Type.Object({ compromised: Type.Optional(Type.Boolean()) }, strict);
 export const rollHostKey = {
   id: 'rollHostKey',
-  summary: "Replaces the agent's channel key, over the channel.",
+  summary:
+    "Replaces the agent's channel key by its standby, over the channel; twice where a copy of both may be in other hands.",
   method: 'POST',
   path: '/api/v1/hosts/{name}/key',
   params: ByName,
+  query: RollKey,
   result: Job,
   status: 202,
   access: 'administrator',
 } as const satisfies ManagerOperation;
 export const rollManagerKey = {
   id: 'rollManagerKey',
-  summary: "Replaces the manager's channel key on every host, over the channel.",
+  summary:
+    "Replaces the manager's channel key by its standby on every host, over the channels; twice where a copy of both may be in other hands.",
   method: 'POST',
   path: '/api/v1/manager/key',
+  query: RollKey,
   result: Job,
   status: 202,
   access: 'administrator',

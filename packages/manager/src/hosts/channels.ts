@@ -22,13 +22,24 @@ const WAIT_MS = 30_000;
 /** The errors of a request for which there was no channel, or that it broke under. */
 const LOST: ReadonlySet<string> = new Set(['channel.down', 'channel.interrupted', 'channel.not_sent']);
 
-type StateListener = (hostId: HostId, hostName: string, state: ConnectionState) => void;
+type StateListener = (
+  hostId: HostId,
+  hostName: string,
+  state: ConnectionState,
+  /** Which of the manager's own keys the channel goes by. */
+  ownPin: SpkiPin,
+) => void;
+
+type Identity = ChannelIdentity<'manager'>;
 
 interface Entry {
   readonly connection: ChannelConnection;
   readonly agent: ApiClient;
   address: string;
   pins: string;
+  /** The manager's key that the channel goes by, or that is tried on it now. */
+  own: SpkiPin;
+  trying: boolean;
 }
 
 /** Keeps one channel to every managed host, dialled by the manager and dialled again for ever. */
@@ -36,23 +47,26 @@ export class HostChannels {
   readonly #entries = new Map<HostId, Entry>();
   readonly #log: Log;
   readonly #onState: StateListener;
-  #identity: ChannelIdentity<'manager'>;
+  #identities: readonly Identity[];
 
-  constructor(options: { identity: ChannelIdentity<'manager'>; log: Log; onState: StateListener }) {
-    this.#identity = options.identity;
+  /** `identities`: all keys of the manager, the one in use first. */
+  constructor(options: { identities: readonly Identity[]; log: Log; onState: StateListener }) {
+    this.#identities = options.identities;
     this.#log = options.log;
     this.#onState = options.onState;
   }
 
-  get identity(): ChannelIdentity<'manager'> {
-    return this.#identity;
+  get #identity(): Identity {
+    const [current] = this.#identities;
+    if (current === undefined)
+      throw new TrustError('channel.no_identity', 'internal', 'cannot dial: the manager has no channel key');
+    return current;
   }
 
   /** The channel of a host, made at first use and brought to its present address and pins. */
   async of(host: Host): Promise<HostChannel> {
     const entry = this.#entries.get(host.id) ?? this.#make(host);
-    await this.#bringUpToDate(entry, host);
-    return channelOf(entry, host);
+    return channelOf(await this.#bringUpToDate(entry, host), host);
   }
 
   /** The state of a host's channel; null where none was opened. */
@@ -61,9 +75,10 @@ export class HostChannels {
   }
 
   #make(host: Host): Entry {
+    const identity = this.#identity;
     const connection = new ChannelConnection({
       target: {
-        identity: this.#identity,
+        identity,
         trustedAgentPins: new PinSet('agent', host.agentPins),
         host: host.channel.address,
         port: host.channel.port,
@@ -73,45 +88,88 @@ export class HostChannels {
       if (state.kind === 'down')
         this.#log.warn({ host: host.name, reason: state.reason.code }, 'channel down');
       if (state.kind === 'up') this.#log.info({ host: host.name, group: state.group }, 'channel up');
-      this.#onState(host.id, host.name, state);
+      if (state.kind === 'down' && state.reason.code === 'channel.peer_refused') void this.#tryOthers(entry);
+      this.#onState(host.id, host.name, state, entry.own);
     });
-    const entry = {
+    const entry: Entry = {
       connection,
       agent: new ApiClient(transportOf(connection), `the agent on ${host.name}`),
       address: addressOf(host),
       pins: host.agentPins.join(),
+      own: identity.pin,
+      trying: false,
     };
     this.#entries.set(host.id, entry);
     return entry;
   }
 
-  async #bringUpToDate(entry: Entry, host: Host): Promise<void> {
-    const address = addressOf(host);
-    const pins = host.agentPins.join();
-    if (entry.address === address && entry.pins === pins) return;
-    entry.address = address;
-    entry.pins = pins;
-    await this.#replace(entry, host.agentPins, host);
+  /**
+   * An agent that refuses one of the manager's keys may know another: a store that was restored from before a rollover
+   * has the key that came into use as its standby.
+   */
+  async #tryOthers(entry: Entry): Promise<void> {
+    if (entry.trying) return;
+    entry.trying = true;
+    const before = entry.own;
+    try {
+      for (const identity of this.#identities) {
+        if (identity.pin === before) continue;
+        entry.own = identity.pin;
+        const tried = await entry.connection.replace({ identity }).then(
+          () => true,
+          () => false,
+        );
+        if (tried) return;
+      }
+      entry.own = before;
+    } finally {
+      entry.trying = false;
+    }
   }
 
-  async #replace(entry: Entry, pins: readonly SpkiPin[], host: Host): Promise<void> {
-    await entry.connection.replace({
-      identity: this.#identity,
-      trustedAgentPins: new PinSet('agent', pins),
-      host: host.channel.address,
-      port: host.channel.port,
-    });
+  async #bringUpToDate(entry: Entry, host: Host): Promise<Entry> {
+    const address = addressOf(host);
+    const pins = host.agentPins.join();
+    if (entry.address === address && entry.pins === pins) return entry;
+    entry.address = address;
+    entry.pins = pins;
+    try {
+      const own = this.#identities.find(({ pin }) => pin === entry.own);
+      await this.#replace(entry, host, own ?? this.#identity);
+    } catch (error) {
+      // Nothing has changed in it: it would go on with what is not true any more.
+      this.#log.warn({ host: host.name, reason: describeError(error) }, 'dialling anew');
+      await this.forget(host.id);
+      return this.#make(host);
+    }
+    return entry;
+  }
+
+  async #replace(entry: Entry, host: Host, identity: Identity): Promise<void> {
+    const before = entry.own;
+    entry.own = identity.pin;
+    try {
+      await entry.connection.replace({
+        identity,
+        trustedAgentPins: new PinSet('agent', host.agentPins),
+        host: host.channel.address,
+        port: host.channel.port,
+      });
+    } catch (error) {
+      entry.own = before;
+      throw error;
+    }
   }
 
   /** Dials the host anew with the present identity and pins; requests under way end on the old session. */
   async redial(host: Host): Promise<void> {
     const entry = this.#entries.get(host.id);
-    if (entry !== undefined) await this.#replace(entry, host.agentPins, host);
+    if (entry !== undefined) await this.#replace(entry, host, this.#identity);
   }
 
-  /** From the next dial on the manager is this identity. */
-  useIdentity(identity: ChannelIdentity<'manager'>): void {
-    this.#identity = identity;
+  /** From the next dial on the manager has these keys, the one in use first. */
+  useIdentities(identities: readonly Identity[]): void {
+    this.#identities = identities;
   }
 
   async forget(hostId: HostId): Promise<void> {

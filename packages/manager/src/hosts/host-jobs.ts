@@ -12,6 +12,7 @@ import { assertPassable, gateStates } from './gates.ts';
 import type { Host } from './host.ts';
 import { rollAgentKey } from './key-rollover.ts';
 import type { ManagerIdentity } from './manager-identity.ts';
+import { rollManagerKey } from './manager-rollover.ts';
 import type { HostsContext } from './ports.ts';
 import { provision } from './provisioning.ts';
 import { removeHost } from './removal.ts';
@@ -74,10 +75,13 @@ export function hostJobs(context: HostsContext, identity: ManagerIdentity) {
     cancellable: false,
     run: ({ host, force }, job) => removeHost(host, force, context, job),
   };
-  const roll: JobDefinition<{ host: string | null }> = {
+  const roll: JobDefinition<{ host: string | null; compromised?: boolean }> = {
     kind: 'key-rollover',
     cancellable: false,
-    run: ({ host }, job) => (host === null ? identity.roll(context, job) : rollAgentKey(host, context, job)),
+    run: ({ host, compromised = false }, job) =>
+      host === null
+        ? rollManagerKey(identity, compromised, context, job)
+        : rollAgentKey(host, compromised, context, job),
   };
   const migrateJob: JobDefinition<{ order: MigrateVm }> = {
     kind: 'migrate',

@@ -1,138 +1,155 @@
-import { describeError, TrustError } from '@virt-trust/base/error.ts';
+import { TrustError } from '@virt-trust/base/error.ts';
 import type { Randomness } from '@virt-trust/base/randomness.ts';
+import type { SpkiPin } from '@virt-trust/base/spki-pin.ts';
 import { type ChannelIdentity, createChannelIdentity } from '@virt-trust/channel/identity.ts';
-import { putManagers } from '@virt-trust/contract/agent/operations.ts';
 import type { AgentIdentity, ManagerPins } from '@virt-trust/contract/model/agent-identity.ts';
-import type { JobContext } from '../jobs/job.ts';
-import type { Host } from './host.ts';
-import type { HostsContext, ManagerIdentities } from './ports.ts';
+import type { ManagerIdentities } from './ports.ts';
+
+type Identity = ChannelIdentity<'manager'>;
 
 export type IdentityPosition = 'current' | 'next' | 'previous';
 
+/**
+ * Whether this store was restored from a backup and the fleet has not been heard of since: `looking` for who it is to
+ * its agents, or `rolled` on to the key that they knew as its next.
+ */
+export type Recovery = 'none' | 'looking' | 'rolled';
+
 /** Where the manager's channel keys and the numbers against replay are kept. Each method is one durable unit of work. */
 export interface ManagerIdentityStore {
-  get(position: IdentityPosition): Promise<ChannelIdentity<'manager'> | null>;
-  put(position: IdentityPosition, identity: ChannelIdentity<'manager'>): Promise<void>;
-  /** `next` becomes `current`, `current` becomes `previous`. */
-  promote(): Promise<void>;
-  /** Destroys `previous`. */
+  get(position: IdentityPosition): Promise<Identity | null>;
+  /** Keeps a key and raises the number of the pins. */
+  put(position: 'current' | 'next', identity: Identity): Promise<void>;
+  /** `next` becomes `current`, `current` becomes `previous`, `next` is the given one, and the number is raised. */
+  promote(next: Identity): Promise<void>;
+  /** Destroys `previous` and, where there was one, raises the number. */
   retire(): Promise<void>;
-  number(name: string): Promise<number>;
-  /** Adds one and returns it. */
-  raise(name: string): Promise<number>;
+  /** Goes before each number that agents hold against replay; 1 at the first start. */
+  epoch(): Promise<number>;
+  pinsNumber(): Promise<number>;
+  recovery(): Promise<Recovery>;
+  setRecovery(recovery: Recovery): Promise<void>;
 }
 
-const PINS_NUMBER = 'manager_pins';
-const EPOCH = 'epoch';
+interface Keys {
+  readonly current: Identity;
+  /** Made and announced ahead, so that a store restored from before a rollover has the key that came into use. */
+  readonly next: Identity;
+  readonly previous: Identity | null;
+}
 
-/** The manager's own channel keys: the one in use, the announced next one, and the former until all hosts let it go. */
+/** The manager's own channel keys: the one in use, its standby, and the former until all hosts let it go. */
 export class ManagerIdentity implements ManagerIdentities {
   readonly #store: ManagerIdentityStore;
   readonly #randomness: Randomness;
   readonly epoch: number;
-  #current: ChannelIdentity<'manager'>;
+  #keys: Keys;
+  #number: number;
+  #recovery: Recovery;
+  #last: Promise<unknown> = Promise.resolve();
 
   private constructor(
     store: ManagerIdentityStore,
     randomness: Randomness,
-    epoch: number,
-    current: ChannelIdentity<'manager'>,
+    read: { epoch: number; keys: Keys; number: number; recovery: Recovery },
   ) {
     this.#store = store;
     this.#randomness = randomness;
-    this.epoch = epoch;
-    this.#current = current;
+    this.epoch = read.epoch;
+    this.#keys = read.keys;
+    this.#number = read.number;
+    this.#recovery = read.recovery;
   }
 
-  /** Takes the keys into service; makes the first at the first start. */
+  /** Takes the keys into service; makes those that are missing. */
   static async open(store: ManagerIdentityStore, randomness: Randomness): Promise<ManagerIdentity> {
-    const epoch = (await store.number(EPOCH)) || (await store.raise(EPOCH));
-    if ((await store.get('current')) === null) {
-      await store.put('current', await createChannelIdentity({ role: 'manager', randomness }));
-      await store.raise(PINS_NUMBER);
+    for (const position of ['current', 'next'] as const) {
+      if ((await store.get(position)) === null) await store.put(position, await makeKey(randomness));
     }
-    const current = await store.get('current');
-    if (current === null)
-      throw new TrustError('manager.no_identity', 'internal', 'cannot start: the manager has no channel key');
-    return new ManagerIdentity(store, randomness, epoch, current);
+    const read = {
+      epoch: await store.epoch(),
+      keys: await readKeys(store),
+      number: await store.pinsNumber(),
+      recovery: await store.recovery(),
+    };
+    return new ManagerIdentity(store, randomness, read);
   }
 
-  get current(): ChannelIdentity<'manager'> {
-    return this.#current;
+  get current(): Identity {
+    return this.#keys.current;
+  }
+
+  /** All keys, the one in use first. */
+  get all(): readonly Identity[] {
+    const { current, next, previous } = this.#keys;
+    return previous === null ? [current, next] : [current, next, previous];
+  }
+
+  get recovery(): Recovery {
+    return this.#recovery;
   }
 
   async describe(): Promise<AgentIdentity> {
-    const [next, previous] = [await this.#store.get('next'), await this.#store.get('previous')];
-    return { current: this.#current.pin, next: next?.pin ?? null, previous: previous?.pin ?? null };
+    const { current, next, previous } = this.#keys;
+    return { current: current.pin, next: next.pin, previous: previous?.pin ?? null };
   }
 
   async managerPins(): Promise<ManagerPins> {
-    const all = [this.#current, await this.#store.get('next'), await this.#store.get('previous')];
-    const pins = all.flatMap((identity) => (identity === null ? [] : [identity.pin]));
-    return { epoch: this.epoch, number: await this.#store.number(PINS_NUMBER), pins };
+    return { epoch: this.epoch, number: this.#number, pins: this.all.map(({ pin }) => pin) };
   }
 
-  /**
-   * Replaces the manager's key on every host, over the channels: announced everywhere, then used, then the old one let
-   * go everywhere. A host that is away stops it before anything is taken away from anybody.
-   */
-  async roll(context: HostsContext, job: JobContext): Promise<string> {
-    const hosts = await context.repository.list();
-    await job.step('Announce the next key to every host', async (report) => {
-      if ((await this.#store.get('previous')) === null && (await this.#store.get('next')) === null) {
-        await this.#store.put(
-          'next',
-          await createChannelIdentity({ role: 'manager', randomness: this.#randomness }),
+  /** Takes the standby into use and makes a new one; again with the same pin it changes nothing. */
+  useNext(pin: SpkiPin): Promise<void> {
+    return this.#change(async () => {
+      if (this.#keys.current.pin === pin) return;
+      if (this.#keys.next.pin !== pin) {
+        throw new TrustError(
+          'rollover.unknown_pin',
+          'conflict',
+          `cannot use key ${pin}: it is not the next one`,
+          { hint: 'see them with: virt-trust manager identity' },
         );
-        await this.#store.raise(PINS_NUMBER);
       }
-      await this.#tellAll(hosts, context, job);
-      report(`${hosts.length} hosts`);
+      await this.#store.promote(await makeKey(this.#randomness));
+      if (this.#recovery === 'looking') await this.#setRecovery('rolled');
     });
-    await job.step('Use the next key', async (report) => {
-      if ((await this.#store.get('next')) !== null) await this.#store.promote();
-      this.#current = (await this.#store.get('current')) ?? this.#current;
-      context.channels.useIdentity(this.#current);
-      await Promise.all(hosts.map((host) => context.channels.redial(host)));
-      report(this.#current.pin);
-    });
-    await job.step('Retire the old key on every host', async () => {
-      await this.#store.retire();
-      await this.#store.raise(PINS_NUMBER);
-      await this.#tellAll(hosts, context, job);
-    });
-    return `the manager is known by ${this.#current.pin} now on ${hosts.length} hosts`;
   }
 
-  async #tellAll(hosts: readonly Host[], context: HostsContext, job: JobContext): Promise<void> {
-    const pins = await this.managerPins();
-    const outcomes = await Promise.all(hosts.map((host) => tell(host, pins, context, job)));
-    const away = outcomes.filter((outcome) => outcome !== null);
-    if (away.length === 0) return;
-    throw new TrustError(
-      'rollover.hosts_away',
-      'unavailable',
-      `cannot roll the manager's key: ${away.join('; ')}`,
-      {
-        hint: 'bring these hosts up, or remove them with --force, and run the same command again; both keys are trusted until then',
-      },
-    );
+  /** Destroys the former key. */
+  retire(): Promise<void> {
+    return this.#change(() => this.#store.retire());
+  }
+
+  /** The fleet knows this manager again, as it is now. */
+  recovered(): Promise<void> {
+    return this.#change(() => this.#setRecovery('none'));
+  }
+
+  async #setRecovery(recovery: Recovery): Promise<void> {
+    await this.#store.setRecovery(recovery);
+    this.#recovery = recovery;
+  }
+
+  /** One after the other, so that nobody makes a second standby beside the first. */
+  #change(work: () => Promise<void>): Promise<void> {
+    const turn = this.#last.then(async () => {
+      await work();
+      const [keys, number] = [await readKeys(this.#store), await this.#store.pinsNumber()];
+      this.#keys = keys;
+      this.#number = number;
+    });
+    this.#last = turn.catch(() => {});
+    return turn;
   }
 }
 
-async function tell(
-  host: Host,
-  pins: ManagerPins,
-  context: HostsContext,
-  job: JobContext,
-): Promise<string | null> {
-  try {
-    const channel = await context.channels.of(host);
-    await channel.waitUntilUp(job.signal);
-    await channel.agent.call(putManagers, { body: pins }, { signal: job.signal });
-    return null;
-  } catch (error) {
-    job.signal.throwIfAborted();
-    return `host ${host.name}: ${describeError(error)}`;
-  }
+function makeKey(randomness: Randomness): Promise<Identity> {
+  return createChannelIdentity({ role: 'manager', randomness });
+}
+
+async function readKeys(store: ManagerIdentityStore): Promise<Keys> {
+  const [current, next] = [await store.get('current'), await store.get('next')];
+  if (current === null || next === null)
+    throw new TrustError('manager.no_identity', 'internal', 'cannot start: the manager has no channel key');
+  return { current, next, previous: await store.get('previous') };
 }

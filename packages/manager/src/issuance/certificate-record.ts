@@ -38,7 +38,14 @@ export interface CertificateRecord extends CertificateIntent {
 /** One thing to be made durable; what will be signed comes with its audit entry. */
 export type CertificateChange =
   | { readonly kind: 'record'; readonly intent: CertificateIntent; readonly audit: AuditDraft }
-  | { readonly kind: 'issued'; readonly serialNumber: SerialNumber; readonly signature: Uint8Array };
+  | { readonly kind: 'issued'; readonly serialNumber: SerialNumber; readonly signature: Uint8Array }
+  /** Issued by us in a life of the store that a restore took back; one that is known already is left as it is. */
+  | {
+      readonly kind: 'adopt';
+      readonly intent: CertificateIntent;
+      readonly signature: Uint8Array;
+      readonly audit: AuditDraft;
+    };
 
 export type ChangeOutcome =
   | { readonly kind: 'done' }

@@ -75,7 +75,7 @@ export class SqliteCertificateStore implements CertificateRepository {
       const audit: AuditDraft[] = [];
       const outcomes = changes.map((change) => {
         const outcome = this.#apply(change);
-        if (change.kind === 'record' && outcome.kind === 'done') audit.push(change.audit);
+        if (change.kind !== 'issued' && outcome.kind === 'done') audit.push(change.audit);
         return outcome;
       });
       appendAudit(this.#database, this.#clock, audit);
@@ -114,6 +114,8 @@ export class SqliteCertificateStore implements CertificateRepository {
     switch (change.kind) {
       case 'record':
         return this.#record(change.intent);
+      case 'adopt':
+        return this.#adopt(change);
       case 'issued': {
         const changed = this.#database.run(
           'update certificates set signature = coalesce(signature, ?) where serial_number = ?',
@@ -130,12 +132,24 @@ export class SqliteCertificateStore implements CertificateRepository {
     }
   }
 
+  #adopt({ intent, signature }: CertificateChange & { kind: 'adopt' }): ChangeOutcome {
+    const holder = this.#claimKey(intent);
+    if (holder !== undefined) return { kind: 'key-reused', holder };
+    this.#insert(intent);
+    return this.#apply({ kind: 'issued', serialNumber: intent.serialNumber, signature });
+  }
+
   #record(intent: CertificateIntent): ChangeOutcome {
     const bearer = intent.holder.kind === 'host' ? intent.holder.host : intent.holder.heldBy;
     // SECURITY: inside the transaction that records, so that nothing is certified while the host is being revoked.
     if (bearer !== null && this.#isRevoked(bearer)) return { kind: 'host-revoked', host: bearer };
     const holder = this.#claimKey(intent);
     if (holder !== undefined) return { kind: 'key-reused', holder };
+    this.#insert(intent);
+    return DONE;
+  }
+
+  #insert(intent: CertificateIntent): void {
     const { holder: own } = intent;
     this.#database.run(
       `insert into certificates (serial_number, authority, profile, host, service, held_by, pin, issued_at, not_after, tbs)
@@ -151,7 +165,6 @@ export class SqliteCertificateStore implements CertificateRepository {
       intent.notAfter,
       intent.tbs,
     );
-    return DONE;
   }
 
   #isRevoked(host: string): boolean {

@@ -108,20 +108,20 @@ export function hostHandlers({
         idempotencyKey,
       });
     },
-    async rollHostKey({ params, actor, idempotencyKey }) {
+    async rollHostKey({ params, query, actor, idempotencyKey }) {
       await requireHost(params.name, context);
       return jobs.enqueue(definitions.roll, {
         subject: params.name,
-        payload: { host: params.name },
+        payload: { host: params.name, compromised: query?.compromised === true },
         actor: actor.auditName,
         locks: [hostLock(params.name)],
         idempotencyKey,
       });
     },
-    async rollManagerKey({ actor, idempotencyKey }) {
+    async rollManagerKey({ query, actor, idempotencyKey }) {
       return jobs.enqueue(definitions.roll, {
         subject: 'manager',
-        payload: { host: null },
+        payload: { host: null, compromised: query?.compromised === true },
         actor: actor.auditName,
         locks: [EVERY_HOST],
         idempotencyKey,
