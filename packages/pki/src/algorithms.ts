@@ -7,7 +7,7 @@ export interface SignatureAlgorithm {
   readonly name: string;
   readonly oid: string;
   /** The digest given to node:crypto; null where the algorithm brings its own. */
-  readonly digest: 'sha256' | 'sha384' | 'sha512' | null;
+  readonly digest: 'sha1' | 'sha256' | 'sha384' | 'sha512' | null;
   /** The family of keys that make it. */
   readonly keyFamily: 'ec' | 'ed25519' | 'rsa';
   /** The DER AlgorithmIdentifier, the only encoding that is accepted. */
@@ -44,9 +44,27 @@ const SIGNATURES: readonly SignatureAlgorithm[] = [
   RSA_SHA512,
 ];
 
+/**
+ * `current`: what virt-trust trusts. `legacy` reads besides what others once signed, with SHA-1 or RSA keys from 1,024
+ * bits on: to judge what was found, never to trust it.
+ */
+export type AlgorithmAge = 'current' | 'legacy';
+
+const RSA_SHA1 = signature('rsa-sha1', OID.sha1WithRsa, 'sha1', 'rsa');
+const LEGACY_SIGNATURES: readonly SignatureAlgorithm[] = [
+  RSA_SHA1,
+  // Old signers left out the NULL, against RFC 4055 §5.
+  { ...RSA_SHA1, identifier: sequence(oid(OID.sha1WithRsa)) },
+];
+
 /** The signature algorithm with exactly this DER AlgorithmIdentifier, or undefined where it is not accepted. */
-export function findSignatureAlgorithm(identifier: Uint8Array): SignatureAlgorithm | undefined {
-  return SIGNATURES.find((candidate) => Buffer.compare(candidate.identifier, identifier) === 0);
+export function findSignatureAlgorithm(
+  identifier: Uint8Array,
+  age: AlgorithmAge = 'current',
+): SignatureAlgorithm | undefined {
+  const find = (list: readonly SignatureAlgorithm[]) =>
+    list.find((candidate) => Buffer.compare(candidate.identifier, identifier) === 0);
+  return find(SIGNATURES) ?? (age === 'legacy' ? find(LEGACY_SIGNATURES) : undefined);
 }
 
 /** A kind of key: how it is made, how it signs, and what its SubjectPublicKeyInfo looks like. */

@@ -42,22 +42,38 @@ export interface KnownParts {
   readonly extensions?: KnownExtensions;
 }
 
+/**
+ * How a certificate must be written: `tolerant` reads besides what others issue against RFC 5280 §4.1.2 and what means the
+ * same to everybody: a GeneralizedTime before 2050, a serial number that is negative or too long.
+ */
+export type CertificateForm = 'strict' | 'tolerant';
+
 const MAX_BYTES = 256 * 1024;
 const CERTIFICATE_LABELS = ['CERTIFICATE', 'X509 CERTIFICATE'];
 
-function readTbs(tbs: DerReader, known: KnownParts): TbsCertificate {
+function readSerial(tbs: DerReader, form: CertificateForm): Uint8Array {
+  if (form === 'tolerant') {
+    const serial = tbs.content(TAG.integer);
+    if (serial.length === 0 || serial.length > 64) tbs.fail('a serial number of a wrong length');
+    return serial;
+  }
+  const serial = tbs.integer();
+  if ((serial[0] as number) >= 0x80) tbs.fail('a negative serial number');
+  if (serial.length > 20) tbs.fail('a serial number of more than 20 octets');
+  return serial;
+}
+
+function readTbs(tbs: DerReader, known: KnownParts, form: CertificateForm): TbsCertificate {
   const version = contextTag(0, 'constructed');
   // RFC 5280 §4.1.2.1: extensions are used here, so the version is 3.
   if (!tbs.nextIs(version)) tbs.fail('it is of version 1, not 3');
   const versionField = tbs.enter(version);
   if (versionField.smallInteger() !== 2) versionField.fail('its version is not 3');
   versionField.finish();
-  const serial = tbs.integer();
-  if ((serial[0] as number) >= 0x80) tbs.fail('a negative serial number');
-  if (serial.length > 20) tbs.fail('a serial number of more than 20 octets');
+  const serial = readSerial(tbs, form);
   const signatureAlgorithm = tbs.element(TAG.sequence);
   const issuer = readName(tbs, known.issuer);
-  const { notBefore, notAfter } = readValidity(tbs, known.validity);
+  const { notBefore, notAfter } = readValidity(tbs, known.validity, form);
   const subject = readName(tbs);
   const spki = tbs.element(TAG.sequence);
   const publicKey =
@@ -86,20 +102,24 @@ function readTbs(tbs: DerReader, known: KnownParts): TbsCertificate {
 }
 
 /** Parses the DER of a TBSCertificate, as lint does before it is signed; throws `der.malformed`. */
-export function parseTbsCertificate(tbs: Uint8Array, known: KnownParts = {}): TbsCertificate {
+export function parseTbsCertificate(
+  tbs: Uint8Array,
+  known: KnownParts = {},
+  form: CertificateForm = 'strict',
+): TbsCertificate {
   const reader = DerReader.over(tbs, { what: 'certificate', maxBytes: MAX_BYTES });
   const inner = reader.sequence();
   reader.finish();
-  return readTbs(inner, known);
+  return readTbs(inner, known, form);
 }
 
 /** Parses a DER certificate, its signature unverified; throws `der.malformed` or `der.too_large`. */
-export function parseCertificate(der: Uint8Array): Certificate {
+export function parseCertificate(der: Uint8Array, form: CertificateForm = 'strict'): Certificate {
   const reader = DerReader.over(der, { what: 'certificate', maxBytes: MAX_BYTES });
   const outer = reader.sequence();
   reader.finish();
   const tbs = outer.element(TAG.sequence);
-  const fields = parseTbsCertificate(tbs);
+  const fields = parseTbsCertificate(tbs, {}, form);
   const signatureAlgorithm = outer.element(TAG.sequence);
   // SECURITY: RFC 5280 §4.1.1.2: the unsigned field must say what the signed one says.
   if (Buffer.compare(signatureAlgorithm, fields.signatureAlgorithm) !== 0) {
@@ -111,12 +131,12 @@ export function parseCertificate(der: Uint8Array): Certificate {
 }
 
 /** Parses every certificate of a PEM text, at least one, other blocks passed over; throws `pem.*`, `der.*`. */
-export function parseCertificates(text: string): Certificate[] {
+export function parseCertificates(text: string, form: CertificateForm = 'strict'): Certificate[] {
   const certificates: Certificate[] = [];
   for (const block of decodePem(text)) {
     if (!CERTIFICATE_LABELS.includes(block.label)) continue;
     try {
-      certificates.push(parseCertificate(block.bytes));
+      certificates.push(parseCertificate(block.bytes, form));
     } catch (cause) {
       if (!(cause instanceof TrustError)) throw cause;
       throw new TrustError(cause.code, cause.category, `${cause.message} (PEM block of line ${block.line})`, {

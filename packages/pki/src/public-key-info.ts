@@ -13,7 +13,8 @@ export interface PublicKeyInfo {
   /** The kind of key, or the reason for which it is not accepted. */
   readonly algorithm:
     | { readonly kind: 'known'; readonly value: KeyAlgorithm }
-    | { readonly kind: 'refused'; readonly reason: string };
+    /** `legacy` names the family of a key that is only too short, for `AlgorithmAge` legacy. */
+    | { readonly kind: 'refused'; readonly reason: string; readonly legacy?: KeyAlgorithm['family'] };
 }
 
 const MAX_RSA_BITS = 8192;
@@ -50,7 +51,13 @@ function classify(identifier: Uint8Array, keyBits: Uint8Array): PublicKeyInfo['a
     }
     const { bits, exponent } = rsaBits(keyBits);
     const reason = refusedRsa(bits, exponent);
-    if (reason !== undefined) return { kind: 'refused', reason };
+    if (reason !== undefined) {
+      return {
+        kind: 'refused',
+        reason,
+        ...(bits >= 1024 && bits < 2048 ? { legacy: candidate.family } : {}),
+      };
+    }
     if (bits >= candidate.size.value) return { kind: 'known', value: candidate };
   }
   return { kind: 'refused', reason: 'key algorithm not supported' };

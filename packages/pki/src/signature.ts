@@ -1,7 +1,7 @@
 import { type KeyObject, sign, verify } from 'node:crypto';
 import { promisify } from 'node:util';
 import { TrustError } from '@virt-trust/base/error.ts';
-import { findSignatureAlgorithm, type SignatureAlgorithm } from './algorithms.ts';
+import { type AlgorithmAge, findSignatureAlgorithm, type SignatureAlgorithm } from './algorithms.ts';
 import { acceptedKeyAlgorithm, type PublicKeyInfo, publicKeyObject } from './public-key-info.ts';
 
 /** Signs with the resolved algorithm; ECDSA signatures come as DER (RFC 5480 appendix A). */
@@ -14,7 +14,7 @@ export interface VerifiedSignature {
   readonly algorithm: SignatureAlgorithm;
 }
 
-/** Something signed as X.509 signs: certificates and requests. */
+/** Something signed as X.509 signs: certificates, requests, CRLs, OCSP answers. */
 export interface Signed {
   readonly signatureAlgorithm: Uint8Array;
   readonly signature: Uint8Array;
@@ -53,8 +53,13 @@ export function signBytesOnPool(
   return signOnThreadPool(algorithm.digest, bytes, key);
 }
 
-function resolveAlgorithm(signed: Signed, publicKey: PublicKeyInfo, what: string): SignatureAlgorithm {
-  const algorithm = findSignatureAlgorithm(signed.signatureAlgorithm);
+function resolveAlgorithm(
+  signed: Signed,
+  publicKey: PublicKeyInfo,
+  what: string,
+  age: AlgorithmAge,
+): SignatureAlgorithm {
+  const algorithm = findSignatureAlgorithm(signed.signatureAlgorithm, age);
   if (algorithm === undefined) {
     throw new TrustError(
       'signature.algorithm_refused',
@@ -62,9 +67,11 @@ function resolveAlgorithm(signed: Signed, publicKey: PublicKeyInfo, what: string
       `cannot verify ${what}: signature algorithm not accepted (SHA-1 and MD5 are not)`,
     );
   }
-  const keyAlgorithm = acceptedKeyAlgorithm(publicKey, `the key that signed ${what}`);
+  const { algorithm: kind } = publicKey;
+  const short = age === 'legacy' && kind.kind === 'refused' ? kind.legacy : undefined;
+  const family = short ?? acceptedKeyAlgorithm(publicKey, `the key that signed ${what}`).family;
   // SECURITY: never let the key's own kind decide how the signature is read.
-  if (keyAlgorithm.family !== algorithm.keyFamily) throw wrong(what);
+  if (family !== algorithm.keyFamily) throw wrong(what);
   return algorithm;
 }
 
@@ -78,8 +85,9 @@ export function verifySignature(
   signed: Signed,
   publicKey: PublicKeyInfo,
   what: string,
+  age: AlgorithmAge = 'current',
 ): VerifiedSignature {
-  const algorithm = resolveAlgorithm(signed, publicKey, what);
+  const algorithm = resolveAlgorithm(signed, publicKey, what, age);
   if (!verify(algorithm.digest, bytes, keyObjectOf(publicKey), signed.signature)) throw wrong(what);
   return { algorithm };
 }
@@ -91,7 +99,7 @@ export async function verifySignatureOnPool(
   publicKey: PublicKeyInfo,
   what: string,
 ): Promise<VerifiedSignature> {
-  const algorithm = resolveAlgorithm(signed, publicKey, what);
+  const algorithm = resolveAlgorithm(signed, publicKey, what, 'current');
   const good = await verifyOnThreadPool(algorithm.digest, bytes, keyObjectOf(publicKey), signed.signature);
   if (!good) throw wrong(what);
   return { algorithm };

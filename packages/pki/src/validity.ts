@@ -11,12 +11,16 @@ export interface Validity {
 }
 
 /** Reads a Validity; the same bytes as `known` are not parsed again. */
-export function readValidity(reader: DerReader, known?: Validity): Validity {
+export function readValidity(
+  reader: DerReader,
+  known?: Validity,
+  form: 'strict' | 'tolerant' = 'strict',
+): Validity {
   if (known !== undefined && reader.skip(known.der)) return known;
   const der = reader.element(TAG.sequence);
   const fields = DerReader.over(der, { what: 'validity' }).sequence();
-  const notBefore = readTime(fields);
-  const notAfter = readTime(fields);
+  const notBefore = readTime(fields, form);
+  const notAfter = readTime(fields, form);
   fields.finish();
   return { der, notBefore, notAfter };
 }

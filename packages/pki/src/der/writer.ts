@@ -20,6 +20,13 @@ function writeHeader(target: Uint8Array, offset: number, tag: number, length: nu
   return offset;
 }
 
+/** Identifier and length octets alone, for content that is long and already at hand; at most 16 MiB. */
+export function elementHeader(tag: number, length: number): Uint8Array {
+  const result = new Uint8Array(1 + lengthOfLength(length));
+  writeHeader(result, 0, tag, length);
+  return result;
+}
+
 /** One element with the given tag, around the parts in their order; at most 16 MiB. */
 export function element(tag: number, ...parts: readonly Uint8Array[]): Uint8Array {
   let length = 0;
