@@ -1,0 +1,35 @@
+import type { Instant } from '@virt-trust/base/instant.ts';
+import type { CrlReason } from '@virt-trust/pki/crl-reason.ts';
+import type { SerialNumber } from '@virt-trust/pki/serial-number.ts';
+
+/** What is known of a certificate; `unknown` where the authority never recorded one of that serial number. */
+export type CertificateStatus =
+  | { readonly kind: 'good' }
+  | { readonly kind: 'revoked'; readonly at: Instant; readonly reason: CrlReason }
+  | { readonly kind: 'unknown' };
+
+/** The CRL of an authority as it is published. */
+export interface PublishedCrl {
+  readonly der: Uint8Array;
+  readonly number: bigint;
+  readonly thisUpdate: Instant;
+  readonly nextUpdate: Instant;
+}
+
+/** What became different, so that nothing older is told any more. */
+export type StatusChange =
+  | { readonly kind: 'certificate'; readonly authority: string; readonly serialNumber: SerialNumber }
+  | { readonly kind: 'crl'; readonly authority: string };
+
+/** Where the responder and the publication of CRLs learn what is so. */
+export interface StatusSource {
+  /**
+   * SECURITY: a certificate that is only `recorded` counts as issued, since a crash can come between the answer and the
+   * mark.
+   */
+  statusOf(authority: string, serialNumber: SerialNumber): Promise<CertificateStatus>;
+  /** The newest CRL, signed and complete; null while there is none. */
+  crlOf(authority: string): Promise<PublishedCrl | null>;
+  /** Calls the listener after a change is durable and before whoever asked for it is answered. */
+  subscribe(listener: (change: StatusChange) => void): void;
+}
