@@ -94,6 +94,7 @@ describe('adoption: a cluster that uses another CA', { skip }, () => {
       libvirt: 'found',
       migration: 'found',
       vnc: 'found',
+      spice: 'found',
     });
     assert.equal(await gateState(fleet, 'host-a', 'serve'), 'waiting');
     assert.equal(await gateState(fleet, 'host-a', 'retire-found-ca'), 'waiting');
@@ -119,7 +120,12 @@ describe('adoption: a cluster that uses another CA', { skip }, () => {
   it('4. serves our certificates on both hosts, one after the other, while old clients go on', async () => {
     await fleet.add('host-b');
     await fleet.passGate('host-a', 'serve');
-    assert.deepEqual(await identities(fleet, 'host-a'), { libvirt: 'ours', migration: 'ours', vnc: 'ours' });
+    assert.deepEqual(await identities(fleet, 'host-a'), {
+      libvirt: 'ours',
+      migration: 'ours',
+      vnc: 'ours',
+      spice: 'ours',
+    });
     // Mixed: a serves ours, b what was found; both trust both.
     await migrateBothWays('young', a, b, 'tls');
     await migrateBothWays('other', b, a, 'tls');
