@@ -19,6 +19,10 @@ export class AlarmSources {
     this.#onChange();
   }
 
+  has(name: string): boolean {
+    return this.#sources.has(name);
+  }
+
   /** All sources, or those that changed since they were last taken. */
   take(which: 'all' | 'changed'): AlarmSource[] {
     const taken = [...this.#sources.values()].filter(

@@ -16,7 +16,6 @@ export interface FoundFacts {
   readonly authorities: readonly Service[];
   readonly tcpListening: boolean;
   readonly vncTls: boolean;
-  readonly spiceTls: boolean;
   readonly vms: number;
   readonly allowedDns: boolean;
 }
@@ -57,6 +56,7 @@ export interface Host {
 export interface HostRepository {
   list(): Promise<readonly Host[]>;
   find(name: string): Promise<Host | null>;
+  get(id: HostId): Promise<Host | null>;
   /**
    * Writes the host whole and claims its declared names and addresses; throws `host.name_conflict` where another
    * host has one of them.
@@ -69,4 +69,6 @@ export interface HostRepository {
    */
   update(id: HostId, change: (host: Host) => Host): Promise<Host>;
   remove(id: HostId): Promise<void>;
+  /** Calls the listener after each write of a host, with its id; what it says now is to be read then. */
+  onChange(listener: (id: HostId) => void): void;
 }

@@ -94,6 +94,21 @@ export const SETTINGS = {
     description: 'Longest wait after a renewal that failed.',
     scopes: EVERYWHERE,
   }),
+  'crl.lifetime': durationSetting({
+    default: '7d',
+    minimum: 5 * MINUTE,
+    maximum: 365 * DAY,
+    description:
+      'How long a CRL is good: its nextUpdate lies so far ahead. Long enough for hosts and workstations that are away; a CRL past it raises alarms, and strict clients refuse it.',
+    scopes: GLOBAL,
+  }),
+  'crl.refresh_percent': integerSetting({
+    default: 50,
+    minimum: 5,
+    maximum: 90,
+    description: 'Per cent of crl.lifetime after which the next CRL is signed although nothing was revoked.',
+    scopes: GLOBAL,
+  }),
   'certificate.backdate_minutes': integerSetting({
     default: 65,
     minimum: 1,
@@ -141,6 +156,82 @@ export const SETTINGS = {
     description:
       'Seconds between two looks at what every endpoint really serves: by the agent on the host, and by the manager from outside.',
     scopes: EVERYWHERE,
+  }),
+  'alarm.expiry_warning': durationSetting({
+    default: '21d',
+    minimum: MINUTE,
+    maximum: 3650 * DAY,
+    description:
+      'How long before its end a certificate is a warning; sooner where alarm.expiry_warning_percent of its lifetime is less.',
+    scopes: EVERYWHERE,
+  }),
+  'alarm.expiry_warning_percent': integerSetting({
+    default: 25,
+    minimum: 1,
+    maximum: 100,
+    description: 'Percent of its lifetime that a certificate has left at most when it is a warning.',
+    scopes: EVERYWHERE,
+  }),
+  'alarm.expiry_critical': durationSetting({
+    default: '7d',
+    minimum: MINUTE,
+    maximum: 3650 * DAY,
+    description:
+      'How long before its end a certificate is critical; sooner where alarm.expiry_critical_percent of its lifetime is less.',
+    scopes: EVERYWHERE,
+  }),
+  'alarm.expiry_critical_percent': integerSetting({
+    default: 10,
+    minimum: 1,
+    maximum: 100,
+    description: 'Percent of its lifetime that a certificate has left at most when it is critical.',
+    scopes: EVERYWHERE,
+  }),
+  'alarm.authority_expiry_warning': durationSetting({
+    default: '1y',
+    minimum: MINUTE,
+    maximum: 3650 * DAY,
+    description:
+      'How long before its end a certificate of an authority is a warning; bounded by alarm.expiry_warning_percent as others are.',
+    scopes: GLOBAL,
+  }),
+  'alarm.authority_expiry_critical': durationSetting({
+    default: '90d',
+    minimum: MINUTE,
+    maximum: 3650 * DAY,
+    description:
+      'How long before its end a certificate of an authority is critical; bounded by alarm.expiry_critical_percent as others are.',
+    scopes: GLOBAL,
+  }),
+  'alarm.unreachable_after': durationSetting({
+    default: '5m',
+    minimum: SECOND,
+    maximum: 30 * DAY,
+    description:
+      'How long the agent of a host may be away before that is an alarm; counted anew when the manager starts.',
+    scopes: EVERYWHERE,
+  }),
+  'alarm.drift_after': durationSetting({
+    default: '30s',
+    minimum: SECOND,
+    maximum: DAY,
+    description: 'How long something else than desired may be served before that is an alarm.',
+    scopes: EVERYWHERE,
+  }),
+  'alarm.clear_after': durationSetting({
+    default: '30s',
+    minimum: SECOND,
+    maximum: DAY,
+    description:
+      'How long the cause of an alarm must be away before the alarm is cleared, so that what comes and goes is one alarm.',
+    scopes: GLOBAL,
+  }),
+  'alarm.retention_days': integerSetting({
+    default: 90,
+    minimum: 1,
+    maximum: 3650,
+    description: 'Days that alarms are kept after they were cleared.',
+    scopes: GLOBAL,
   }),
   'jobs.retention_days': integerSetting({
     default: 30,

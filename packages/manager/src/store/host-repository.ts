@@ -7,6 +7,7 @@ import { json, text } from './row.ts';
 /** The hosts in SQLite: what is asked for by column, the rest one document. */
 export class SqliteHostRepository implements HostRepository {
   readonly #database: Database;
+  readonly #listeners: ((id: HostId) => void)[] = [];
 
   constructor(database: Database) {
     this.#database = database;
@@ -23,15 +24,25 @@ export class SqliteHostRepository implements HostRepository {
     return row === undefined ? null : json<Host>(row, 'document');
   }
 
+  async get(id: HostId): Promise<Host | null> {
+    const row = this.#database.get('select document from hosts where id = ?', id);
+    return row === undefined ? null : json<Host>(row, 'document');
+  }
+
+  onChange(listener: (id: HostId) => void): void {
+    this.#listeners.push(listener);
+  }
+
   async save(host: Host): Promise<void> {
     this.#database.transaction(() => {
       this.#write(host);
       this.#claim(host);
     });
+    this.#tell(host.id);
   }
 
   async update(id: HostId, change: (host: Host) => Host): Promise<Host> {
-    return this.#database.transaction(() => {
+    const changed = this.#database.transaction(() => {
       const row = this.#database.get('select document from hosts where id = ?', id);
       if (row === undefined) throw unknown(id);
       const before = json<Host>(row, 'document');
@@ -43,6 +54,12 @@ export class SqliteHostRepository implements HostRepository {
       if (after.declared !== before.declared || after.name !== before.name) this.#claim(after);
       return after;
     });
+    this.#tell(id);
+    return changed;
+  }
+
+  #tell(id: HostId): void {
+    for (const listener of this.#listeners) listener(id);
   }
 
   #write(host: Host): void {
@@ -80,6 +97,7 @@ export class SqliteHostRepository implements HostRepository {
 
   async remove(id: HostId): Promise<void> {
     this.#database.run('delete from hosts where id = ?', id);
+    this.#tell(id);
   }
 }
 

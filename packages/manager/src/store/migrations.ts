@@ -3,6 +3,15 @@ import { foundation } from './migrations/0001-foundation.ts';
 import { certificates } from './migrations/0002-certificates.ts';
 import { hosts } from './migrations/0003-hosts.ts';
 import { revocation } from './migrations/0004-revocation.ts';
+import { renewal } from './migrations/0005-renewal.ts';
+import { alarms } from './migrations/0006-alarms.ts';
 
 /** Every step of the schema in order; imported statically because the program is one file when deployed. */
-export const MIGRATIONS: readonly Migration[] = [foundation, certificates, hosts, revocation];
+export const MIGRATIONS: readonly Migration[] = [
+  foundation,
+  certificates,
+  hosts,
+  revocation,
+  renewal,
+  alarms,
+];

@@ -11,4 +11,5 @@ export const SEALED_COLUMNS: readonly SealedColumn[] = [
   { table: 'authorities', key: 'name', column: 'sealed_root_key' },
   { table: 'authorities', key: 'name', column: 'sealed_issuing_key' },
   { table: 'manager_identities', key: 'pin', column: 'sealed_key' },
+  { table: 'webhook', key: 'id', column: 'sealed_secret' },
 ];
