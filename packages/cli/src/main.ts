@@ -11,6 +11,7 @@ import { addLoginCommand } from './commands/login.ts';
 import { addManagerCommands } from './commands/manager.ts';
 import { addMigrateCommand } from './commands/migrate.ts';
 import { addProbeCommand } from './commands/probe.ts';
+import { addSecretCommands } from './commands/secret.ts';
 import { addServeCommand } from './commands/serve.ts';
 import { addSettingCommands } from './commands/setting.ts';
 import { addTokenCommands } from './commands/token.ts';
@@ -51,6 +52,7 @@ for (const add of [
   addAuditCommands,
   addTokenCommands,
   addManagerCommands,
+  addSecretCommands,
   addProbeCommand,
   addAgentCommands,
   addCompletionCommand,

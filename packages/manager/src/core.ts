@@ -10,6 +10,7 @@ import type { Handlers } from './http/handlers.ts';
 import type { JobRunner } from './jobs/job-runner.ts';
 import type { Metrics } from './metrics/metrics.ts';
 import type { Seal } from './seal/seal.ts';
+import type { SealKeyPlace } from './seal/seal-key-file.ts';
 import type { Settings } from './settings/settings.ts';
 import type { Database } from './store/database.ts';
 
@@ -25,6 +26,7 @@ export interface Core {
   /** For the repositories of `store/` alone. */
   readonly database: Database;
   readonly seal: Seal;
+  readonly sealKeyPlace: SealKeyPlace;
   readonly audit: AuditLog;
   readonly events: EventLog;
   readonly jobs: JobRunner;

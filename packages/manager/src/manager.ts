@@ -160,6 +160,7 @@ function composeCore(
     seal: options.rotateSealKey
       ? rotateSealKey(database, place, randomness)
       : openSeal(database, place, randomness),
+    sealKeyPlace: place,
     audit: new SqliteAuditLog(database, clock),
     events,
     jobs,

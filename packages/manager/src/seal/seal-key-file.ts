@@ -59,3 +59,15 @@ export function writeSealKeys(path: string, keys: readonly SealKey[]): void {
     closeSync(directory);
   }
 }
+
+/** Why a key that systemd brings can not be rotated by us, and how it is done. */
+export function credentialNotOurs(place: SealKeyPlace): TrustError {
+  return new TrustError(
+    'seal.credential',
+    'conflict',
+    `cannot rotate the seal key: it comes from the credential ${place.path}, which virt-trust can read and not write`,
+    {
+      hint: 'append a line with a new key to the credential where it is kept (openssl rand 32 | basenc --base64url | tr -d =), encrypt it again if it is (systemd-creds encrypt --name=virt-trust.seal-key), and restart the manager, which seals everything under the last line; then take the older lines out and restart once more. Keep them with the backups that were made before',
+    },
+  );
+}

@@ -21,18 +21,21 @@ const TAG = 16;
  * byte, the key's id, the nonce, the ciphertext and the tag.
  */
 export class Seal {
-  readonly #keys: ReadonlyMap<string, SealKey>;
-  readonly #active: SealKey;
   readonly #randomness: Randomness;
+  #keys: ReadonlyMap<string, SealKey>;
+  #active: SealKey;
 
   /** `keys` with the one in use last. */
   constructor(keys: readonly SealKey[], randomness: Randomness) {
-    const active = keys.at(-1);
-    if (active === undefined)
-      throw new TrustError('seal.no_key', 'internal', 'cannot seal: the keyring is empty');
+    this.#active = activeOf(keys);
     this.#keys = new Map(keys.map((key) => [key.id, key]));
-    this.#active = active;
     this.#randomness = randomness;
+  }
+
+  /** From now on seals under the last of `keys` and opens under each. */
+  use(keys: readonly SealKey[]): void {
+    this.#active = activeOf(keys);
+    this.#keys = new Map(keys.map((key) => [key.id, key]));
   }
 
   /** The key in use. */
@@ -71,6 +74,18 @@ export class Seal {
       throw broken(place, 'it was altered, or sealed for another place');
     }
   }
+}
+
+/** The id of the key that a value is sealed under; empty where it is no sealed value. */
+export function sealedUnder(sealed: Uint8Array): string {
+  return sealed[0] === VERSION ? Buffer.from(sealed.subarray(1, 1 + ID)).toString('hex') : '';
+}
+
+function activeOf(keys: readonly SealKey[]): SealKey {
+  const active = keys.at(-1);
+  if (active === undefined)
+    throw new TrustError('seal.no_key', 'internal', 'cannot seal: the keyring is empty');
+  return active;
 }
 
 function associatedData(place: SealedPlace, keyId: string): Uint8Array {

@@ -2,10 +2,10 @@ import { isTrustError, TrustError } from '@virt-trust/base/error.ts';
 import type { Randomness } from '@virt-trust/base/randomness.ts';
 import { Seal } from '../seal/seal.ts';
 import { type SealKey, sealKeyOf } from '../seal/seal-key.ts';
-import { readSealKeys, type SealKeyPlace, writeSealKeys } from '../seal/seal-key-file.ts';
+import { credentialNotOurs, readSealKeys, type SealKeyPlace, writeSealKeys } from '../seal/seal-key-file.ts';
 import type { Database } from './database.ts';
-import { bytes, text } from './row.ts';
-import { SEALED_COLUMNS, type SealedColumn } from './sealed-columns.ts';
+import { bytes } from './row.ts';
+import { SqliteSealedValues } from './sealed-values.ts';
 
 const CHECK = { table: 'seal_check', row: '1', column: 'value' };
 const CHECK_TEXT = Buffer.from('virt-trust');
@@ -28,7 +28,8 @@ export function openSeal(database: Database, place: SealKeyPlace, randomness: Ra
     return seal;
   }
   verifyCheck(seal, bytes(check, 'value'), place);
-  return keys.length === 1 ? seal : finishRotation(database, place, keys, randomness);
+  if (keys.length > 1) return finishRotation(database, place, keys, randomness);
+  return seal;
 }
 
 /**
@@ -40,14 +41,7 @@ export function rotateSealKey(database: Database, place: SealKeyPlace, randomnes
   openSeal(database, place, randomness);
   const keys = readSealKeys(place);
   if (keys === undefined) throw missingKey(place);
-  if (place.kind === 'credential') {
-    throw new TrustError(
-      'seal.credential',
-      'conflict',
-      `cannot rotate the seal key: it comes from the credential ${place.path}, which virt-trust does not write`,
-      { hint: 'add a line with a new key to the credential and restart; take the old line out afterwards' },
-    );
-  }
+  if (place.kind === 'credential') throw credentialNotOurs(place);
   const next = [...keys, sealKeyOf(randomness.bytes(32))];
   writeSealKeys(place.path, next);
   return finishRotation(database, place, next, randomness);
@@ -60,26 +54,14 @@ function finishRotation(
   randomness: Randomness,
 ): Seal {
   const seal = new Seal(keys, randomness);
-  database.transaction(() => {
-    for (const column of SEALED_COLUMNS) sealAnew(database, column, seal);
-  });
+  const values = new SqliteSealedValues(database);
+  database.transaction(() => values.sealAnew(seal, Number.MAX_SAFE_INTEGER));
   // What the old key sealed must not stay behind in the log file, nor the old key in the key file.
   database.all('pragma wal_checkpoint(truncate)');
   if (place.kind === 'credential') return seal;
   const active = keys.slice(-1);
   writeSealKeys(place.path, active);
   return new Seal(active, randomness);
-}
-
-function sealAnew(database: Database, { table, key, column }: SealedColumn, seal: Seal): void {
-  const rows = database.all(
-    `select cast(${key} as text) as place, ${column} as value from ${table} where ${column} is not null`,
-  );
-  for (const row of rows) {
-    const place = { table, row: text(row, 'place'), column };
-    const value = seal.seal(place, seal.open(place, bytes(row, 'value')));
-    database.run(`update ${table} set ${column} = ? where cast(${key} as text) = ?`, value, place.row);
-  }
 }
 
 function verifyCheck(seal: Seal, value: Uint8Array, place: SealKeyPlace): void {
