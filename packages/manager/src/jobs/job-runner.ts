@@ -110,6 +110,12 @@ export class JobRunner {
     return records.map((record) => this.#live(record.job.id)?.record ?? record);
   }
 
+  /** Jobs of a kind that are queued or running, in no order. */
+  unfinished(kind: Job['kind']): JobRecord[] {
+    const runs = [...[...this.#running.values()].map(({ run }) => run), ...this.#queue];
+    return runs.map(({ record }) => record).filter(({ job }) => job.kind === kind && !isOver(job));
+  }
+
   countByState(): Promise<ReadonlyMap<JobState, number>> {
     return this.#parts.store.countByState();
   }

@@ -20,8 +20,8 @@ function facts(more: Partial<RenewalFacts> & { lifetime?: number; window?: strin
     backoffMax: 6 * HOUR,
     failures: 0,
     lastFailedAt: null,
-    lastFailure: null,
     differences: [],
+    noticedAt: ISSUED,
     now: ISSUED,
     ...rest,
   };
@@ -101,10 +101,12 @@ test('A window that was missed is not taken for open, and past the last moment n
 
 test('What would be different now makes it due at once, and is said; windows still hold.', () => {
   const now = instant(ISSUED + HOUR);
-  const changed = planRenewal(facts({ differences: ['the key algorithm is rsa-3072 now'], now }));
+  const changed = planRenewal(
+    facts({ differences: ['the key algorithm is rsa-3072 now'], noticedAt: now, now }),
+  );
   assert.equal(changed.at, now);
   assert.ok(changed.explanation.includes('due at once: the key algorithm is rsa-3072 now'));
-  const held = planRenewal(facts({ differences: ['x'], now, window: 'Mon 02:00-05:00' }));
+  const held = planRenewal(facts({ differences: ['x'], noticedAt: now, now, window: 'Mon 02:00-05:00' }));
   assert.equal(held.at, parseInstant('2026-11-23T02:00:00Z'));
 });
 

@@ -19,9 +19,10 @@ export interface RenewalFacts {
   /** How often renewing failed since the last success. */
   readonly failures: number;
   readonly lastFailedAt: Instant | null;
-  readonly lastFailure: string | null;
   /** What would be different about a certificate made now, in words; the renewal is due at once where there is something. */
   readonly differences: readonly string[];
+  /** When the differences were noticed. */
+  readonly noticedAt: Instant;
   readonly now: Instant;
 }
 
@@ -41,7 +42,7 @@ const MOST_DOUBLINGS = 40;
  * rather outside of every window than too late. Pure.
  */
 export function planRenewal(facts: RenewalFacts): PlannedRenewal {
-  const { issuedAt, notAfter, now } = facts;
+  const { issuedAt, notAfter } = facts;
   const lifetime = Math.max(1, notAfter - issuedAt);
   const lines = [
     `issued ${formatInstant(seconds(issuedAt))}, valid until ${formatInstant(notAfter)}: ${formatDuration(lifetime)}`,
@@ -49,7 +50,7 @@ export function planRenewal(facts: RenewalFacts): PlannedRenewal {
   const regular = regularTime(facts, lifetime, lines);
   let at = regular;
   if (facts.differences.length > 0) {
-    at = Math.min(regular, now) as Instant;
+    at = Math.min(regular, facts.noticedAt) as Instant;
     lines.push(...facts.differences.slice(0, 8).map((difference) => `due at once: ${difference}`));
   }
   if (facts.failures > 0 && facts.lastFailedAt !== null) at = afterBackoff(facts, lifetime, at, lines);
