@@ -80,7 +80,7 @@ export async function runAgent(options: AgentOptions): Promise<RunningAgent> {
     },
     inventory: () => takeInventory({ paths, run, firewall, clock, log }),
   };
-  const { apply, migrations } = await options.engines(context);
+  const { apply, crls, migrations } = await options.engines(context);
   const removed = Promise.withResolvers<void>();
   let removing = false;
   let channel: ChannelDoor | undefined;
@@ -92,6 +92,7 @@ export async function runAgent(options: AgentOptions): Promise<RunningAgent> {
     managers,
     events,
     apply,
+    crls,
     migrations,
     startedAt: clock.now(),
     channel: () => channel,
@@ -111,12 +112,14 @@ export async function runAgent(options: AgentOptions): Promise<RunningAgent> {
     await channel?.close(AbortSignal.timeout(CLOSE_MS));
     await local?.close();
     await migrations.close();
+    await crls.stop();
     await apply.stop();
     await events.close();
   }
 
   try {
     await apply.start();
+    if (order.mode === 'manage') crls.start();
     channel = await openChannelDoor({
       identity: () => identity.current,
       trustedManagers: () => managers.pins,

@@ -2,11 +2,16 @@ import { MINUTE, SECOND } from '@virt-trust/base/instant.ts';
 import { barrierOf } from './apply/barrier.ts';
 import { JournaledEngine } from './apply/engine.ts';
 import { SystemEffects } from './apply/system-effects.ts';
+import { SystemCrlEffects } from './crl/effects.ts';
+import { HostCrls } from './crl/host-crls.ts';
 import { makeMigrations } from './migration/migrations.ts';
 import type { EngineFactory } from './ports.ts';
 
 const PROOF_BOUND_MS = 120 * SECOND;
 const CHECK_INTERVAL_MS = 10 * MINUTE;
+const CRL_LOAD_BOUND_MS = 10 * SECOND;
+const CRL_TICK_MS = 10 * SECOND;
+const SECOND_LOOK_MS = 3 * SECOND;
 
 /** Makes the parts of the agent that change the host. */
 export const hostEngines: EngineFactory = async (context) => {
@@ -22,5 +27,16 @@ export const hostEngines: EngineFactory = async (context) => {
     proofBoundMs: PROOF_BOUND_MS,
     checkIntervalMs: CHECK_INTERVAL_MS,
   });
-  return { apply, migrations: await makeMigrations(context) };
+  const crls = new HostCrls({
+    paths,
+    clock,
+    log,
+    emit: record,
+    effects: new SystemCrlEffects(paths, run),
+    barrier: barrierOf(process.env['VIRT_TRUST_CRL_BARRIER']),
+    loadBoundMs: CRL_LOAD_BOUND_MS,
+    tickMs: CRL_TICK_MS,
+    secondLookMs: SECOND_LOOK_MS,
+  });
+  return { apply, crls, migrations: await makeMigrations(context) };
 };

@@ -57,6 +57,14 @@ export function noEngines(asked: string[] = []): EngineFactory {
       remove: async () => ({ restored: ['/etc/libvirt/libvirtd.conf'], left: [] }),
       stop: async () => {},
     },
+    crls: {
+      start: () => {},
+      put: async () => {
+        asked.push('putCrls');
+        return { crls: [], disconnected: [] };
+      },
+      stop: async () => {},
+    },
     migrations: {
       create: () => noMigration('create'),
       start: () => noMigration('start'),

@@ -8,7 +8,7 @@ import type { Handlers } from './doors/handlers.ts';
 import type { EventLog } from './events.ts';
 import type { IdentityStore } from './identity.ts';
 import type { ManagerStore } from './managers.ts';
-import type { AgentContext, ApplyEngine, Migrations } from './ports.ts';
+import type { AgentContext, ApplyEngine, Crls, Migrations } from './ports.ts';
 
 export interface OperationParts {
   readonly context: AgentContext;
@@ -16,6 +16,7 @@ export interface OperationParts {
   readonly managers: ManagerStore;
   readonly events: EventLog;
   readonly apply: ApplyEngine;
+  readonly crls: Crls;
   readonly migrations: Migrations;
   readonly startedAt: Instant;
   /** The channel's door, once it is open. */
@@ -26,7 +27,7 @@ export interface OperationParts {
 
 /** What serves the agent's operations. */
 export function agentHandlers(parts: OperationParts): Handlers {
-  const { context, identity, managers, events, apply, migrations } = parts;
+  const { context, identity, managers, events, apply, crls, migrations } = parts;
   const changing = <Input, Result>(work: (input: Input) => Promise<Result>) => {
     return async (input: Input) => {
       if (context.mode === 'observe') throw observeOnly();
@@ -58,6 +59,7 @@ export function agentHandlers(parts: OperationParts): Handlers {
     listCertificateRequests: async () => ({ requests: await apply.certificateRequests() }),
     putCertificates: changing(({ body }) => apply.putCertificates(body.certificates)),
     postProofs: changing(({ body }) => apply.postProofs(body.proofs)),
+    putCrls: changing(({ body }) => crls.put(body.crls, body.revoked)),
     getIdentity: async () => identity.describe(),
     announceIdentity: () => identity.announce(),
     activateIdentity: async ({ body }) => {

@@ -1,6 +1,7 @@
 import type { Clock } from '@virt-trust/base/clock.ts';
 import type { Log } from '@virt-trust/base/log.ts';
 import type { Randomness } from '@virt-trust/base/randomness.ts';
+import type { CrlDelivery, InstalledCrl, RevokedParty } from '@virt-trust/contract/model/crl.ts';
 import type { DesiredState } from '@virt-trust/contract/model/desired-state.ts';
 import type { InstallOrder } from '@virt-trust/contract/model/enrolment.ts';
 import type { Inventory } from '@virt-trust/contract/model/inventory.ts';
@@ -44,6 +45,17 @@ export interface ApplyEngine {
   stop(): Promise<void>;
 }
 
+/** The CRLs of this host, and sessions of those whom they revoke. */
+export interface Crls {
+  /** Begins to finish what a crash interrupted; does not wait for its end. */
+  start(): void;
+  put(
+    crls: readonly CrlDelivery[],
+    revoked: readonly RevokedParty[],
+  ): Promise<{ crls: InstalledCrl[]; disconnected: string[] }>;
+  stop(): Promise<void>;
+}
+
 /** Migrations from this host. */
 export interface Migrations {
   create(order: MigrationOrder): Promise<{ csr: string }>;
@@ -57,4 +69,4 @@ export interface Migrations {
 /** Makes the parts that change the host. */
 export type EngineFactory = (
   context: AgentContext,
-) => Promise<{ apply: ApplyEngine; migrations: Migrations }>;
+) => Promise<{ apply: ApplyEngine; crls: Crls; migrations: Migrations }>;

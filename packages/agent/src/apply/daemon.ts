@@ -149,6 +149,12 @@ export class RpcDaemonUnits {
     }
   }
 
+  /** Whether the daemon does not run, and no connection would start it. */
+  async stopped(): Promise<boolean> {
+    const units = await this.#show([this.service, this.socket('')]);
+    return ![...units.values()].some(({ active }) => active);
+  }
+
   async #refuseStopped(): Promise<void> {
     const units = await this.#show([this.service, this.socket('')]);
     const [service, socket] = [units.get(this.service) ?? ABSENT, units.get(this.socket('')) ?? ABSENT];

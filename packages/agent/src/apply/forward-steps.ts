@@ -97,6 +97,7 @@ export async function install(context: StepContext, service: Service): Promise<v
 
 export async function link(context: StepContext, service: Service): Promise<void> {
   const { workshop, facts } = context;
+  await workshop.crls.write(service);
   await workshop.links.put(LAYOUTS[service], await workshop.manifest(), facts.qemuGid);
 }
 
@@ -140,6 +141,8 @@ export async function reload(context: StepContext, service: Service): Promise<vo
 
 export async function prove(context: StepContext, service: Service): Promise<void> {
   const generation = await context.workshop.serving.current(service);
+  // A set that the host made itself is nobody's desired one, and other settings do not wait for its end.
+  if (generation === undefined && (await context.workshop.serving.serves(service))) return;
   const proofs = await proveGeneration(context, service, generation ?? FOUND_GENERATION);
   const others = context.journal.proofs.filter((one) => one.service !== service);
   context.journal = {
@@ -233,7 +236,10 @@ export async function cleanService(context: StepContext, service: Service): Prom
   const { to } = transitionOf(context, service);
   for (const number of await workshop.serving.generations(service))
     if (number !== to && number !== FOUND_GENERATION) await workshop.serving.destroy(service, number);
+  await workshop.rescuer.forget(service);
   await workshop.staging.keepOnly(service, to);
+  // The CRL of a CA that is trusted no longer goes with it.
+  await workshop.crls.write(service);
 }
 
 async function generationOf({ workshop }: StepContext, transition: Transition): Promise<Generation> {

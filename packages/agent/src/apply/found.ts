@@ -213,7 +213,6 @@ export function pathsToKeep(what: Omit<FoundManifest, 'paths' | 'sockets'>): str
     ...layouts.flatMap(({ directories }) => directories),
     ...layouts.flatMap(({ wholeDirectory }) => wholeDirectory?.path ?? []),
     ...layouts.flatMap(({ links }) => links.map(({ path }) => path)),
-    ...Object.values(CRL_LINKS).filter((path) => path !== null),
     ...identities.filter((path) => path !== null),
     what.rpcConfiguration,
     what.qemuConfiguration,
@@ -238,14 +237,6 @@ const NOTHING: FoundIdentity = {
 export function foundIdentity({ identities }: FoundManifest, service: Service): FoundIdentity {
   return identities[service] ?? NOTHING;
 }
-
-/** Where each service looks for a CRL once its configuration is ours; SPICE reads none. */
-export const CRL_LINKS: Readonly<Record<Service, string | null>> = {
-  libvirt: '/etc/pki/CA/cacrl.pem',
-  migration: '/etc/pki/libvirt-migrate/ca-crl.pem',
-  vnc: '/etc/pki/libvirt-vnc/ca-crl.pem',
-  spice: null,
-};
 
 /** What was found at a path; throws `internal` where it was not looked at. */
 export function foundAt(manifest: FoundManifest, path: string): FoundPath {

@@ -50,17 +50,21 @@ async function findDisturbances(
   desired: DesiredState,
   facts: HostFacts,
 ): Promise<Disturbance[]> {
-  const { links, serving, settings } = workshop;
+  const { links, serving, crls, settings } = workshop;
   const state = await workshop.state();
   const manifest = await workshop.manifest();
   const found: Disturbance[] = [];
+  const rescued = new Set((await workshop.rescuer.active()).map(({ service }) => service));
   for (const { service, current } of state.services) {
     if (current === null) continue;
     const layout = LAYOUTS[service];
     const { number } = current;
     for (const path of await serving.disturbed(layout, number, facts.qemuGid))
       found.push({ path, repair: () => serving.repair(layout, number, facts.qemuGid), rereads: service });
-    if ((await serving.current(service)) !== number)
+    for (const path of await crls.disturbed(service))
+      found.push({ path, repair: async () => void (await crls.write(service)), rereads: service });
+    // What is served in place of a set whose time is over is no disturbance.
+    if (!rescued.has(service) && (await serving.current(service)) !== number)
       found.push({
         path: serving.currentLink(service),
         repair: () => serving.switchTo(layout, number),

@@ -1,5 +1,5 @@
 import type { Service } from '@virt-trust/contract/model/service.ts';
-import { LIBVIRT_SYSTEM_FILES } from '@virt-trust/libvirt/layout.ts';
+import { LIBVIRT_SYSTEM_FILES, QEMU_FILE_NAMES } from '@virt-trust/libvirt/layout.ts';
 
 /** What a file of a generation holds. */
 export type FileContent =
@@ -32,6 +32,11 @@ export interface ServiceLayout {
   readonly service: Service;
   readonly files: readonly ServiceFile[];
   readonly links: readonly ServiceLink[];
+  /**
+   * The name, relative to the generation, at which its readers look for a CRL: a link out of the generation to the
+   * service's one CRL, since a generation can go back and a CRL never. Undefined where nothing reads one.
+   */
+  readonly crl?: string;
   /** Made one by one, outermost first, where they are missing. */
   readonly directories: readonly string[];
   /** Whether QEMU must be able to enter the directories. */
@@ -67,12 +72,18 @@ export function isOurVncDirectory(directory: string | null): boolean {
 
 const qemuFile = (name: string, content: FileContent): ServiceFile => ({ name, content, readers: 'qemu' });
 
-function qemuLayout(service: keyof typeof QEMU_DIRECTORIES, files: readonly ServiceFile[]): ServiceLayout {
+function qemuLayout(
+  service: keyof typeof QEMU_DIRECTORIES,
+  files: readonly ServiceFile[],
+  crl?: string,
+): ServiceLayout {
   const directory = QEMU_DIRECTORIES[service];
+  const names = [...files.map(({ name }) => name), ...(crl === undefined ? [] : [crl])];
   return {
     service,
     files,
-    links: files.map(({ name }) => ({ path: `${directory}/${name}`, name })),
+    links: names.map((name) => ({ path: `${directory}/${name}`, name })),
+    ...(crl === undefined ? {} : { crl }),
     directories: ['/etc/pki', directory],
     readers: 'qemu',
   };
@@ -100,17 +111,23 @@ export const LAYOUTS: Readonly<Record<Service, ServiceLayout>> = {
       { path: LIBVIRT_SYSTEM_FILES.caCertificate, name: 'cacert.pem' },
       { path: LIBVIRT_SYSTEM_FILES.serverCertificate, name: 'servercert.pem' },
       { path: LIBVIRT_SYSTEM_FILES.serverKey, name: 'private/serverkey.pem' },
+      { path: LIBVIRT_SYSTEM_FILES.crl, name: 'cacrl.pem' },
     ],
+    crl: 'cacrl.pem',
     directories: ['/etc/pki', '/etc/pki/CA', '/etc/pki/libvirt'],
     readers: 'all',
     wholeDirectory: { path: '/etc/pki/libvirt/private', name: 'private' },
   },
-  migration: qemuLayout('migration', [
-    ...SERVER_FILES,
-    qemuFile('client-cert.pem', 'client-certificate'),
-    qemuFile('client-key.pem', 'client-key'),
-  ]),
-  vnc: qemuLayout('vnc', SERVER_FILES),
+  migration: qemuLayout(
+    'migration',
+    [
+      ...SERVER_FILES,
+      qemuFile('client-cert.pem', 'client-certificate'),
+      qemuFile('client-key.pem', 'client-key'),
+    ],
+    QEMU_FILE_NAMES.crl,
+  ),
+  vnc: qemuLayout('vnc', SERVER_FILES, QEMU_FILE_NAMES.crl),
   spice: qemuLayout('spice', SPICE_FILES),
 };
 

@@ -13,10 +13,9 @@ import {
 } from 'node:fs/promises';
 import { dirname, join } from 'node:path';
 import { TrustError } from '@virt-trust/base/error.ts';
-import type { Service } from '@virt-trust/contract/model/service.ts';
 import type { AgentPaths } from '../paths.ts';
 import { replaceLink, syncDirectory, writeFileAtomic } from '../state/atomic-file.ts';
-import { CRL_LINKS, type Found, type FoundManifest, foundAt, foundIdentity } from './found.ts';
+import { type Found, type FoundManifest, foundAt } from './found.ts';
 import { attributesFor, linksOf, type ServiceLayout, type ServiceLink } from './layout.ts';
 import { FOUND_GENERATION, othersIn, type Serving } from './serving.ts';
 
@@ -57,15 +56,13 @@ export class Links {
     const links = this.of(layout, manifest);
     await this.#serving.installFound(layout, qemuGid, await this.#foundFiles(layout, manifest));
     // Something is served already where links are put again, or VMs kept a set from before an earlier removal.
-    if ((await this.#serving.current(layout.service)) === undefined)
-      await this.#serving.switchTo(layout, FOUND_GENERATION);
+    if (!(await this.#serving.serves(layout.service))) await this.#serving.switchTo(layout, FOUND_GENERATION);
     for (const directory of layout.directories) await this.#makeDirectory(layout, directory, qemuGid);
     for (const link of links) {
       if (await this.#isOurs(layout, link)) continue;
       await this.#displace(manifest, link.path);
       await replaceLink(this.#paths.at(link.path), this.target(layout, link));
     }
-    await this.#linkCrl(layout.service, manifest);
   }
 
   /** Links that somebody replaced or removed. */
@@ -90,11 +87,6 @@ export class Links {
       if (link === layout.wholeDirectory) await this.#giveBackDirectory(layout, link, outcome);
       else await this.#found.restore(manifest, found);
       outcome.restored.push(link.path);
-    }
-    const crl = CRL_LINKS[layout.service];
-    if (crl !== null && (await this.#isCrlOurs(layout.service, manifest))) {
-      await this.#found.restore(manifest, foundAt(manifest, crl));
-      outcome.restored.push(crl);
     }
     for (const directory of layout.directories.toReversed()) {
       if (foundAt(manifest, directory).kind !== 'absent') continue;
@@ -162,25 +154,6 @@ export class Links {
       }),
     );
     return files.flat();
-  }
-
-  /** The configured CRL goes on to be read at the place where the service looks now. */
-  async #linkCrl(service: Service, manifest: FoundManifest): Promise<void> {
-    const { crl } = foundIdentity(manifest, service);
-    const place = CRL_LINKS[service];
-    if (crl === null || place === null || crl === place || foundAt(manifest, crl).kind === 'absent') return;
-    if (await this.#isCrlOurs(service, manifest)) return;
-    await this.#displace(manifest, place);
-    await replaceLink(this.#paths.at(place), this.#paths.at(crl));
-  }
-
-  async #isCrlOurs(service: Service, manifest: FoundManifest): Promise<boolean> {
-    const { crl } = foundIdentity(manifest, service);
-    const place = CRL_LINKS[service];
-    if (crl === null || place === null || crl === place) return false;
-    const found = foundAt(manifest, place);
-    if (found.kind === 'link' && found.target === this.#paths.at(crl)) return false;
-    return (await readlink(this.#paths.at(place)).catch(ignoreNoLink)) === this.#paths.at(crl);
   }
 
   /** The link to a whole directory goes; what others put into it stays, in a real directory. */

@@ -36,6 +36,7 @@ export async function observe(parts: {
     number: wanted?.number ?? state.number,
     credentials,
     pending: [...vncPending(wanted, state, facts), ...repairPending(state)].slice(0, 1024),
+    crls: await workshop.crls.installed(),
     failure: journal === undefined && !busy ? state.failure : null,
     busy,
   };

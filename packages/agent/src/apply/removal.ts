@@ -17,7 +17,7 @@ export async function settings(context: StepContext): Promise<void> {
 
 export async function switchService(context: StepContext, service: Service): Promise<void> {
   const { workshop, facts } = context;
-  if ((await workshop.serving.current(service)) === undefined || isHeldByVms(context, service)) return;
+  if (!(await workshop.serving.serves(service)) || isHeldByVms(context, service)) return;
   await workshop.serving.carryOverToFound(LAYOUTS[service], facts.qemuGid);
   await workshop.serving.switchTo(LAYOUTS[service], FOUND_GENERATION);
 }
@@ -62,6 +62,7 @@ export async function state(context: StepContext): Promise<void> {
     else await workshop.serving.removeAll(service);
   }
   await workshop.staging.destroyAll();
+  await workshop.crls.forget();
   await workshop.removeState();
   await rm(paths.desiredState, { force: true });
   for (const path of [paths.effectiveEtc, join(paths.agent, 'settings-before')])

@@ -10,6 +10,7 @@ import {
   rm,
   rmdir,
   stat,
+  symlink,
 } from 'node:fs/promises';
 import { dirname, join } from 'node:path';
 import { TrustError } from '@virt-trust/base/error.ts';
@@ -21,6 +22,9 @@ import type { Staging } from './staging.ts';
 
 /** The generation of what was found at a service's own paths, from before virt-trust. */
 export const FOUND_GENERATION = 0;
+
+/** Where a generation's name for the CRL points: out of it, to `services/SERVICE/crl.pem`, which may not be there. */
+const CRL_TARGET = '../../crl.pem';
 
 /** The generations that daemons and VMs read: directories, and the one link that says which is served. */
 export class Serving {
@@ -41,7 +45,12 @@ export class Serving {
     return join(this.#paths.services, service, 'generations', String(generation));
   }
 
-  /** The generation that the link names, undefined where there is no link. */
+  /** Whether anything is served: a generation, or a rescue set in its place. */
+  async serves(service: Service): Promise<boolean> {
+    return (await readlink(this.currentLink(service)).catch(ignoreMissing)) !== undefined;
+  }
+
+  /** The generation that the link names, undefined where there is no link or it names a rescue set. */
   async current(service: Service): Promise<number | undefined> {
     const target = await readlink(this.currentLink(service)).catch(ignoreMissing);
     const number = /^generations\/(\d{1,15})$/.exec(target ?? '')?.[1];
@@ -60,6 +69,7 @@ export class Serving {
         await writeFileAtomic(path, content, attributesFor(file.readers, 'file', qemuGid));
       }
       await this.#carryOver(layout, directory, qemuGid);
+      if (layout.crl !== undefined) await symlink(CRL_TARGET, join(directory, layout.crl));
     });
   }
 
@@ -119,6 +129,8 @@ export class Serving {
         status.gid === wanted.gid;
       if (!good && expected !== undefined) found.push(path);
     }
+    if (layout.crl !== undefined && !(await this.#leadsToCrl(layout.service, generation, layout.crl)))
+      found.push(join(this.directory(layout.service, generation), layout.crl));
     return found;
   }
 
@@ -131,12 +143,19 @@ export class Serving {
       await this.#enter(layout, this.directory(layout.service, generation), dirname(path), qemuGid);
       await writeFileAtomic(path, content, attributesFor(file.readers, 'file', qemuGid));
     }
+    if (layout.crl !== undefined)
+      await replaceLink(join(this.directory(layout.service, generation), layout.crl), CRL_TARGET);
   }
 
   /** Removes a generation with its private key; the served one is never removed. */
   async destroy(service: Service, generation: number): Promise<void> {
     if ((await this.current(service)) === generation) return;
     await rm(this.directory(service, generation), { recursive: true, force: true });
+  }
+
+  /** The CRL of a service, the same for all its generations; nothing where there is none. */
+  crlFile(service: Service): string {
+    return join(this.#paths.services, service, 'crl.pem');
   }
 
   /** The numbers of the generations there are. */
@@ -188,9 +207,8 @@ export class Serving {
   /** What others put beside our key while its directory was a link to ours goes along. */
   async #carryOver(layout: ServiceLayout, directory: string, qemuGid: number): Promise<void> {
     const whole = layout.wholeDirectory;
-    const current = await this.current(layout.service);
-    if (whole === undefined || current === undefined) return;
-    const from = join(this.directory(layout.service, current), whole.name);
+    if (whole === undefined || !(await this.serves(layout.service))) return;
+    const from = join(this.currentLink(layout.service), whole.name);
     const ours = layout.files.map(({ name }) => name);
     for (const name of await othersIn(from, whole.name, ours)) {
       await this.#enter(layout, directory, join(directory, whole.name), qemuGid);
@@ -198,6 +216,11 @@ export class Serving {
       const content = await readFile(join(from, name));
       await writeFileAtomic(join(directory, whole.name, name), content, { mode: mode & 0o7777, uid, gid });
     }
+  }
+
+  async #leadsToCrl(service: Service, generation: number, name: string): Promise<boolean> {
+    const path = join(this.directory(service, generation), name);
+    return (await readlink(path).catch(() => undefined)) === CRL_TARGET;
   }
 
   async #reads(layout: ServiceLayout, generation: number): Promise<boolean> {

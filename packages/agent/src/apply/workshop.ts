@@ -2,7 +2,9 @@ import { join } from 'node:path';
 import type { Clock } from '@virt-trust/base/clock.ts';
 import { TrustError } from '@virt-trust/base/error.ts';
 import type { Log } from '@virt-trust/base/log.ts';
+import { CrlPlaces } from '../crl/places.ts';
 import type { AgentPaths } from '../paths.ts';
+import { Rescuer } from '../rescue/rescuer.ts';
 import { Document } from '../state/document.ts';
 import type { Barrier } from './barrier.ts';
 import { Found, type FoundManifest } from './found.ts';
@@ -34,11 +36,13 @@ export class Workshop {
   readonly staging: Staging;
   readonly serving: Serving;
   readonly links: Links;
+  readonly crls: CrlPlaces;
   readonly settings: SettingsFiles;
   readonly journal: Document<typeof Journal>;
   /** The manager's word on the generation of libvirt that waits for it. */
   readonly verdict: Document<typeof Verdict>;
   readonly reserve: Reserve;
+  readonly rescuer: Rescuer;
   readonly #state: Document<typeof ApplyState>;
 
   constructor(options: ApplyOptions) {
@@ -49,9 +53,11 @@ export class Workshop {
     this.staging = new Staging(paths);
     this.serving = new Serving(paths, this.staging);
     this.links = new Links(paths, this.found, this.serving);
+    this.crls = new CrlPlaces(paths, { found: this.found, serving: this.serving, staging: this.staging });
     this.settings = new SettingsFiles(paths, this.found);
     this.journal = new Document(paths.journal, Journal, wayOut);
     this.verdict = new Document(join(paths.agent, 'verdict.json'), Verdict, wayOut);
+    this.rescuer = new Rescuer(paths, options.clock);
     this.reserve = new Reserve(join(paths.agent, 'reserve'));
     this.#state = new Document(join(paths.agent, 'apply.json'), ApplyState, wayOut);
   }

@@ -172,6 +172,7 @@ test('an agent that only looks refuses what would change the host, and nothing r
   const body = { epoch: 1, number: 1, credentials: [], settings: { ...settings, clientDns: [] } };
   await assert.rejects(client.call(contract.putDesiredState, { body }), refused);
   await assert.rejects(client.call(contract.cancelMigration, { params: { id: ID } }), refused);
+  await assert.rejects(client.call(contract.putCrls, { body: { crls: [], revoked: [] } }), refused);
   const status = await client.call(contract.getStatus, {});
   assert.equal(status.mode, 'observe');
   assert.deepEqual(

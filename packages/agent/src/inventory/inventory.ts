@@ -93,7 +93,10 @@ export async function takeInventory(parts: InventoryParts): Promise<Inventory> {
     lsm,
     firewall,
     interfaces,
-    runningVms: processes.map((process) => ({ ...process, state: stateOf(process.uuid, running) })),
+    runningVms: processes.map(({ verifiesVncClients: _, ...process }) => ({
+      ...process,
+      state: stateOf(process.uuid, running),
+    })),
     tlsFiles,
     settings: settings.found,
     connections,

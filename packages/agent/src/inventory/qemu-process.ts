@@ -14,6 +14,8 @@ export interface QemuCommandLine {
   readonly name: string;
   readonly vnc: VncDisplay[];
   readonly spice: SpiceDisplay[];
+  /** Whether a VNC server of it demands certificates of viewers, so that a CRL matters to it. */
+  readonly verifiesVncClients: boolean;
 }
 
 export interface QemuProcess extends QemuCommandLine {
@@ -73,17 +75,28 @@ export function parseQemuCommandLine(commandLine: string): QemuCommandLine | und
   const name = optionsOf(valuesOf(words, '-name')[0] ?? '').get('guest');
   if (!UUID.test(uuid) || name === undefined || name === '') return undefined;
   const directories = new Map<string, string>();
+  const verifying = new Set<string>();
   for (const object of valuesOf(words, '-object')) {
-    const { type, id, directory } = readObject(object);
-    if (type === 'tls-creds-x509' && id !== undefined && directory !== undefined)
-      directories.set(id, directory);
+    const { type, id, directory, verifies } = readObject(object);
+    if (type !== 'tls-creds-x509' || id === undefined || directory === undefined) continue;
+    directories.set(id, directory);
+    if (verifies) verifying.add(id);
   }
-  const vnc = valuesOf(words, '-vnc').flatMap((value) => readVnc(value, directories));
+  const displays = valuesOf(words, '-vnc');
+  const vnc = displays.flatMap((value) => readVnc(value, directories));
+  const verifiesVncClients = displays.some((value) => verifying.has(optionsOf(value).get('tls-creds') ?? ''));
   const spice = valuesOf(words, '-spice').flatMap(readSpice);
-  return { uuid, name: lineOf(name, 255), vnc: vnc.slice(0, 8), spice: spice.slice(0, 8) };
+  return {
+    uuid,
+    name: lineOf(name, 255),
+    vnc: vnc.slice(0, 8),
+    spice: spice.slice(0, 8),
+    verifiesVncClients,
+  };
 }
 
-function readObject(text: string): { type?: unknown; id?: string; directory?: string } {
+/** A credentials object verifies unless it is told not to (QEMU's property `verify-peer`). */
+function readObject(text: string): { type?: unknown; id?: string; directory?: string; verifies?: boolean } {
   if (!text.startsWith('{')) {
     const options = optionsOf(text);
     const id = options.get('id');
@@ -92,6 +105,7 @@ function readObject(text: string): { type?: unknown; id?: string; directory?: st
       type: text.split(',', 1)[0],
       ...(id === undefined ? {} : { id }),
       ...(directory === undefined ? {} : { directory }),
+      verifies: !['off', 'no', 'false', 'n'].includes(options.get('verify-peer') ?? 'on'),
     };
   }
   try {
@@ -102,6 +116,7 @@ function readObject(text: string): { type?: unknown; id?: string; directory?: st
       type: property(object, 'qom-type'),
       ...(typeof id === 'string' ? { id } : {}),
       ...(typeof directory === 'string' ? { directory } : {}),
+      verifies: property(object, 'verify-peer') !== false,
     };
   } catch {
     return {};

@@ -85,7 +85,8 @@ function ignoreMissing(error: NodeJS.ErrnoException): undefined {
   throw error;
 }
 
-async function inTurn<T>(path: string, work: () => Promise<T>): Promise<T> {
+/** Runs the work of those who name the same path one after the other. */
+export async function inTurn<T>(path: string, work: () => Promise<T>): Promise<T> {
   const turn = (writing.get(path) ?? Promise.resolve()).then(work, work);
   writing.set(path, turn);
   try {

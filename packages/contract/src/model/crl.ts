@@ -1,5 +1,5 @@
 import Type, { type Static } from 'typebox';
-import { Address, Count, Line, Pem, Time } from './primitives.ts';
+import { Address, Count, Line, Time } from './primitives.ts';
 import { Purpose } from './service.ts';
 
 const strict = { additionalProperties: false };
@@ -11,8 +11,15 @@ export const CrlNumber = Type.String({
 });
 export type CrlNumber = Static<typeof CrlNumber>;
 
-/** The CRL of a purpose's authority, in PEM. */
-export const CrlDelivery = Type.Object({ purpose: Purpose, crl: Pem }, strict);
+/** One CRL in PEM: a thousand entries with reasons are 80 KiB. */
+export const CrlPem = Type.String({
+  maxLength: 131_072,
+  pattern: '^-----BEGIN X509 CRL-----',
+  description: 'one CRL in PEM',
+});
+
+/** The CRL of a purpose's authority. */
+export const CrlDelivery = Type.Object({ purpose: Purpose, crl: CrlPem }, strict);
 export type CrlDelivery = Static<typeof CrlDelivery>;
 
 /** Somebody whose certificates were revoked: established sessions of theirs are cut. */

@@ -1,4 +1,5 @@
 import Type, { type Static } from 'typebox';
+import { CrlPem } from './crl.ts';
 import { Address, Count, Line, Name, Pem, SerialHex, Text, Uuid, VmName } from './primitives.ts';
 
 const strict = { additionalProperties: false };
@@ -23,7 +24,7 @@ export const MigrationOrder = Type.Object(
     /** Trust for the destination's libvirtd: what its certificate chains to. */
     controlBundle: Pem,
     /** The control authority's CRL: goes beside the bundle, so that libvirt's client refuses a revoked destination. */
-    controlCrl: Type.Union([Pem, Type.Null()]),
+    controlCrl: Type.Union([CrlPem, Type.Null()]),
     subject: Type.Object({ commonName: Line, organization: Line }, strict),
     bandwidthMiB: Type.Union([Count, Type.Null()]),
   },

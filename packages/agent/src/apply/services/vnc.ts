@@ -15,7 +15,10 @@ const ATTEMPTS = 3;
 const RELOAD = '{"execute":"display-reload","arguments":{"type":"vnc","tls-certs":true}}';
 
 /** Has every running VM with our directory read it again; throws with the names of those that refuse. */
-export async function reloadVnc(run: RunHostCommand, facts: HostFacts): Promise<void> {
+export async function reloadVnc(
+  run: RunHostCommand,
+  facts: Pick<HostFacts, 'vms' | 'libvirtVersion'>,
+): Promise<void> {
   const failed: string[] = [];
   for (const vm of facts.vms.filter(usesOurs)) {
     try {
