@@ -13,6 +13,7 @@ import type { CertificateSource, HostSettings, HostsContext } from './hosts/port
 import { requireHost } from './hosts/require-host.ts';
 import { hostHandlers } from './http/handlers/hosts.ts';
 import { composeIssuance, type IssuanceDomain } from './issuance-domain.ts';
+import { composeRenewal } from './renewal-domain.ts';
 import { SqliteHostRepository } from './store/host-repository.ts';
 import { SqliteManagerIdentityStore } from './store/manager-identity-store.ts';
 
@@ -24,6 +25,7 @@ export function hostsDomain(constraints: AuthorityConstraints): (core: Core) => 
       declaredNames: { find: async (name) => declaredHostOf(await repository.find(name)) },
       managerNames: managerNames(core.clock),
       constraints,
+      renewalOf: (serialNumber) => renewal.planOf(serialNumber),
     });
     const identity = await ManagerIdentity.open(
       new SqliteManagerIdentityStore(core.database, core.seal),
@@ -35,6 +37,7 @@ export function hostsDomain(constraints: AuthorityConstraints): (core: Core) => 
       onState: (_, name, state, ownPin) => {
         if (state.kind === 'up') void greeting.greet(name, ownPin, core.signal);
         if (state.kind !== 'up' && state.kind !== 'down') return;
+        if (state.kind === 'up') renewal.hostIsBack(name);
         const message = state.kind === 'up' ? state.group : state.reason.message;
         core.events
           .publish({ kind: `channel.${state.kind}`, subject: name, message })
@@ -56,6 +59,7 @@ export function hostsDomain(constraints: AuthorityConstraints): (core: Core) => 
       epoch: identity.epoch,
     };
     const greeting = new Greeting(identity, context, [adoptServed(issuing.adoption, context)]);
+    const renewal = composeRenewal(core, context, issuing);
     const definitions = hostJobs(context, identity);
     for (const definition of Object.values(definitions)) core.jobs.register(definition as never);
     core.metrics.gauge('virt_trust_hosts', 'Hosts by state and channel.', async () => {
@@ -71,12 +75,18 @@ export function hostsDomain(constraints: AuthorityConstraints): (core: Core) => 
       }));
     });
     return {
-      handlers: { ...issuing.handlers, ...hostHandlers({ context, identity, jobs: core.jobs, definitions }) },
+      handlers: {
+        ...issuing.handlers,
+        ...renewal.handlers,
+        ...hostHandlers({ context, identity, jobs: core.jobs, definitions }),
+      },
       clusterOf: async (name) => (await requireHost(name, context)).cluster,
       async start() {
         for (const host of await repository.list()) await channels.of(host);
+        await renewal.start();
       },
       async close() {
+        await renewal.close();
         await channels.close();
         await issuing.close();
       },

@@ -1,4 +1,5 @@
 import { MINUTE } from '@virt-trust/base/instant.ts';
+import type { RenewalPlan } from '@virt-trust/contract/model/certificate.ts';
 import type { SubjectAltNames } from '@virt-trust/contract/model/desired-state.ts';
 import { Authorities } from './authorities/authorities.ts';
 import type { AuthorityConstraints } from './authorities/internal-creation.ts';
@@ -19,6 +20,8 @@ export interface IssuanceParts {
   readonly managerNames: (host: DeclaredHost) => SubjectAltNames;
   /** For authorities that are made at the first start. */
   readonly constraints: AuthorityConstraints;
+  /** When a certificate that is served is renewed. */
+  readonly renewalOf?: (serialNumber: string) => Promise<RenewalPlan | null>;
 }
 
 /** Authorities and issuance, ready to serve, for the domains that need certificates. */
@@ -65,7 +68,12 @@ export async function composeIssuance(core: Core, parts: IssuanceParts): Promise
     ownClients: new OwnClients(issuance, authorities, clock),
     adoption: new CertificateAdoption({ authorities, certificates, audit, clock }),
     handlers: {
-      ...certificateHandlers({ certificates, authorities, issuance }),
+      ...certificateHandlers({
+        certificates,
+        authorities,
+        issuance,
+        renewalOf: parts.renewalOf ?? (async () => null),
+      }),
       ...authorityHandlers(authorities),
     },
     close: () => issuance.settled(),

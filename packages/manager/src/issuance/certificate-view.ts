@@ -1,4 +1,4 @@
-import type { Certificate } from '@virt-trust/contract/model/certificate.ts';
+import type { Certificate, RenewalPlan } from '@virt-trust/contract/model/certificate.ts';
 import type { Purpose } from '@virt-trust/contract/model/service.ts';
 import { parseTbsCertificate } from '@virt-trust/pki/certificate.ts';
 import { encodeSigned } from '@virt-trust/pki/extension-encode.ts';
@@ -10,6 +10,7 @@ import type { CertificateRecord } from './certificate-record.ts';
 export function certificateView(
   record: CertificateRecord,
   purposeOf: (authority: string) => Purpose,
+  renewal: RenewalPlan | null = null,
 ): Certificate {
   const { holder, state } = record;
   const tbs = parseTbsCertificate(record.tbs);
@@ -32,7 +33,7 @@ export function certificateView(
     notAfter: tbs.notAfter,
     pin: record.pin,
     revocation: record.revocation,
-    renewal: null,
+    renewal,
     pem:
       state.kind === 'issued'
         ? encodePem('CERTIFICATE', encodeSigned(record.tbs, tbs.signatureAlgorithm, state.signature))

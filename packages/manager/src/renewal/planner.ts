@@ -87,18 +87,21 @@ export class RenewalPlanner {
   /** The plan of a certificate; null where it is served nowhere. */
   async planOf(serialNumber: string): Promise<RenewalPlan | null> {
     const row = await this.#parts.store.bySerial(serialNumber);
-    return row === null ? null : this.planOfRow(row);
+    const plan = row === null ? null : await this.planOfRow(row);
+    if (plan === null) return null;
+    const { revoked: _, ...shown } = plan;
+    return shown;
   }
 
   /** The plan as it stands now; null where the host serves another certificate by now. */
-  async planOfRow(row: RenewalRow): Promise<RenewalPlan | null> {
+  async planOfRow(row: RenewalRow): Promise<(RenewalPlan & { readonly revoked: boolean }) | null> {
     const host = await this.#parts.hosts.find(row.host);
     const served = host === null ? [] : servedBy(host);
     const current = served.find((one) => one.serialNumber === row.serialNumber);
     if (host === null || current === undefined) return null;
-    const { at, explanation } = await this.#plan(host, current, row);
+    const { at, explanation, revoked } = await this.#plan(host, current, row);
     const { failures, lastFailure } = row;
-    return { at, explanation: explanation.map((line) => lineOf(line)), failures, lastFailure };
+    return { at, explanation: explanation.map((line) => lineOf(line)), failures, lastFailure, revoked };
   }
 
   async #plan(host: Host, served: Served, row: RenewalRow | undefined): Promise<ServedPlan> {

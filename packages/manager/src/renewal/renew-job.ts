@@ -21,6 +21,8 @@ export interface RenewJobParts {
   readonly freeze: Freeze;
   /** Brings the host to its desired state: new keys where revisions were raised, the old generation served until then. */
   readonly provision: (host: string, job: JobContext) => Promise<string>;
+  /** After a renewal failed or succeeded. */
+  readonly onOutcome: () => void;
 }
 
 /** Renews certificates of one host: raises their revisions, provisions, and sees that others are served. */
@@ -38,6 +40,7 @@ export function renewJob(parts: RenewJobParts): JobDefinition<RenewOrder> {
         const plans = await parts.planner.refresh(order.host);
         assertRenewed(order, services, plans);
         await parts.store.succeeded(order.host, futileOf(services, plans), !order.asked);
+        parts.onOutcome();
         return `renewed ${services.join(', ')}; ${told}`;
       } catch (error) {
         // Cancelled, or the manager stops: nothing that the host did.
@@ -141,7 +144,7 @@ async function keepFailure(
   order: RenewOrder,
   services: readonly Service[],
   error: unknown,
-  { store, planner, freeze }: RenewJobParts,
+  { store, planner, freeze, onOutcome }: RenewJobParts,
 ): Promise<void> {
   await store.failed({
     host: order.host,
@@ -151,4 +154,5 @@ async function keepFailure(
   });
   await planner.refresh(order.host);
   if (!order.asked) await freeze.afterFailure();
+  onOutcome();
 }

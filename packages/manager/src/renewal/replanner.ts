@@ -1,4 +1,5 @@
 import { describeError } from '@virt-trust/base/error.ts';
+import type { HostId } from '@virt-trust/base/host-id.ts';
 import type { Log } from '@virt-trust/base/log.ts';
 import type { Host } from '../hosts/host.ts';
 import { type RenewalPlanner, servedBy } from './planner.ts';
@@ -16,7 +17,7 @@ export class Replanner {
   readonly #parts: ReplannerParts;
   readonly #waiting = new Set<string>();
   /** What was last planned of each host, so that a change of something else costs nothing. */
-  readonly #seen = new Map<string, string>();
+  readonly #seen = new Map<HostId, string>();
   #working: Promise<void> | undefined;
 
   constructor(parts: ReplannerParts) {
@@ -25,15 +26,15 @@ export class Replanner {
 
   /** A host was written: plans it where that changes what it serves or is to serve. */
   hostChanged(host: Host): void {
-    const { name, cluster, declared } = host;
-    const facts = JSON.stringify([cluster, declared, servedBy(host)]);
-    if (this.#seen.get(name) === facts) return;
-    this.#seen.set(name, facts);
+    const { id, name, cluster, declared } = host;
+    const facts = JSON.stringify([name, cluster, declared, servedBy(host)]);
+    if (this.#seen.get(id) === facts) return;
+    this.#seen.set(id, facts);
     this.plan([name]);
   }
 
-  hostRemoved(name: string): void {
-    this.#seen.delete(name);
+  hostRemoved(id: HostId): void {
+    this.#seen.delete(id);
   }
 
   /** Plans hosts whatever was planned of them. */

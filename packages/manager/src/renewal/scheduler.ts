@@ -26,7 +26,7 @@ export interface RenewalSchedulerParts {
 }
 
 /** Whose jobs these are in the audit log: nobody asked for them. */
-export const RENEWAL_ACTOR = 'manager';
+const RENEWAL_ACTOR = 'manager';
 const BATCH = 64;
 /** Looked again after at the latest, for what became due in ways that nobody tells of. */
 const LONGEST_SLEEP = 10 * MINUTE;
