@@ -1,12 +1,16 @@
 /** What helps with an error of libvirt's or QEMU's, the most specific first. */
 const HINTS: readonly (readonly [pattern: RegExp, hint: string])[] = [
   [
+    /\brevoked\b/i,
+    'a certificate of one host is revoked: see virt-trust certificate list; provision that host again once it can be trusted',
+  ],
+  [
     /Unable to read TLS confirmation/i,
     "the destination's libvirtd refuses our client certificate: see its log, its clock and tls_allowed_dn_list there",
   ],
   [
     /certificate is not trusted|Failed to verify peer's certificate|hasn't got a known issuer|certificate.*(?:isn't|not) trusted|Unable to verify TLS peer|unknown issuer|signed by.*unknown/i,
-    "one end does not trust the other's authority: provision both hosts again (virt-trust host provision)",
+    "one end does not trust the other's authority, or its certificate is revoked: provision both hosts again (virt-trust host provision)",
   ],
   [
     /certificate.*(?:expired|not yet active|not activated|not yet valid)|(?:expired|not yet active).*certificate/i,

@@ -17,6 +17,7 @@ import { readFileIfPresent } from '../state/atomic-file.ts';
 import { hintFor } from './hints.ts';
 import type { MigrationTls } from './job-info.ts';
 import { resolveInterrupted } from './resume.ts';
+import { controlCrlOf, refuseRevokedDestination } from './revocation.ts';
 import { type MigrationRecord, MigrationStore } from './store.ts';
 import { libvirtMessage, Virsh } from './virsh.ts';
 
@@ -64,6 +65,8 @@ class HostMigrations implements Migrations {
     if (known !== undefined && known.status.phase !== 'requested')
       throw conflict(order.id, `it is ${known.status.phase} already`);
     await this.#refuseTooMany(order);
+    await this.#refuseRevoked(order);
+    const controlCrl = await controlCrlOf(this.#context.paths, order);
     const privateKey = await this.#key(order.id);
     const { organization, commonName } = order.subject;
     const der = createCertificationRequest({
@@ -73,6 +76,7 @@ class HostMigrations implements Migrations {
     });
     await this.#store.putFile(order.id, 'clientKey', encodePrivateKeyPem(privateKey));
     await this.#store.putFile(order.id, 'caCertificate', order.controlBundle);
+    if (controlCrl !== undefined) await this.#store.putFile(order.id, 'crl', controlCrl);
     const { id, vm } = order;
     const status = { id, vm, phase: 'requested' as const, progress: null, proof: null, error: null };
     await this.#store.write({ order, status, createdAt: this.#context.clock.now() });
@@ -93,6 +97,8 @@ class HostMigrations implements Migrations {
         `cannot start migration ${id}: the certificate is for another key`,
       );
     }
+    // A CRL may have come since.
+    await this.#refuseRevoked(record.order);
     await this.#store.putFile(id, 'clientCertificate', certificate);
     const begun = await this.#change(record, { ...record.status, phase: 'running' });
     await this.#context.record(
@@ -247,6 +253,15 @@ class HostMigrations implements Migrations {
     const record = await this.#store.read(id);
     if (record !== undefined) return record;
     throw new TrustError('migration.unknown', 'not-found', `cannot find migration ${id}: there is none`);
+  }
+
+  async #refuseRevoked(order: MigrationOrder): Promise<void> {
+    try {
+      await refuseRevokedDestination(this.#context.paths, order);
+    } catch (error) {
+      await this.#context.record('migration.refused', order.vm, libvirtMessage(error));
+      throw error;
+    }
   }
 
   async #refuseTooMany(order: MigrationOrder): Promise<void> {
