@@ -128,7 +128,7 @@ export function composeRenewal(core: Core, context: HostsContext, issuing: Issua
     },
     async close() {
       await replanner.quiet();
-      await scheduler.quiet();
+      await scheduler.idle();
     },
   };
 }

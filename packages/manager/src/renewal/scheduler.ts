@@ -38,7 +38,7 @@ const LONGEST_SLEEP = 10 * MINUTE;
 export class RenewalScheduler {
   readonly #parts: RenewalSchedulerParts;
   /** Hosts with a job under way that this process follows. */
-  readonly #following = new Map<string, string>();
+  readonly #following = new Map<string, Promise<void>>();
   #cancelTimer: () => void = () => {};
   #looking: Promise<void> | undefined;
   #again = false;
@@ -67,9 +67,15 @@ export class RenewalScheduler {
     });
   }
 
-  /** Resolves when nothing is being looked at, for tests and for the end. */
+  /** Resolves when nothing is being looked at. */
   async quiet(): Promise<void> {
     while (this.#looking !== undefined) await this.#looking;
+  }
+
+  /** Resolves when no renewal is under way, or the manager stops. */
+  async idle(): Promise<void> {
+    while (this.#following.size > 0) await Promise.all(this.#following.values());
+    await this.quiet();
   }
 
   /** What is queued is taken back at once; what runs ends by itself, its host whole. */
@@ -150,11 +156,11 @@ export class RenewalScheduler {
   }
 
   #follow(host: string, id: string): void {
-    this.#following.set(host, id);
-    void this.#untilOver(host, id).finally(() => {
+    const over = this.#untilOver(host, id).finally(() => {
       this.#following.delete(host);
       this.wake();
     });
+    this.#following.set(host, over);
   }
 
   async #untilOver(host: string, id: string): Promise<void> {

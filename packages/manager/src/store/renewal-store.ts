@@ -99,7 +99,7 @@ export class SqliteRenewalStore implements RenewalStore {
   async dueHosts(now: Instant, limit: number): Promise<readonly string[]> {
     return this.#database
       .all(
-        `select host from renewals where due_at <= ? and away = 0
+        `select host from renewals indexed by renewals_by_due where due_at <= ? and away = 0
           and not exists (select 1 from revocations where revocations.serial_number = renewals.serial_number)
           and not exists (select 1 from revoked_hosts where revoked_hosts.host = renewals.host)
           group by host order by max(first) desc, min(not_after), host limit ?`,
@@ -111,7 +111,7 @@ export class SqliteRenewalStore implements RenewalStore {
 
   async nextDue(after: Instant): Promise<Instant | null> {
     const row = this.#database.get(
-      'select min(due_at) as at from renewals where due_at > ? and away = 0',
+      'select min(due_at) as at from renewals indexed by renewals_by_due where due_at > ? and away = 0',
       after,
     );
     return row === undefined ? null : timeOrNull(row, 'at');
