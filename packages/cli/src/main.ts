@@ -3,6 +3,7 @@ import { Command, CommanderError } from 'commander';
 import { addAgentCommands } from './commands/agent.ts';
 import { addAuditCommands } from './commands/audit.ts';
 import { addAuthorityCommands } from './commands/authority.ts';
+import { addBackupCommands } from './commands/backup.ts';
 import { addCertificateCommands } from './commands/certificate.ts';
 import { addCompletionCommand } from './commands/completion.ts';
 import { addHostCommands } from './commands/host.ts';
@@ -53,6 +54,7 @@ for (const add of [
   addTokenCommands,
   addManagerCommands,
   addSecretCommands,
+  addBackupCommands,
   addProbeCommand,
   addAgentCommands,
   addCompletionCommand,

@@ -42,6 +42,13 @@ function entryOf(row: Row): AuditEntry {
   };
 }
 
+/** Entries with a sequence above `after`, oldest first. */
+export function auditEntries(database: Database, after: number, limit: number): AuditEntry[] {
+  return database
+    .all('select * from audit where sequence > ? order by sequence limit ?', after, limit)
+    .map(entryOf);
+}
+
 /** The audit log in SQLite. */
 export class SqliteAuditLog implements AuditLog {
   readonly #database: Database;
@@ -57,8 +64,6 @@ export class SqliteAuditLog implements AuditLog {
   }
 
   async list(after: number, limit: number): Promise<AuditEntry[]> {
-    return this.#database
-      .all('select * from audit where sequence > ? order by sequence limit ?', after, limit)
-      .map(entryOf);
+    return auditEntries(this.#database, after, limit);
   }
 }
