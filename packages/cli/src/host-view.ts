@@ -1,10 +1,12 @@
+import type { Alarm } from '@virt-trust/contract/model/alarm.ts';
 import type { HostDetail, HostSummary } from '@virt-trust/contract/model/host.ts';
+import { writeAlarm } from './alarm-view.ts';
 import { formatTime, writeLine, writeTable } from './output.ts';
 
 /** The hosts as a table. */
 export function writeHosts(hosts: readonly HostSummary[]): void {
   writeTable(
-    ['name', 'cluster', 'state', 'channel', 'services', 'next expiry', 'reason'],
+    ['name', 'cluster', 'state', 'channel', 'alarms', 'services', 'next expiry', 'reason'],
     hosts.map((one) => {
       const expiries = one.services.flatMap((service) =>
         service.notAfter === null ? [] : [service.notAfter],
@@ -17,21 +19,31 @@ export function writeHosts(hosts: readonly HostSummary[]): void {
         one.cluster,
         one.state,
         one.channel,
+        alarmCounts(one.alarms),
         services || '-',
         formatTime(expiries.length === 0 ? null : Math.min(...expiries)),
-        (one.reason ?? '').slice(0, 80),
+        (one.reason ?? one.alarms.first ?? '').slice(0, 80),
       ];
     }),
   );
 }
 
+function alarmCounts({ critical, warning }: HostSummary['alarms']): string {
+  const counts = [
+    ...(critical > 0 ? [`${critical} critical`] : []),
+    ...(warning > 0 ? [`${warning} warning`] : []),
+  ];
+  return counts.join(', ') || '-';
+}
+
 /** One host with its services, gates, what is left for a person, and VMs. */
-export function writeHost(host: HostDetail): void {
+export function writeHost(host: HostDetail, alarms: readonly Alarm[]): void {
   const { inventory } = host;
   writeLine(
     `${host.name}  ${host.state}, channel ${host.channel}${host.group === null ? '' : ` (${host.group})`}`,
   );
   if (host.reason !== null) writeLine(`  reason: ${host.reason}`);
+  for (const alarm of alarms) writeAlarm(alarm);
   if (inventory !== null) {
     writeLine(
       `  ${inventory.distribution.prettyName}, libvirt ${inventory.libvirt?.version ?? 'none'} (${inventory.libvirt?.daemonMode ?? '-'}), QEMU ${inventory.qemu?.version ?? 'none'}, ${inventory.lsm}, firewall ${inventory.firewall}`,

@@ -1,6 +1,7 @@
 import { VERSION } from '@virt-trust/base/version.ts';
 import { Command, CommanderError } from 'commander';
 import { addAgentCommands } from './commands/agent.ts';
+import { addAlarmCommands } from './commands/alarm.ts';
 import { addAuditCommands } from './commands/audit.ts';
 import { addAuthorityCommands } from './commands/authority.ts';
 import { addBackupCommands } from './commands/backup.ts';
@@ -12,10 +13,12 @@ import { addLoginCommand } from './commands/login.ts';
 import { addManagerCommands } from './commands/manager.ts';
 import { addMigrateCommand } from './commands/migrate.ts';
 import { addProbeCommand } from './commands/probe.ts';
+import { addRenewalCommands } from './commands/renewal.ts';
 import { addSecretCommands } from './commands/secret.ts';
 import { addServeCommand } from './commands/serve.ts';
 import { addSettingCommands } from './commands/setting.ts';
 import { addTokenCommands } from './commands/token.ts';
+import { addWebhookCommands } from './commands/webhook.ts';
 import { EXIT_CODES_HELP, exitCodeOf } from './exit-code.ts';
 import { writeError, writeErrorLine } from './output.ts';
 
@@ -46,8 +49,11 @@ for (const add of [
   addLoginCommand,
   addHostCommands,
   addCertificateCommands,
+  addRenewalCommands,
   addAuthorityCommands,
   addMigrateCommand,
+  addAlarmCommands,
+  addWebhookCommands,
   addSettingCommands,
   addJobCommands,
   addAuditCommands,

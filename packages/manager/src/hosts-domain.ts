@@ -1,5 +1,6 @@
 import { describeError } from '@virt-trust/base/error.ts';
 import { encodePrivateKeyPem } from '@virt-trust/pki/key.ts';
+import { composeAlarms } from './alarms-domain.ts';
 import type { AuthorityConstraints } from './authorities/internal-creation.ts';
 import type { Core, Domain } from './core.ts';
 import { adoptServed } from './hosts/adopt-served.ts';
@@ -9,13 +10,16 @@ import { Greeting } from './hosts/greeting.ts';
 import { hostJobs } from './hosts/host-jobs.ts';
 import { ManagerIdentity } from './hosts/manager-identity.ts';
 import { managerNames } from './hosts/manager-names.ts';
+import { Observing } from './hosts/observing.ts';
 import type { CertificateSource, HostSettings, HostsContext } from './hosts/ports.ts';
 import { requireHost } from './hosts/require-host.ts';
 import { hostHandlers } from './http/handlers/hosts.ts';
 import { composeIssuance, type IssuanceDomain } from './issuance-domain.ts';
+import { composeRevocation } from './revocation-domain.ts';
 import { composeRenewal } from './renewal-domain.ts';
 import { SqliteHostRepository } from './store/host-repository.ts';
 import { SqliteManagerIdentityStore } from './store/manager-identity-store.ts';
+import { composeWatching } from './watching-domain.ts';
 
 /** Hosts, their channels and jobs, with the issuance that serves them. */
 export function hostsDomain(constraints: AuthorityConstraints): (core: Core) => Promise<Domain> {
@@ -34,8 +38,11 @@ export function hostsDomain(constraints: AuthorityConstraints): (core: Core) => 
     const channels = new HostChannels({
       identities: identity.all,
       log: core.log,
-      onState: (_, name, state, ownPin) => {
-        if (state.kind === 'up') void greeting.greet(name, ownPin, core.signal);
+      onState: (id, name, state, ownPin) => {
+        watching.channel(id, state);
+        alarms.channel(id, state);
+        if (state.kind === 'up')
+          void greeting.greet(name, ownPin, core.signal).then(() => watching.greeted(id));
         if (state.kind !== 'up' && state.kind !== 'down') return;
         if (state.kind === 'up') renewal.hostIsBack(name);
         const message = state.kind === 'up' ? state.group : state.reason.message;
@@ -46,12 +53,21 @@ export function hostsDomain(constraints: AuthorityConstraints): (core: Core) => 
           });
       },
     });
+    const certificates = certificateSource(issuing);
+    const revocation = composeRevocation(core, {
+      issuing,
+      hosts: repository,
+      channels,
+      ownClient: () => certificates.ownClient(),
+    });
     const context: HostsContext = {
       clock: core.clock,
       log: core.log,
       repository,
       channels,
-      certificates: certificateSource(issuing),
+      observing: new Observing(repository),
+      certificates,
+      revocations: revocation.forHosts,
       audit: { append: (entry) => core.audit.append([entry]) },
       identities: identity,
       settingsOf: (host) => settingsOf(core, issuing, host),
@@ -60,6 +76,8 @@ export function hostsDomain(constraints: AuthorityConstraints): (core: Core) => 
     };
     const greeting = new Greeting(identity, context, [adoptServed(issuing.adoption, context)]);
     const renewal = composeRenewal(core, context, issuing);
+    const watching = composeWatching(core, context, (id) => alarms.looked(id));
+    const alarms = composeAlarms(core, { ...issuing, repository, outside: watching.outside });
     const definitions = hostJobs(context, identity);
     for (const definition of Object.values(definitions)) core.jobs.register(definition as never);
     core.metrics.gauge('virt_trust_hosts', 'Hosts by state and channel.', async () => {
@@ -78,14 +96,21 @@ export function hostsDomain(constraints: AuthorityConstraints): (core: Core) => 
       handlers: {
         ...issuing.handlers,
         ...renewal.handlers,
-        ...hostHandlers({ context, identity, jobs: core.jobs, definitions }),
+        ...revocation.handlers,
+        ...alarms.handlers,
+        ...hostHandlers({ context, identity, jobs: core.jobs, definitions, alarmsOf: alarms.ofHost }),
       },
       clusterOf: async (name) => (await requireHost(name, context)).cluster,
       async start() {
         for (const host of await repository.list()) await channels.of(host);
+        await revocation.start();
         await renewal.start();
+        await watching.start();
+        await alarms.start();
       },
       async close() {
+        await alarms.close();
+        await revocation.close();
         await renewal.close();
         await channels.close();
         await issuing.close();
@@ -101,8 +126,14 @@ function certificateSource({ authorities, issuance, ownClients }: IssuanceDomain
       const issued = await issuance.issueForHost({ host: host.name, service, csr: csrPem, actor });
       return { serialNumber: issued.serialNumber, certificatePem: issued.pem };
     },
-    async issueMigrationClient({ commonName, csrPem, minutes, actor }) {
-      const issued = await issuance.issueClient({ csr: csrPem, commonName, minutes, actor });
+    async issueMigrationClient({ host, commonName, csrPem, minutes, actor }) {
+      const issued = await issuance.issueClient({
+        csr: csrPem,
+        commonName,
+        minutes,
+        heldBy: host.name,
+        actor,
+      });
       return { certificatePem: issued.pem };
     },
     async ownClient() {

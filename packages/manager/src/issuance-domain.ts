@@ -8,6 +8,7 @@ import { authorityHandlers } from './http/handlers/authorities.ts';
 import { certificateHandlers } from './http/handlers/certificates.ts';
 import type { Handlers } from './http/handlers.ts';
 import { CertificateAdoption } from './issuance/certificate-adoption.ts';
+import type { CertificateRepository } from './issuance/certificate-record.ts';
 import type { DeclaredHost, DeclaredNames } from './issuance/declared-names.ts';
 import { Issuance } from './issuance/issuance.ts';
 import { OwnClients } from './issuance/own-client.ts';
@@ -30,6 +31,7 @@ export interface IssuanceDomain {
   readonly issuance: Issuance;
   readonly ownClients: OwnClients;
   readonly adoption: CertificateAdoption;
+  readonly certificates: CertificateRepository;
   readonly handlers: Pick<
     Handlers,
     'listCertificates' | 'getCertificate' | 'issueCertificate' | 'listAuthorities' | 'getAuthority'
@@ -67,6 +69,7 @@ export async function composeIssuance(core: Core, parts: IssuanceParts): Promise
     issuance,
     ownClients: new OwnClients(issuance, authorities, clock),
     adoption: new CertificateAdoption({ authorities, certificates, audit, clock }),
+    certificates,
     handlers: {
       ...certificateHandlers({
         certificates,

@@ -1,3 +1,4 @@
+import { listAlarms } from '@virt-trust/contract/manager/alarm-operations.ts';
 import {
   collectHost,
   getHost,
@@ -120,14 +121,17 @@ async function list(options: { json?: boolean }): Promise<void> {
 }
 
 async function show(name: string, options: { json?: boolean }): Promise<void> {
-  print(await managerClient().call(getHost, { params: { name } }), options);
+  const client = managerClient();
+  await print(client, await client.call(getHost, { params: { name } }), options);
 }
 
 async function collectInventory(name: string, options: { json?: boolean }): Promise<void> {
-  print(await managerClient().call(collectHost, { params: { name } }), options);
+  const client = managerClient();
+  await print(client, await client.call(collectHost, { params: { name } }), options);
 }
 
-function print(host: HostDetail, options: { json?: boolean }): void {
-  if (options.json === true) writeJson(host);
-  else writeHost(host);
+async function print(client: ManagerClient, host: HostDetail, options: { json?: boolean }): Promise<void> {
+  if (options.json === true) return writeJson(host);
+  const { items } = await client.call(listAlarms, { query: { host: host.name, limit: 100 } });
+  writeHost(host, items);
 }

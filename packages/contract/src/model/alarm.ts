@@ -63,6 +63,8 @@ export const Webhook = Type.Object(
     url: Line,
     /** Deliveries that wait. */
     waiting: Count,
+    /** Deliveries that were given up because too many waited. */
+    dropped: Count,
     lastDeliveryAt: Type.Union([Time, Type.Null()]),
     lastFailure: Type.Union([Line, Type.Null()]),
   },

@@ -36,7 +36,11 @@ export const HostSummary = Type.Object(
       { maxItems: 16 },
     ),
     /** Open alarms, acknowledged ones included. */
-    alarms: Type.Object({ warning: Count, critical: Count }, strict),
+    alarms: Type.Object(
+      /** `first`: what the worst and oldest of them says. */
+      { warning: Count, critical: Count, first: Type.Union([Text, Type.Null()]) },
+      strict,
+    ),
   },
   strict,
 );

@@ -1,4 +1,4 @@
-import { getInventory, getObservedState } from '@virt-trust/contract/agent/operations.ts';
+import { getInventory } from '@virt-trust/contract/agent/operations.ts';
 import type { Host } from './host.ts';
 import type { HostsContext } from './ports.ts';
 import { requireHost } from './require-host.ts';
@@ -8,9 +8,6 @@ export async function collect(hostName: string, context: HostsContext, signal: A
   const host = await requireHost(hostName, context);
   const channel = await context.channels.of(host);
   await channel.waitUntilUp(signal);
-  const [inventory, observed] = await Promise.all([
-    channel.agent.call(getInventory, {}, { signal }),
-    channel.agent.call(getObservedState, {}, { signal }),
-  ]);
-  return context.repository.update(host.id, (now) => ({ ...now, inventory, observed }));
+  const inventory = await channel.agent.call(getInventory, {}, { signal });
+  return context.observing.refresh(host.id, channel, signal, (now) => ({ ...now, inventory }));
 }

@@ -5,8 +5,11 @@ import { endpointsOf } from './desired-state.ts';
 import { gateStates } from './gates.ts';
 import type { Host } from './host.ts';
 
+/** The open alarms of a host: how many, and what the first of them says. */
+export type HostAlarms = HostSummary['alarms'];
+
 /** A host as the API shows it in lists. */
-export function summaryOf(host: Host, channel: ConnectionState | null): HostSummary {
+export function summaryOf(host: Host, channel: ConnectionState | null, alarms: HostAlarms): HostSummary {
   const down = channel?.kind === 'down' ? describeError(channel.reason) : null;
   return {
     id: host.id,
@@ -22,13 +25,19 @@ export function summaryOf(host: Host, channel: ConnectionState | null): HostSumm
       phase,
       notAfter,
     })),
+    alarms,
   };
 }
 
 /** A host with everything that is known of it. */
-export function detailOf(host: Host, fleet: readonly Host[], channel: ConnectionState | null): HostDetail {
+export function detailOf(
+  host: Host,
+  fleet: readonly Host[],
+  channel: ConnectionState | null,
+  alarms: HostAlarms,
+): HostDetail {
   return {
-    ...summaryOf(host, channel),
+    ...summaryOf(host, channel, alarms),
     agentPins: [...host.agentPins],
     declared: host.declared,
     endpoints: endpointsOf(host),

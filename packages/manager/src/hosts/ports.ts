@@ -1,9 +1,12 @@
 import type { Clock } from '@virt-trust/base/clock.ts';
+import type { Instant } from '@virt-trust/base/instant.ts';
 import type { Log } from '@virt-trust/base/log.ts';
 import type { ManagerPins } from '@virt-trust/contract/model/agent-identity.ts';
+import type { RevocationReason } from '@virt-trust/contract/model/certificate.ts';
 import type { KeyAlgorithm, Purpose, Service } from '@virt-trust/contract/model/service.ts';
 import type { HostChannels } from './channels.ts';
 import type { Host, HostRepository } from './host.ts';
+import type { Observing } from './observing.ts';
 
 /** The settings that bear on hosts, effective for one host. */
 export interface HostSettings {
@@ -60,13 +63,43 @@ export interface ManagerIdentities {
   managerPins(): Promise<ManagerPins>;
 }
 
+/** What the work on hosts needs of revocation. */
+export interface HostRevocations {
+  /** The newest CRL of a purpose's authority as hosts get it, in PEM. */
+  crlForHosts(purpose: Purpose): Promise<string>;
+  /** When and why a certificate was revoked; null where it was not. */
+  revocationOf(serialNumber: string): { readonly at: Instant; readonly reason: RevocationReason } | null;
+  /** Brings a host the newest CRLs; throws `crl.not_delivered`. */
+  deliver(host: Host, signal: AbortSignal): Promise<void>;
+  /** Lets a revoked host have certificates again. */
+  lift(host: string): Promise<void>;
+  /** Revokes all certificates of a host that goes, and tells the others; answers how many. */
+  retire(host: Host, asked: RevocationAsked, signal: AbortSignal): Promise<number>;
+  /** Revokes certificates with names that are the host's no more, but those that it serves; answers how many. */
+  revokeEstranged(
+    host: Host,
+    serving: readonly string[],
+    asked: Pick<RevocationAsked, 'actor' | 'origin'>,
+    signal: AbortSignal,
+  ): Promise<number>;
+}
+
+interface RevocationAsked {
+  readonly actor: string;
+  /** The same each time that it is tried again: the id of a job. */
+  readonly origin: string;
+  readonly comment: string;
+}
+
 /** What the work on hosts needs of the rest of the manager. */
 export interface HostsContext {
   readonly clock: Clock;
   readonly log: Log;
   readonly repository: HostRepository;
   readonly channels: HostChannels;
+  readonly observing: Observing;
   readonly certificates: CertificateSource;
+  readonly revocations: HostRevocations;
   readonly audit: AuditPort;
   readonly identities: ManagerIdentities;
   settingsOf(host: { readonly name: string; readonly cluster: string }): Promise<HostSettings>;

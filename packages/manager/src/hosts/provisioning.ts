@@ -1,4 +1,5 @@
 import { describeError, TrustError } from '@virt-trust/base/error.ts';
+import { formatInstant } from '@virt-trust/base/instant.ts';
 import { getInventory, getObservedState } from '@virt-trust/contract/agent/operations.ts';
 import type { DesiredState } from '@virt-trust/contract/model/desired-state.ts';
 import type { ObservedState } from '@virt-trust/contract/model/observed-state.ts';
@@ -9,6 +10,7 @@ import { clientDnGlobs } from './client-dns.ts';
 import { assertClock } from './clock-skew.ts';
 import { desiredStateOf } from './desired-state.ts';
 import { followUntilSettled, openChannel } from './following.ts';
+import type { Host } from './host.ts';
 import type { HostsContext } from './ports.ts';
 import { requireHost } from './require-host.ts';
 
@@ -26,6 +28,7 @@ export async function provision(hostName: string, context: HostsContext, job: Jo
 }
 
 async function provisionOrThrow(hostName: string, context: HostsContext, job: JobContext): Promise<string> {
+  assertNotRevoked(await requireHost(hostName, context));
   const channel = await job.step('Open the channel', async (report) => {
     const opened = await openChannel(hostName, context, job.signal);
     report(describeChannel(opened));
@@ -42,8 +45,21 @@ async function provisionOrThrow(hostName: string, context: HostsContext, job: Jo
   const settled = await job.step('Issue, install and prove the certificates', (report) =>
     followUntilSettled({ hostName, desired, channel, context, job, signal, report }),
   );
+  await job.step('Bring the CRLs', async () => {
+    await context.revocations.deliver(await requireHost(hostName, context), signal);
+  });
   return await job.step('Record what is true now', () =>
-    conclude(hostName, channel, settled, context, signal),
+    conclude(hostName, channel, settled, context, { job, signal }),
+  );
+}
+
+function assertNotRevoked({ name, revoked }: Host): void {
+  if (revoked === undefined) return;
+  throw new TrustError(
+    'host.revoked',
+    'conflict',
+    `cannot provision host ${name}: it was revoked for ${revoked.reason} at ${formatInstant(revoked.at)}`,
+    { hint: `once it is trustworthy again, ask for it by name: virt-trust host provision ${name}` },
   );
 }
 
@@ -102,23 +118,28 @@ async function conclude(
   channel: HostChannel,
   observed: ObservedState,
   context: HostsContext,
-  signal: AbortSignal,
+  { job, signal }: { readonly job: JobContext; readonly signal: AbortSignal },
 ): Promise<string> {
   const inventory = await channel.agent.call(getInventory, {}, { signal });
   const host = await requireHost(hostName, context);
-  await context.repository.update(host.id, (now) => ({
-    ...now,
-    state: 'secured',
-    reason: null,
-    observed,
-    inventory,
-  }));
+  await context.observing.refresh(host.id, channel, signal, (now) =>
+    // Revoked meanwhile: then nothing of it is secured.
+    now.revoked === undefined ? { ...now, state: 'secured', reason: null, inventory } : { ...now, inventory },
+  );
+  const estranged = await context.revocations.revokeEstranged(
+    await requireHost(hostName, context),
+    observed.credentials.flatMap(({ serialNumber }) => (serialNumber === null ? [] : [serialNumber])),
+    { actor: job.actor, origin: job.id },
+    signal,
+  );
   const proofs = observed.credentials.reduce((sum, credential) => sum + credential.proofs.length, 0);
+  const gone =
+    estranged === 0 ? '' : `; ${estranged} certificates with names that are the host's no more were revoked`;
   const pending =
     observed.pending.length === 0
       ? ''
       : `; ${observed.pending.length} left for a person: ${observed.pending.map((one) => one.what).join(', ')}`;
-  return `host ${hostName}: ${observed.credentials.map((credential) => credential.service).join(', ')} proven by ${proofs} handshakes${pending}`;
+  return `host ${hostName}: ${observed.credentials.map((credential) => credential.service).join(', ')} proven by ${proofs} handshakes${gone}${pending}`;
 }
 
 async function markFailed(hostName: string, error: unknown, context: HostsContext): Promise<void> {

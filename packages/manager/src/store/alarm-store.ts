@@ -79,19 +79,22 @@ export class SqliteAlarmStore implements AlarmStore {
     switch (kind) {
       case 'raise':
         this.#insert(alarm);
-        return this.#tell('alarm.raised', alarm.id);
+        this.#tell('alarm.raised', alarm.id);
+        break;
       case 'escalate':
         this.#update(alarm);
-        return this.#tell('alarm.raised', alarm.id);
+        this.#tell('alarm.raised', alarm.id);
+        break;
       case 'note':
-        return this.#update(alarm);
+        this.#update(alarm);
+        break;
       case 'clear':
         this.#database.run(
           "update alarms set state = 'cleared', cleared_at = ? where id = ?",
           this.#clock.now(),
           alarm.id,
         );
-        return this.#tell('alarm.cleared', alarm.id);
+        this.#tell('alarm.cleared', alarm.id);
     }
   }
 

@@ -1,7 +1,7 @@
 import type { Job } from '@virt-trust/contract/model/job.ts';
 import { collect } from '../../hosts/collect.ts';
 import { type hostJobs, prepareAdd } from '../../hosts/host-jobs.ts';
-import { detailOf, summaryOf } from '../../hosts/host-view.ts';
+import { detailOf, type HostAlarms, summaryOf } from '../../hosts/host-view.ts';
 import type { ManagerIdentity } from '../../hosts/manager-identity.ts';
 import type { HostsContext } from '../../hosts/ports.ts';
 import { requireHost } from '../../hosts/require-host.ts';
@@ -29,6 +29,7 @@ export interface HostHandlersParts {
   readonly identity: ManagerIdentity;
   readonly jobs: JobRunner;
   readonly definitions: ReturnType<typeof hostJobs>;
+  readonly alarmsOf: (hostName: string) => HostAlarms;
 }
 
 const hostLock = (name: string) => `host:${name}`;
@@ -40,10 +41,11 @@ export function hostHandlers({
   identity,
   jobs,
   definitions,
+  alarmsOf,
 }: HostHandlersParts): Pick<Handlers, HostOperations> {
   const detail = async (name: string) => {
     const [host, fleet] = await Promise.all([requireHost(name, context), context.repository.list()]);
-    return detailOf(host, fleet, context.channels.stateOf(host.id));
+    return detailOf(host, fleet, context.channels.stateOf(host.id), alarmsOf(name));
   };
   return {
     async scanSshHostKeys({ body, signal }) {
@@ -57,7 +59,7 @@ export function hostHandlers({
         async (after, limit) =>
           hosts.filter((host) => after === undefined || host.name > after).slice(0, limit),
         (host) => host.name,
-        (host) => summaryOf(host, context.channels.stateOf(host.id)),
+        (host) => summaryOf(host, context.channels.stateOf(host.id), alarmsOf(host.name)),
       );
     },
     async addHost({ body, actor, idempotencyKey, signal }): Promise<Job> {
@@ -87,8 +89,12 @@ export function hostHandlers({
       return detail(params.name);
     },
     async provisionHost({ params, body, actor, idempotencyKey }) {
-      await requireHost(params.name, context);
-      const payload = { host: params.name, renew: body.renew === true };
+      const { revoked } = await requireHost(params.name, context);
+      const payload = {
+        host: params.name,
+        renew: body.renew === true,
+        ...(revoked === undefined ? {} : { lifts: revoked.at }),
+      };
       return jobs.enqueue(definitions.provision, {
         subject: params.name,
         payload,

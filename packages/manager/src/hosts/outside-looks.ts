@@ -1,0 +1,214 @@
+import { isIP } from 'node:net';
+import type { Clock } from '@virt-trust/base/clock.ts';
+import { describeError, isTrustError } from '@virt-trust/base/error.ts';
+import type { HostId } from '@virt-trust/base/host-id.ts';
+import type { Log } from '@virt-trust/base/log.ts';
+import type { Randomness } from '@virt-trust/base/randomness.ts';
+import { probeLibvirt } from '@virt-trust/connect/probe-libvirt.ts';
+import { LIBVIRT_TLS_PORT } from '@virt-trust/libvirt/layout.ts';
+import type { Host, HostRepository } from './host.ts';
+import type { OutsideLook } from './outside-look.ts';
+import type { OwnClient } from './ports.ts';
+import { Slots } from './slots.ts';
+
+export interface OutsideLooksParts {
+  readonly repository: Pick<HostRepository, 'get'>;
+  /** Trusted for a host's libvirtd: our control authority's certificates, and what was found there. */
+  readonly trustFor: (host: Host) => Promise<string>;
+  readonly client: () => Promise<OwnClient>;
+  /** Seconds between two looks at a host. */
+  readonly intervalOf: (host: Host) => Promise<number>;
+  readonly isUp: (id: HostId) => boolean;
+  /** A host was seen to be otherwise than at the last look. */
+  readonly onChange: (id: HostId) => void;
+  readonly probe?: typeof probeLibvirt;
+  readonly port?: number;
+  readonly clock: Clock;
+  readonly randomness: Randomness;
+  readonly log: Log;
+  readonly signal: AbortSignal;
+}
+
+interface Entry {
+  look: OutsideLook | null;
+  timer: NodeJS.Timeout | undefined;
+}
+
+const TIMEOUT = 5000;
+/** Within this the first look begins: not at every host at once. */
+const FIRST_LOOK_SECONDS = 10;
+/** How many handshakes are under way at one time; the others wait, so that a large fleet is looked at less often. */
+const CONCURRENCY = 16;
+/** After a look that found something wrong the next comes soon, to tell a restart from a fault. */
+const SECOND_LOOK_SECONDS = 5;
+/** A host that answers neither here nor on its channel is down: one look in so many intervals. */
+const PATIENCE = 5;
+
+/**
+ * The manager's own looks at what every managed host serves on libvirt's port, as a client sees it: the real handshake
+ * with a client certificate, up to libvirt's confirmation. What was seen is kept in memory: a manager that starts looks
+ * anew.
+ */
+export class OutsideLooks {
+  readonly #parts: OutsideLooksParts;
+  readonly #entries = new Map<HostId, Entry>();
+  readonly #slots = new Slots(CONCURRENCY);
+
+  constructor(parts: OutsideLooksParts) {
+    this.#parts = parts;
+    parts.signal.addEventListener('abort', () => {
+      for (const { timer } of this.#entries.values()) clearTimeout(timer);
+    });
+  }
+
+  /** What was seen last; null before the first look. */
+  of(id: HostId): OutsideLook | null {
+    return this.#entries.get(id)?.look ?? null;
+  }
+
+  /** How many hosts were last seen in each state. */
+  counts(): Map<OutsideLook['state'], number> {
+    const counts = new Map<OutsideLook['state'], number>();
+    for (const { look } of this.#entries.values())
+      if (look !== null) counts.set(look.state, (counts.get(look.state) ?? 0) + 1);
+    return counts;
+  }
+
+  /** The host is there, or was written: it is looked at from now on, until it is gone. */
+  written(id: HostId): void {
+    if (this.#entries.has(id) || this.#parts.signal.aborted) return;
+    const entry: Entry = { look: null, timer: undefined };
+    this.#entries.set(id, entry);
+    this.#wait(id, entry, this.#random() * FIRST_LOOK_SECONDS);
+  }
+
+  /** Looks now, and answers what was seen; null where there is nothing to look at. */
+  async look(id: HostId): Promise<OutsideLook | null> {
+    const host = await this.#parts.repository.get(id);
+    const entry = this.#entries.get(id);
+    if (host === null || entry === undefined) {
+      clearTimeout(entry?.timer);
+      this.#entries.delete(id);
+      return null;
+    }
+    await this.#lookAt(host, entry);
+    return entry.look;
+  }
+
+  async #lookAt(host: Host, entry: Entry): Promise<void> {
+    if (!isServing(host)) return;
+    const seen = await this.#slots.run(this.#parts.signal, () => this.#handshakes(host));
+    // What changed while it was looked at says nothing of how it is.
+    const after = seen.state === 'as-desired' ? host : await this.#parts.repository.get(host.id);
+    if (after === null || !isServing(after) || pinOf(after) !== pinOf(host)) return;
+    const before = entry.look;
+    const at = this.#parts.clock.now();
+    entry.look = { ...seen, since: before?.state === seen.state ? before.since : at, at };
+    if (before?.state !== seen.state || before.detail !== seen.detail) this.#parts.onChange(host.id);
+  }
+
+  async #handshakes(host: Host): Promise<Pick<OutsideLook, 'state' | 'detail'>> {
+    const [trust, client] = await Promise.all([this.#parts.trustFor(host), this.#parts.client()]);
+    let worst: Pick<OutsideLook, 'state' | 'detail'> = { state: 'as-desired', detail: '' };
+    for (const address of host.declared.names.addresses) {
+      const seen = await this.#handshake(host, address, trust, client);
+      if (RANK[seen.state] > RANK[worst.state]) worst = seen;
+    }
+    return worst;
+  }
+
+  async #handshake(host: Host, address: string, trust: string, client: OwnClient) {
+    const { probe = probeLibvirt, port = LIBVIRT_TLS_PORT, clock, signal } = this.#parts;
+    const target = `${isIP(address) === 6 ? `[${address}]` : address}:${port}`;
+    const expected = pinOf(host);
+    try {
+      const { servedCertificate } = await probe({
+        host: address,
+        port,
+        serverName: credentialOf(host)?.identity === 'ours' ? address : null,
+        trust,
+        client,
+        clock,
+        timeoutMs: TIMEOUT,
+        signal,
+      });
+      if (expected === null || servedCertificate.pin === expected)
+        return { state: 'as-desired' as const, detail: '' };
+      return {
+        state: 'drifted' as const,
+        detail: `${target} serves the certificate ${servedCertificate.serialNumber} (${servedCertificate.pin}) and not ${expected}`,
+      };
+    } catch (error) {
+      signal.throwIfAborted();
+      const away = isTrustError(error, 'probe.connect');
+      return {
+        state: away ? ('unreachable' as const) : ('refused' as const),
+        detail: `${target}: ${describeError(error)}`,
+      };
+    }
+  }
+
+  #wait(id: HostId, entry: Entry, seconds: number): void {
+    if (this.#parts.signal.aborted || this.#entries.get(id) !== entry) return;
+    entry.timer = setTimeout(() => void this.#turn(id, entry), seconds * 1000);
+    entry.timer.unref();
+  }
+
+  async #turn(id: HostId, entry: Entry): Promise<void> {
+    let seconds = 60;
+    try {
+      const host = await this.#parts.repository.get(id);
+      if (host === null) {
+        this.#entries.delete(id);
+        return;
+      }
+      await this.#lookAt(host, entry);
+      seconds = this.#pause(entry, id, await this.#parts.intervalOf(host));
+    } catch (error) {
+      if (this.#parts.signal.aborted) return;
+      this.#parts.log.warn(
+        { host: id, reason: describeError(error) },
+        'could not look at a host from outside',
+      );
+    }
+    this.#wait(id, entry, seconds);
+  }
+
+  #pause({ look }: Entry, id: HostId, interval: number): number {
+    const jittered = interval * (0.75 + this.#random() / 2);
+    if (look === null || look.state === 'as-desired') return jittered;
+    if (look.at === look.since) return Math.min(SECOND_LOOK_SECONDS, jittered);
+    return look.state === 'unreachable' && !this.#parts.isUp(id) ? jittered * PATIENCE : jittered;
+  }
+
+  /** From 0 to 1. */
+  #random(): number {
+    const [high = 0, low = 0] = this.#parts.randomness.bytes(2);
+    return (high * 256 + low) / 65_536;
+  }
+}
+
+const RANK: Readonly<Record<OutsideLook['state'], number>> = {
+  'as-desired': 0,
+  unreachable: 1,
+  refused: 2,
+  drifted: 3,
+};
+
+function credentialOf(host: Host) {
+  return host.observed?.credentials.find((credential) => credential.service === 'libvirt');
+}
+
+function pinOf(host: Host): string | null {
+  return credentialOf(host)?.pin ?? null;
+}
+
+/** It was brought to a state, and nobody is at work on it: what is served is to be what was settled on. */
+function isServing(host: Host): boolean {
+  return (
+    !host.observeOnly &&
+    (host.state === 'secured' || host.state === 'failed') &&
+    credentialOf(host)?.phase === 'settled' &&
+    credentialOf(host)?.generation !== null
+  );
+}

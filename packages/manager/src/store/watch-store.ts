@@ -1,0 +1,46 @@
+import type { Clock } from '@virt-trust/base/clock.ts';
+import type { HostId } from '@virt-trust/base/host-id.ts';
+import type { AgentEvent } from '@virt-trust/contract/model/agent-event.ts';
+import type { WatchStore } from '../hosts/watching.ts';
+import type { Database } from './database.ts';
+import { appendEvent } from './event-store.ts';
+import { integer } from './row.ts';
+
+/** Up to where hosts were followed, in SQLite. */
+export class SqliteWatchStore implements WatchStore {
+  readonly #database: Database;
+  readonly #clock: Clock;
+  /** Wakes those who follow the manager's events. */
+  readonly #onEvents: () => void;
+
+  constructor(database: Database, clock: Clock, onEvents: () => void) {
+    this.#database = database;
+    this.#clock = clock;
+    this.#onEvents = onEvents;
+  }
+
+  async position(id: HostId): Promise<number | null> {
+    const row = this.#database.get('select sequence from host_watches where host = ?', id);
+    return row === undefined ? null : integer(row, 'sequence');
+  }
+
+  async advance(id: HostId, host: string, position: number, events: readonly AgentEvent[]): Promise<void> {
+    this.#database.transaction(() => {
+      // Of a host that was removed meanwhile nothing is kept.
+      const known = this.#database.run(
+        `insert into host_watches (host, sequence) select id, ? from hosts where id = ?
+          on conflict do update set sequence = excluded.sequence`,
+        position,
+        id,
+      );
+      if (known === 0) return;
+      for (const { kind, subject, message } of events)
+        appendEvent(this.#database, this.#clock, {
+          kind: `host.${kind}`,
+          subject: host,
+          message: subject === '' ? message : `${subject}: ${message}`,
+        });
+    });
+    if (events.length > 0) this.#onEvents();
+  }
+}
