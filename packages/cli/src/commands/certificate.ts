@@ -1,5 +1,8 @@
+import { TrustError } from '@virt-trust/base/error.ts';
+import { renewCertificate } from '@virt-trust/contract/manager/lifecycle-operations.ts';
 import {
   getCertificate,
+  getHost,
   issueCertificate,
   listCertificates,
 } from '@virt-trust/contract/manager/operations.ts';
@@ -8,7 +11,8 @@ import { Argument, type Command } from 'commander';
 import { everyPage } from '../every-page.ts';
 import { given } from '../given.ts';
 import { readInputFile } from '../input-file.ts';
-import { managerClient } from '../manager-client.ts';
+import { followJob } from '../job-watch.ts';
+import { type ManagerClient, managerClient } from '../manager-client.ts';
 import { formatTime, writeJson, writeLine, writeTable } from '../output.ts';
 import { jsonOption } from './option.ts';
 
@@ -34,6 +38,40 @@ export function addCertificateCommands(program: Command): void {
     .addArgument(new Argument('<service>').choices(SERVICES))
     .requiredOption('--csr <file>', 'PKCS #10 request in PEM')
     .action(issue);
+  certificate
+    .command('renew')
+    .description('Renew a certificate that is served, now: a new key on the host, switched and proven')
+    .argument('<serial-or-host>', 'serial number, or the name of a host')
+    .addArgument(new Argument('[service]', 'which certificate of the host').choices(SERVICES))
+    .addOption(jsonOption())
+    .action(renew);
+}
+
+async function renew(
+  target: string,
+  service: Service | undefined,
+  options: { json?: boolean },
+): Promise<void> {
+  const client = managerClient();
+  const serial = service === undefined ? serialOf(target) : await servedSerial(client, target, service);
+  await followJob(client, await client.call(renewCertificate, { params: { serial } }), options);
+}
+
+async function servedSerial(client: ManagerClient, host: string, service: Service): Promise<string> {
+  const { observed } = await client.call(getHost, { params: { name: host } });
+  const served = observed?.credentials.find((one) => one.service === service && one.identity === 'ours');
+  if (served?.serialNumber != null) return served.serialNumber;
+  throw new TrustError(
+    'certificate.not_served',
+    'conflict',
+    `cannot renew ${service} of host ${host}: it serves no certificate of virt-trust for it`,
+    { hint: `bring the host right first: virt-trust host provision ${host}` },
+  );
+}
+
+/** Serial numbers are pasted with colons and in capitals too. */
+function serialOf(text: string): string {
+  return text.toLowerCase().replaceAll(':', '');
 }
 
 async function list(options: { host?: string; json?: boolean }): Promise<void> {
@@ -60,7 +98,7 @@ async function list(options: { host?: string; json?: boolean }): Promise<void> {
 
 async function show(serial: string, options: { pem?: boolean; json?: boolean }): Promise<void> {
   const one = await managerClient().call(getCertificate, {
-    params: { serial: serial.toLowerCase().replaceAll(':', '') },
+    params: { serial: serialOf(serial) },
   });
   if (options.json === true) return writeJson(one);
   if (options.pem === true) return void process.stdout.write(one.pem ?? '');
@@ -73,10 +111,16 @@ async function show(serial: string, options: { pem?: boolean; json?: boolean }):
     ['profile', one.profile],
     ['host', one.host ?? '-'],
     ['service', one.service ?? '-'],
+    ['issued', formatTime(one.issuedAt)],
     ['valid from', formatTime(one.notBefore)],
     ['valid until', formatTime(one.notAfter)],
     ['public key', one.pin],
   ];
+  if (one.renewal !== null) {
+    const { at, explanation, failures, lastFailure } = one.renewal;
+    lines.push(['renewal', formatTime(at)], ...explanation.map((line): [string, string] => ['', line]));
+    if (failures > 0) lines.push(['last failure', lastFailure ?? '-']);
+  }
   for (const [name, value] of lines) writeLine(`${name.padEnd(12)} ${value}`);
 }
 
