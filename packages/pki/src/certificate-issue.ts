@@ -7,12 +7,14 @@ import type { Certificate } from './certificate.ts';
 import { OID } from './der/oid.ts';
 import { TAG } from './der/reader.ts';
 import { element, sequence } from './der/writer.ts';
+import { encodeCrlDistributionPoints, encodeOcspAccess, type StatusLocations } from './distribution-point.ts';
 import {
   encodeAuthorityKeyIdentifier,
   encodeExtensionsField,
   encodeExtKeyUsage,
   encodeLeafBasicConstraints,
   encodeLeafKeyUsage,
+  encodeOcspNoCheck,
   encodeSigned,
   encodeSubjectAltName,
   encodeSubjectKeyIdentifier,
@@ -62,7 +64,7 @@ export interface CertificateTemplate {
   readonly middle: Uint8Array;
   /** The RDNs of the subject before the common name. */
   readonly subjectPrefix: Uint8Array;
-  /** basicConstraints, keyUsage, extKeyUsage and authorityKeyIdentifier, by what the key can do. */
+  /** basicConstraints, keyUsage, extKeyUsage, authorityKeyIdentifier and where its status is, by what the key can do. */
   readonly extensions: { readonly signing: KnownExtensions; readonly deciphering: KnownExtensions };
 }
 
@@ -100,8 +102,22 @@ export function prepareIssuer(parts: { readonly certificate: Certificate; readon
   return { certificate, key, signatureAlgorithm: signature, keyIdentifier: identifier };
 }
 
-/** Encodes what certificates of this issuer and profile have in common; keep it, it makes issuing fast. */
-export function prepareTemplate(issuer: Issuer, profile: LeafProfile): CertificateTemplate {
+/** What a profile says of the status of its certificates, and where that is to be had. */
+function encodeStatus(profile: LeafProfile, locations: StatusLocations | undefined): Uint8Array[] {
+  if (profile.statusCheck === 'none') return [encodeOcspNoCheck()];
+  if (locations === undefined) return [];
+  return [encodeCrlDistributionPoints(locations.crl), encodeOcspAccess(locations.ocsp)];
+}
+
+/**
+ * Encodes what certificates of this issuer and profile have in common, with the places where their status is published
+ * if it is; keep it, it makes issuing fast.
+ */
+export function prepareTemplate(
+  issuer: Issuer,
+  profile: LeafProfile,
+  locations?: StatusLocations,
+): CertificateTemplate {
   // virt-pki-validate wants the organization of leaf and authority to be equal.
   const organization = nameAttribute(issuer.certificate.subject, OID.organizationName);
   const extensions = (algorithm: KeyAlgorithm) =>
@@ -111,6 +127,7 @@ export function prepareTemplate(issuer: Issuer, profile: LeafProfile): Certifica
         encodeLeafKeyUsage(algorithm),
         encodeExtKeyUsage(profile.purposes),
         encodeAuthorityKeyIdentifier(issuer.keyIdentifier),
+        ...encodeStatus(profile, locations),
       ]),
     );
   return {

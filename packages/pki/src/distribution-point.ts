@@ -106,6 +106,12 @@ function relativeDer(name: DistributionPointName): Uint8Array {
   return name.kind === 'relative' ? name.der : new Uint8Array(0);
 }
 
+/** Where the status of a certificate is to be had: its authority's CRL and OCSP responder, by HTTP. */
+export interface StatusLocations {
+  readonly crl: string;
+  readonly ocsp: string;
+}
+
 /** cRLDistributionPoints with one point of one URI (RFC 5280 §4.2.1.13: not critical). */
 export function encodeCrlDistributionPoints(uri: string): Uint8Array {
   const fullName = element(contextTag(0, 'constructed'), encodeGeneralName({ kind: 'uri', value: uri }));

@@ -5,6 +5,7 @@ import {
   bitString,
   element,
   implicit,
+  NULL,
   namedBits,
   octetString,
   oid,
@@ -82,6 +83,11 @@ export function encodeSubjectAltName(names: readonly GeneralName[]): Uint8Array 
 /** nameConstraints (RFC 5280 §4.2.1.10: critical). */
 export function encodeNameConstraintsExtension(constraints: NameConstraints): Uint8Array {
   return encodeExtension(OID.nameConstraints, 'critical', encodeNameConstraints(constraints));
+}
+
+/** id-pkix-ocsp-nocheck (RFC 6960 §4.2.2.2.1). */
+export function encodeOcspNoCheck(): Uint8Array {
+  return encodeExtension(OID.ocspNoCheck, 'not-critical', NULL);
 }
 
 /** Certificate from the signed part, the AlgorithmIdentifier and the signature (RFC 5280 §4.1). */

@@ -18,8 +18,8 @@ export const KEY_USAGES = [
 
 export type KeyUsage = (typeof KEY_USAGES)[number];
 
-/** Which role of TLS a certificate is for (RFC 5280 §4.2.1.12). */
-export type KeyPurpose = 'serverAuth' | 'clientAuth';
+/** What a certificate is for: a role of TLS (RFC 5280 §4.2.1.12), or signing OCSP answers (RFC 6960 §4.2.2.2). */
+export type KeyPurpose = 'serverAuth' | 'clientAuth' | 'ocspSigning';
 
 /** An extension that is there: whether it is critical, and its value. */
 type Extension<Value> = { readonly critical: boolean } & Value;

@@ -171,6 +171,17 @@ function lintLeaf(tbs: TbsCertificate, profile: LeafProfile, issuer: Certificate
   if ((extKeyUsage?.purposes.length ?? 0) > profile.purposes.length) {
     report('error', 'purpose_extra', 'profile', 'extKeyUsage with more than the profile allows');
   }
+  const unchecked = tbs.extensions.oids.includes(OID.ocspNoCheck);
+  if (unchecked !== (profile.statusCheck === 'none')) {
+    const message = unchecked
+      ? 'nobody would ask whether it was revoked'
+      : 'a responder’s certificate needs id-pkix-ocsp-nocheck';
+    report('error', 'ocsp_no_check', 'RFC 6960 §4.2.2.2.1', message);
+  }
+  for (const name of ['crlDistributionPoints', 'authorityInfoAccess'] as const) {
+    if (tbs.extensions[name]?.critical !== true) continue;
+    report('error', 'status_location_critical', 'RFC 5280 §4.2.1.13, §4.2.2.1', `${name} is critical`);
+  }
   const names = subjectAltName?.names ?? [];
   if (profile.names === 'required' && !names.some((name) => name.kind === 'dns' || name.kind === 'ip')) {
     report('error', 'name_missing', 'RFC 9525 §3', 'a server certificate needs a DNS name or an address');

@@ -1,12 +1,14 @@
 import { TrustError } from '@virt-trust/base/error.ts';
 import type { KeyPurpose } from './extensions.ts';
 
-/** What a certificate of one end of TLS is for, fit for the oldest libvirt and QEMU that will check it. */
+/** What an end certificate is for, fit for the oldest libvirt and QEMU that will check it. */
 export interface LeafProfile {
   readonly name: string;
   readonly purposes: readonly KeyPurpose[];
   /** Whether clients look for a host's name or address in it. */
   readonly names: 'required' | 'optional';
+  /** `none` says that nobody asks whether it was revoked, id-pkix-ocsp-nocheck (RFC 6960 §4.2.2.2.1). */
+  readonly statusCheck?: 'none';
 }
 
 /** The profiles of end certificates by name. */
@@ -21,6 +23,13 @@ export const LEAF_PROFILES = {
   'spice-server': { name: 'spice-server', purposes: ['serverAuth'], names: 'required' },
   /** A client of libvirt for one task, valid for minutes. */
   'libvirt-client': { name: 'libvirt-client', purposes: ['clientAuth'], names: 'optional' },
+  /** Who signs OCSP answers for an authority, valid for days. */
+  'ocsp-responder': {
+    name: 'ocsp-responder',
+    purposes: ['ocspSigning'],
+    names: 'optional',
+    statusCheck: 'none',
+  },
 } as const satisfies Record<string, LeafProfile>;
 
 /** The name of a profile, as in requests and settings. */
