@@ -15,8 +15,8 @@ import type { CertificateSource, HostSettings, HostsContext } from './hosts/port
 import { requireHost } from './hosts/require-host.ts';
 import { hostHandlers } from './http/handlers/hosts.ts';
 import { composeIssuance, type IssuanceDomain } from './issuance-domain.ts';
-import { composeRevocation } from './revocation-domain.ts';
 import { composeRenewal } from './renewal-domain.ts';
+import { composeRevocation } from './revocation-domain.ts';
 import { SqliteHostRepository } from './store/host-repository.ts';
 import { SqliteManagerIdentityStore } from './store/manager-identity-store.ts';
 import { composeWatching } from './watching-domain.ts';
@@ -44,6 +44,7 @@ export function hostsDomain(constraints: AuthorityConstraints): (core: Core) => 
         if (state.kind === 'up')
           void greeting.greet(name, ownPin, core.signal).then(() => watching.greeted(id));
         if (state.kind !== 'up' && state.kind !== 'down') return;
+        if (state.kind === 'up') revocation.channelUp(name);
         if (state.kind === 'up') renewal.hostIsBack(name);
         const message = state.kind === 'up' ? state.group : state.reason.message;
         core.events
@@ -102,8 +103,8 @@ export function hostsDomain(constraints: AuthorityConstraints): (core: Core) => 
       },
       clusterOf: async (name) => (await requireHost(name, context)).cluster,
       async start() {
-        for (const host of await repository.list()) await channels.of(host);
         await revocation.start();
+        for (const host of await repository.list()) await channels.of(host);
         await renewal.start();
         await watching.start();
         await alarms.start();

@@ -1,6 +1,7 @@
 import type { Purpose } from '@virt-trust/contract/model/service.ts';
 import type { Certificate } from '@virt-trust/pki/certificate.ts';
 import type { CertificateTemplate, PreparedCertificate } from '@virt-trust/pki/certificate-issue.ts';
+import type { CrlFields, EncodedCrlEntries } from '@virt-trust/pki/crl-issue.ts';
 import type { LeafProfile } from '@virt-trust/pki/profiles.ts';
 import type { AuditDraft } from '../audit/audit-entry.ts';
 
@@ -18,6 +19,8 @@ export interface Authority {
   template(profile: LeafProfile): CertificateTemplate;
   /** Signs what was linted and, by then, recorded; returns the signature over its bytes. */
   sign(prepared: PreparedCertificate): Promise<Uint8Array>;
+  /** Signs a CRL with the issuing CA's key; returns its DER. */
+  signCrl(fields: CrlFields & { readonly entries: EncodedCrlEntries }): Promise<Uint8Array>;
 }
 
 /** What is kept of an authority; the private keys are sealed by the store. */

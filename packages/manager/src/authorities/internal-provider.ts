@@ -5,6 +5,7 @@ import {
   prepareIssuer,
   prepareTemplate,
 } from '@virt-trust/pki/certificate-issue.ts';
+import { issueCrl } from '@virt-trust/pki/crl-issue.ts';
 import { OID } from '@virt-trust/pki/der/oid.ts';
 import { nameAttribute } from '@virt-trust/pki/name.ts';
 import { signBytesOnPool } from '@virt-trust/pki/signature.ts';
@@ -34,6 +35,7 @@ export const internalProvider: AuthorityProvider = {
         return template;
       },
       sign: (prepared) => signBytesOnPool(prepared.tbs, issuer.signatureAlgorithm, key),
+      signCrl: async (fields) => issueCrl(issuer, fields),
     };
   },
 };

@@ -50,6 +50,7 @@ async function follow(following: Following): Promise<ObservedState> {
   const { agent } = channel;
   let { last } = await agent.call(listEvents, { query: { limit: 1 } }, { signal });
   let observed = await agent.call(putDesiredState, { body: desired }, { signal });
+  await bringCrls(following);
   for (;;) {
     following.report(describe(observed));
     const isOurs = observed.epoch === desired.epoch && observed.number === desired.number;
@@ -67,6 +68,15 @@ async function follow(following: Following): Promise<ObservedState> {
       last = page.last;
     }
     observed = await agent.call(getObservedState, {}, { signal });
+  }
+}
+
+/** Before anything is switched, so that nothing serves without them; whether it has them is asked again at the end. */
+async function bringCrls({ hostName, context, signal, report }: Following): Promise<void> {
+  try {
+    await context.revocations.deliver(await requireHost(hostName, context), signal);
+  } catch (error) {
+    report(describeError(error));
   }
 }
 

@@ -3,7 +3,7 @@ import type { Gate } from '@virt-trust/contract/model/gate.ts';
 import type { AddHost } from '@virt-trust/contract/model/host.ts';
 import type { MigrateVm } from '@virt-trust/contract/model/migration.ts';
 import { SERVICES } from '@virt-trust/contract/model/service.ts';
-import type { JobDefinition } from '../jobs/job.ts';
+import type { JobContext, JobDefinition } from '../jobs/job.ts';
 import { migrate } from '../migration/migrate.ts';
 import { acceptHostKey } from './accept-host-key.ts';
 import { collect } from './collect.ts';
@@ -29,11 +29,12 @@ export function hostJobs(context: HostsContext, identity: ManagerIdentity) {
       return `host ${host.name} is observed; nothing on it was changed`;
     },
   };
-  const provisionJob: JobDefinition<{ host: string; renew: boolean }> = {
+  const provisionJob: JobDefinition<{ host: string; renew: boolean; lifts?: number }> = {
     kind: 'host-provision',
-    async run({ host: name, renew }, job) {
+    async run({ host: name, renew, lifts }, job) {
       const host = await requireHost(name, context);
       assertManaged(host);
+      await liftRevocation(host, lifts, context, job);
       if (renew && (await job.recall('raised')) === undefined) {
         await job.remember('raised', true);
         await context.repository.update(host.id, (now) => ({ ...now, revisions: raised(now) }));
@@ -88,6 +89,34 @@ export function hostJobs(context: HostsContext, identity: ManagerIdentity) {
     run: ({ order }, job) => migrate(order, context, job),
   };
   return { add, provision: provisionJob, gate: gateJob, remove, roll, migrate: migrateJob };
+}
+
+/**
+ * A host that was revoked is taken back with new keys. SECURITY: only from the revocation that there was when it was
+ * asked for; a later one stands.
+ */
+async function liftRevocation(
+  host: Host,
+  lifts: number | undefined,
+  context: HostsContext,
+  job: JobContext,
+): Promise<void> {
+  if (host.revoked === undefined || host.revoked.at !== lifts) return;
+  await job.step('Take the host back', async () => {
+    await context.audit.append({
+      actor: job.actor,
+      action: 'host.lift',
+      subject: host.name,
+      outcome: 'done',
+      detail: `provisioned by name: it gets new keys and certificates`,
+    });
+    await context.revocations.lift(host.name);
+    await context.repository.update(host.id, ({ revoked, ...now }) =>
+      revoked === undefined || revoked.at !== lifts
+        ? { ...now, ...(revoked && { revoked }) }
+        : { ...now, revisions: raised(now) },
+    );
+  });
 }
 
 function assertManaged(host: Host): void {

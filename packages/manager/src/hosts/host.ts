@@ -1,5 +1,7 @@
 import type { HostId } from '@virt-trust/base/host-id.ts';
+import type { Instant } from '@virt-trust/base/instant.ts';
 import type { SpkiPin } from '@virt-trust/base/spki-pin.ts';
+import type { RevocationReason } from '@virt-trust/contract/model/certificate.ts';
 import type { SubjectAltNames } from '@virt-trust/contract/model/desired-state.ts';
 import type { Gate } from '@virt-trust/contract/model/gate.ts';
 import type { HostState } from '@virt-trust/contract/model/host.ts';
@@ -46,6 +48,8 @@ export interface Host {
   readonly grantedGates: readonly Gate[];
   /** Of the last desired state that was computed. */
   readonly desiredNumber: number;
+  /** All its certificates were revoked: it gets none until it is provisioned by name. */
+  readonly revoked?: { readonly at: Instant; readonly reason: RevocationReason; readonly comment: string };
   /** Raised per service to have new keys made. */
   readonly revisions: Readonly<Partial<Record<Service, number>>>;
   readonly inventory: Inventory | null;

@@ -23,6 +23,14 @@ export async function removeHost(
   const told = await job.step('Give the host back what was found on it', (report) =>
     restore(known, force, context, job, report),
   );
+  await job.step('Revoke its certificates', async (report) => {
+    const count = await context.revocations.retire(
+      known,
+      { actor: job.actor, origin: job.id, comment: `host ${hostName} was removed` },
+      job.signal,
+    );
+    report(`${count} certificates`);
+  });
   await job.step('Forget the host', async () => {
     await context.channels.forget(known.id);
     await context.repository.remove(known.id);

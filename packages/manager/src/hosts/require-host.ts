@@ -3,7 +3,7 @@ import type { Host } from './host.ts';
 import type { HostsContext } from './ports.ts';
 
 /** The host of that name; throws `host.unknown`. */
-export async function requireHost(name: string, context: HostsContext): Promise<Host> {
+export async function requireHost(name: string, context: Pick<HostsContext, 'repository'>): Promise<Host> {
   const host = await context.repository.find(name);
   if (host === null) {
     throw new TrustError(

@@ -207,7 +207,8 @@ export class JobRunner {
     const held = new Set([...this.#running.values()].flatMap(({ run }) => run.record.locks));
     const waiting: JobRun[] = [];
     for (const run of this.#queue) {
-      const free = this.#running.size < this.#parts.concurrency;
+      const urgent = this.#definitions.get(run.record.job.kind)?.urgent === true;
+      const free = urgent || this.#running.size < this.#parts.concurrency;
       const blocked = run.record.locks.some((lock) => held.has(lock));
       for (const lock of run.record.locks) held.add(lock);
       if (!free || blocked) {

@@ -9,6 +9,8 @@ export interface JobDefinition<Payload extends object = object> {
   readonly kind: JobKind;
   /** False where stopping half way would leave something half done; such a job is cancelled while queued only. */
   readonly cancellable?: boolean;
+  /** True where it runs at once, however many jobs run already. */
+  readonly urgent?: boolean;
   /** Returns what came of it, for people. The payload is JSON and never holds a secret. */
   run(payload: Payload, context: JobContext): Promise<string>;
 }

@@ -1,5 +1,5 @@
 import { TrustError } from '@virt-trust/base/error.ts';
-import { instant, MINUTE } from '@virt-trust/base/instant.ts';
+import { formatInstant, instant, MINUTE } from '@virt-trust/base/instant.ts';
 import {
   cancelMigration,
   createMigration,
@@ -100,7 +100,37 @@ async function checkedPair(order: MigrateVm, context: HostsContext): Promise<[Ho
       );
     }
   }
+  for (const host of pair) assertNotRevoked(order, host, context);
   return pair;
+}
+
+/** Of no certificate (RFC 5280 §4.1.2.2: serial numbers are positive), where the host did not say which it serves. */
+const NO_SERIAL = '00';
+
+function servedBy(host: Host, service: 'libvirt' | 'migration'): string | null {
+  return (
+    host.observed?.credentials.find((credential) => credential.service === service)?.serialNumber ?? null
+  );
+}
+
+/** SECURITY: QEMU's source side looks at no CRL, so it is looked at here, and by the source's agent once more. */
+function assertNotRevoked(order: MigrateVm, host: Host, context: HostsContext): void {
+  const found = (['libvirt', 'migration'] as const).flatMap((service) => {
+    const serial = servedBy(host, service);
+    const revocation = serial === null ? null : context.revocations.revocationOf(serial);
+    return revocation === null ? [] : [{ what: `its certificate for ${service}`, ...revocation }];
+  })[0];
+  const { revoked } = host;
+  const why = revoked === undefined ? found : { what: 'it', ...revoked };
+  if (why === undefined) return;
+  throw new TrustError(
+    'migration.host_revoked',
+    'denied',
+    `cannot migrate ${order.vm} from ${order.from} to ${order.to}: host ${host.name} is not to be trusted: ${why.what} was revoked for ${why.reason} at ${formatInstant(why.at)}`,
+    {
+      hint: `once the host is trustworthy again, give it new certificates: virt-trust host provision ${host.name}`,
+    },
+  );
 }
 
 async function migrationOrder(
@@ -129,11 +159,16 @@ async function migrationOrder(
     id: job.id,
     vm: order.vm,
     mode: 'tls',
-    destination: { libvirtAddress: address, migrationAddress: address },
+    destination: {
+      libvirtAddress: address,
+      migrationAddress: address,
+      migrationSerialNumber: servedBy(to, 'migration') ?? NO_SERIAL,
+    },
     controlBundle: [
       await context.certificates.bundle('control'),
       ...(servesFound ? foundTrust.map((file) => file.pem) : []),
     ].join('\n'),
+    controlCrl: await context.revocations.crlForHosts('control'),
     subject: { commonName: `${MIGRATION_CLIENT_PREFIX}${job.id}`.slice(0, 64), organization },
     bandwidthMiB: order.bandwidthMiB ?? null,
   };

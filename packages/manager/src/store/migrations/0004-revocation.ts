@@ -34,10 +34,11 @@ create table revocations (
 ) strict;
 create index revocations_listed on revocations (authority, sequence) where listed = 1;
 
--- Grows with each change of what an authority's CRL has to say.
+-- Grows with each change of what an authority's CRL has to say; rewrites with each that is more than entries at its end.
 create table crl_changes (
   authority text primary key references authorities (name),
-  changes integer not null
+  changes integer not null,
+  rewrites integer not null default 0
 ) strict, without rowid;
 
 -- The newest of each authority; its number is never lowered.
