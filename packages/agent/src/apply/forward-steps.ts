@@ -97,6 +97,12 @@ export async function install(context: StepContext, service: Service): Promise<v
 
 export async function link(context: StepContext, service: Service): Promise<void> {
   const { workshop, facts } = context;
+  if (await workshop.crls.foundIsUnusable(service))
+    await workshop.options.emit(
+      'apply.found_crl_left_out',
+      service,
+      'the CRL file that was found holds no CRL',
+    );
   await workshop.crls.write(service);
   await workshop.links.put(LAYOUTS[service], await workshop.manifest(), facts.qemuGid);
 }

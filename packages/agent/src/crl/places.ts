@@ -4,6 +4,7 @@ import type { InstalledCrl } from '@virt-trust/contract/model/crl.ts';
 import { DesiredState } from '@virt-trust/contract/model/desired-state.ts';
 import { PURPOSE_OF_SERVICE, type Service } from '@virt-trust/contract/model/service.ts';
 import { parseCertificates } from '@virt-trust/pki/certificate.ts';
+import { parseCrl } from '@virt-trust/pki/crl.ts';
 import { decodePem, encodePem, type PemBlock } from '@virt-trust/pki/pem.ts';
 import { type Found, foundIdentity } from '../apply/found.ts';
 import { attributesFor, LAYOUTS } from '../apply/layout.ts';
@@ -79,6 +80,14 @@ export class CrlPlaces {
     return (await this.#isThere(path, await this.#content(service))) ? [] : [path];
   }
 
+  /** Whether a CRL that was found is none that libvirt or QEMU could load, so that it is left out. */
+  async foundIsUnusable(service: Service): Promise<boolean> {
+    const manifest = await this.#found.read();
+    if (manifest === undefined || LAYOUTS[service].crl === undefined) return false;
+    const content = await this.#found.content(manifest, foundIdentity(manifest, service).crl);
+    return content !== undefined && crlsIn(content).length === 0;
+  }
+
   async #isThere(path: string, content: string | undefined): Promise<boolean> {
     const status = await lstat(path).catch(() => undefined);
     if (content === undefined) return status === undefined;
@@ -123,11 +132,20 @@ export class CrlPlaces {
   }
 }
 
-/** Every CRL of a found file, written anew: one that is no PEM, or empty, would keep every daemon from starting. */
+/** Every CRL of a found file that reads as one, written anew: any other would keep every daemon from starting. */
 function crlsIn(content: Buffer): string[] {
   return blocksOf(content)
-    .filter(({ label }) => label === 'X509 CRL')
+    .filter(({ label, bytes }) => label === 'X509 CRL' && isCrl(bytes))
     .map(({ label, bytes }) => encodePem(label, bytes));
+}
+
+function isCrl(bytes: Uint8Array): boolean {
+  try {
+    parseCrl(bytes);
+    return true;
+  } catch {
+    return false;
+  }
 }
 
 function blocksOf(content: Buffer): PemBlock[] {

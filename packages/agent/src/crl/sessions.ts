@@ -53,10 +53,7 @@ export function parseClientList(output: string): string[] {
   return output.split('\n').flatMap((line) => /^\s*(\d{1,20})\s+tls\s/.exec(line)?.[1] ?? []);
 }
 
-/**
- * Reads `virt-admin client-info` of several clients, a block of lines each. What a client wrote into its certificate
- * comes last in its block and can't begin a line: libvirt's names are of RFC 4514, without control characters.
- */
+/** Reads `virt-admin client-info` of several clients, a block of lines each. No authority of ours puts a line break into a name. */
 export function parseClientInfo(output: string): Session[] {
   const sessions: Session[] = [];
   let block: { id: string; tls: boolean; address?: string; subject?: string } | undefined;
