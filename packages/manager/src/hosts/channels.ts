@@ -212,8 +212,16 @@ function channelDown(host: Host, state: ConnectionState): TrustError {
     'unavailable',
     `cannot reach the agent of host ${host.name} at ${host.channel.address} port ${host.channel.port}: ${state.kind === 'down' ? describeError(state.reason) : 'no answer'}`,
     {
-      hint: 'see that the host is up, that its agent runs (systemctl status virt-trust-agent) and that its firewall lets the manager in on that port',
+      hint: estranged(state)
+        ? `manager and agent do not know each other's keys: the host was installed again, or this manager restored from before their last two rollovers; root's word sets them anew: virt-trust host add ${host.name} --ssh ${host.ssh.destination}`
+        : 'see that the host is up, that its agent runs (systemctl status virt-trust-agent) and that its firewall lets the manager in on that port',
     },
+  );
+}
+
+function estranged(state: ConnectionState): boolean {
+  return (
+    state.kind === 'down' && ['channel.peer_refused', 'channel.peer_untrusted'].includes(state.reason.code)
   );
 }
 
