@@ -8,7 +8,7 @@ import { makeMigrations } from './migration/migrations.ts';
 import type { EngineFactory } from './ports.ts';
 
 const PROOF_BOUND_MS = 120 * SECOND;
-const CHECK_INTERVAL_MS = 10 * MINUTE;
+const CHECK_INTERVAL_MS = MINUTE;
 const CRL_LOAD_BOUND_MS = 10 * SECOND;
 const CRL_TICK_MS = 10 * SECOND;
 const SECOND_LOOK_MS = 3 * SECOND;

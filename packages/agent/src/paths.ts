@@ -23,6 +23,8 @@ export interface AgentPaths {
   readonly socket: string;
   readonly migrations: string;
   readonly unit: string;
+  /** Of the guard that runs before libvirt at boot. */
+  readonly guardUnit: string;
   readonly program: string;
   readonly programLink: string;
   /** Where an absolute path of the host lies below the root. */
@@ -53,6 +55,7 @@ export function agentPaths(root = '/'): AgentPaths {
     socket: join(run, 'agent.sock'),
     migrations: join(run, 'migrations'),
     unit: at('/etc/systemd/system/virt-trust-agent.service'),
+    guardUnit: at('/etc/systemd/system/virt-trust-guard.service'),
     program: at('/usr/local/lib/virt-trust/virt-trust'),
     programLink: at('/usr/local/bin/virt-trust'),
     at,

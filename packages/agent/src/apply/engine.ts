@@ -1,4 +1,5 @@
 import { describeError, isTrustError, TrustError } from '@virt-trust/base/error.ts';
+import { MINUTE, SECOND } from '@virt-trust/base/instant.ts';
 import { DesiredState } from '@virt-trust/contract/model/desired-state.ts';
 import type {
   CertificateRequest,
@@ -9,6 +10,9 @@ import type {
 } from '@virt-trust/contract/model/observed-state.ts';
 import { SERVICES } from '@virt-trust/contract/model/service.ts';
 import type { ApplyEngine } from '../ports.ts';
+import { watchedPaths } from '../served/files.ts';
+import { Rounds } from '../served/rounds.ts';
+import { ServedWatch } from '../served/watch.ts';
 import { Document } from '../state/document.ts';
 import { failureOf } from './failure.ts';
 import { targetSockets, withService } from './forward-steps.ts';
@@ -25,7 +29,7 @@ import { type ApplyOptions, Workshop } from './workshop.ts';
 
 export interface EngineOptions extends ApplyOptions {
   readonly mode: ObservedState['mode'];
-  /** How often links, files and settings are looked at; null for never. */
+  /** How often the host is looked at where the desired state does not say; null for never by itself. */
   readonly checkIntervalMs: number | null;
 }
 
@@ -50,13 +54,25 @@ export class JournaledEngine implements ApplyEngine {
   #facts: HostFacts | undefined;
   /** Why nothing goes on, where that could not be written down: a full disk, say. Tried again at the next occasion. */
   #stuck: Failure | undefined;
+  /** The last failure that was said. */
+  #said: string | undefined;
   #removing = false;
   #stopped = false;
-  #timer: NodeJS.Timeout | undefined;
+  /** Counts applications, so that what was seen before one is not taken for what is after it. */
+  #applications = 0;
+  readonly #watch: ServedWatch;
+  readonly #rounds: Rounds;
 
   constructor(options: EngineOptions) {
     this.#options = options;
     this.#workshop = new Workshop(options);
+    this.#watch = new ServedWatch(this.#workshop);
+    this.#rounds = new Rounds({
+      round: () => this.round(),
+      intervalMs: () =>
+        (this.#wanted?.settings.probeSeconds ?? 0) * SECOND || (options.checkIntervalMs ?? MINUTE),
+      watched: () => watchedPaths(this.#workshop),
+    });
     this.#desired = new Document(
       options.paths.desiredState,
       DesiredState,
@@ -71,18 +87,14 @@ export class JournaledEngine implements ApplyEngine {
     this.#removing = this.#journal?.kind === 'removing';
     this.#work(() => this.#proceed());
     this.#work(() => this.#check());
-    const { checkIntervalMs } = this.#options;
-    if (checkIntervalMs !== null) {
-      this.#timer = setInterval(() => this.#work(() => this.#check()), checkIntervalMs);
-      this.#timer.unref();
-    }
+    this.#lookSoon();
   }
 
   /** Leaves what is under way where it stands; the next start goes on with it. */
   async stop(): Promise<void> {
     this.#stopped = true;
-    clearInterval(this.#timer);
     this.#wake();
+    this.#rounds.stop();
     await this.#turn;
   }
 
@@ -136,6 +148,7 @@ export class JournaledEngine implements ApplyEngine {
       journal: this.#journal,
       facts: this.#facts,
       busy: busy && stuck === undefined,
+      served: await this.#watch.endpoints(),
     });
     if (stuck === undefined || this.#wanted === undefined) return observed;
     const { epoch, number } = this.#wanted;
@@ -208,6 +221,7 @@ export class JournaledEngine implements ApplyEngine {
     await this.#begin(journal);
     const done = await this.#run();
     this.#wanted = undefined;
+    await this.#watch.forget();
     await this.#options.emit('removal.done', 'host', `gave back ${done.restored.length} paths`);
     return { restored: done.restored, left: done.left };
   }
@@ -324,6 +338,9 @@ export class JournaledEngine implements ApplyEngine {
     await this.#workshop.journal.remove();
     await this.#workshop.reserve.release();
     this.#journal = undefined;
+    this.#applications++;
+    if (done.kind === 'applying') await this.#watch.resetCounts().catch(() => {});
+    this.#lookSoon();
     // Said last, so that whoever is woken by it sees the end.
     await this.#sayEnd(done);
     return done;
@@ -372,7 +389,52 @@ export class JournaledEngine implements ApplyEngine {
   async #check(): Promise<void> {
     if (this.#journal !== undefined || !(await this.#holds())) return await this.#proceed();
     if (this.#removing || this.#wanted === undefined) return;
+    await this.#rescue();
     await checkHost(this.#workshop, this.#wanted, await this.#options.effects.facts());
+  }
+
+  /**
+   * Looks at everything once: files, links and settings, then what is served at every endpoint. What waits for the
+   * manager is not disturbed, but a certificate may expire meanwhile.
+   */
+  async round(): Promise<void> {
+    const { effects } = this.#options;
+    if (this.#journal?.steps[this.#journal.at] === 'await-certificates') return await this.#rescue();
+    await this.#exclusively(() => this.#check());
+    const [desired, applications] = [await this.#settled(), this.#applications];
+    if (desired === undefined) return;
+    const facts = await effects.facts();
+    const sightings = await this.#watch.look(desired, facts);
+    await this.#exclusively(async () => {
+      if ((await this.#settled()) !== desired || this.#applications !== applications) return;
+      await this.#watch.conclude(desired, facts, sightings);
+    });
+  }
+
+  /** What holds on this host while nothing is under way. */
+  async #settled(): Promise<DesiredState | undefined> {
+    const busy = this.#stopped || this.#removing || this.#journal !== undefined || !(await this.#holds());
+    return busy ? undefined : this.#wanted;
+  }
+
+  /** Keeps a set whose time is not now from keeping VMs from starting. */
+  async #rescue(): Promise<void> {
+    const { emit, log } = this.#options;
+    const { rescuer } = this.#workshop;
+    const { ended, failed } = await rescuer.run();
+    for (const { service, reason } of await rescuer.untold())
+      await emit('rescue.made', service, `goes on with a set of the host's own: ${reason}`);
+    for (const service of ended) await emit('rescue.ended', service, 'serves its own set again');
+    for (const reason of failed) log.warn({ reason }, 'no rescue');
+  }
+
+  #lookSoon(): void {
+    if (this.#options.checkIntervalMs !== null) this.#rounds.soon();
+  }
+
+  async #exclusively(work: () => Promise<void>): Promise<void> {
+    this.#work(work);
+    await this.#turn;
   }
 
   #wake(): void {
@@ -386,12 +448,16 @@ export class JournaledEngine implements ApplyEngine {
       if (this.#stopped) return;
       try {
         await work();
+        this.#said = undefined;
       } catch (error) {
         if (error instanceof Stopped) return;
         this.#options.log.error({ error: describeError(error) }, 'application interrupted');
         const step = this.#journal?.steps[this.#journal.at] ?? 'begin';
         this.#stuck = failureOf(error, step, this.#options.clock.now());
         const code = isTrustError(error) ? error.code : 'apply.interrupted';
+        // What fails in every round is said once.
+        if (this.#said === describeError(error)) return;
+        this.#said = describeError(error);
         await this.#options.emit(code, 'host', describeError(error)).catch(() => {});
       }
     });

@@ -1,3 +1,4 @@
+import { createHash } from 'node:crypto';
 import { mkdir, readFile, writeFile } from 'node:fs/promises';
 import { dirname, join } from 'node:path';
 import { type Clock, systemClock } from '@virt-trust/base/clock.ts';
@@ -30,6 +31,7 @@ import { leafProfile } from '@virt-trust/pki/profiles.ts';
 import { parseCertificationRequest } from '@virt-trust/pki/request.ts';
 import { newSerialNumber } from '@virt-trust/pki/serial-number.ts';
 import type { AgentPaths } from '../paths.ts';
+import type { Sighting } from '../served/sighting.ts';
 import { readFileIfPresent } from '../state/atomic-file.ts';
 import type { DaemonTarget, Expectation, HostEffects, HostFacts } from './host-effects.ts';
 import { LAYOUTS } from './layout.ts';
@@ -234,6 +236,26 @@ export class FileEffects implements HostEffects {
 
   async reload(service: Service): Promise<void> {
     this.#call(`reload-${service}`);
+  }
+
+  async runningVms() {
+    return this.vms;
+  }
+
+  /** What a test says is served; by default libvirt serves what its files say. */
+  sight: (services: readonly Service[]) => Promise<Sighting[]> = async () => [];
+
+  async look(services: readonly Service[]): Promise<Sighting[]> {
+    return await this.sight(services);
+  }
+
+  async digestsForQemu(files: readonly string[]): Promise<Map<string, string>> {
+    const digests = new Map<string, string>();
+    for (const path of files) {
+      const bytes = await readFileIfPresent(path).catch(() => undefined);
+      if (bytes !== undefined) digests.set(path, createHash('sha256').update(bytes).digest('hex'));
+    }
+    return digests;
   }
 
   async prove(service: Service, { pin, at }: Expectation): Promise<Proof[]> {

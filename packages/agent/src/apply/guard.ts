@@ -1,13 +1,12 @@
+import { describeError } from '@virt-trust/base/error.ts';
 import type { DesiredState } from '@virt-trust/contract/model/desired-state.ts';
 import { SERVICES, type Service } from '@virt-trust/contract/model/service.ts';
 import { targetSockets } from './forward-steps.ts';
 import type { HostFacts } from './host-effects.ts';
 import { LAYOUTS } from './layout.ts';
+import { QUIET_MS, REPAIR_LIMIT } from './repair-count.ts';
 import type { ApplyState } from './state.ts';
 import type { Workshop } from './workshop.ts';
-
-/** How often a path is repaired before it is left alone, with an alarm. */
-export const REPAIR_LIMIT = 2;
 
 interface Disturbance {
   readonly path: string;
@@ -18,16 +17,17 @@ interface Disturbance {
 
 /** Looks whether links, files and settings are as they were left, and repairs what is not. */
 export async function checkHost(workshop: Workshop, desired: DesiredState, facts: HostFacts): Promise<void> {
-  const { effects, emit } = workshop.options;
+  const { effects, emit, clock } = workshop.options;
   const manifest = await workshop.found.read();
   if (manifest === undefined) return;
   const found = await findDisturbances(workshop, desired, facts);
+  await forgetQuiet(workshop, new Set(found.map(({ path }) => path)));
   const after = new Set<Disturbance['rereads']>();
   for (const { path, repair, rereads } of found) {
     const state = await workshop.state();
     const count = (state.repairs.find((one) => one.path === path)?.count ?? 0) + 1;
     if (count > REPAIR_LIMIT + 1) continue;
-    await workshop.saveState(withRepair(state, path, count));
+    await workshop.saveState(withRepair(state, { path, count, at: clock.now() }));
     if (count > REPAIR_LIMIT) {
       await emit(
         'repair.left_alone',
@@ -36,13 +36,41 @@ export async function checkHost(workshop: Workshop, desired: DesiredState, facts
       );
       continue;
     }
-    await repair();
-    after.add(rereads);
-    await emit('repair.done', path, 'was not as virt-trust had left it; repaired');
+    try {
+      await repair();
+      after.add(rereads);
+      await emit('repair.done', path, 'was not as virt-trust had left it; repaired');
+    } catch (error) {
+      await emit('repair.failed', path, describeError(error));
+    }
   }
+  const sockets = targetSockets(desired, manifest, facts);
   if (after.has('daemon'))
-    await effects.bringDaemon({ sockets: targetSockets(desired, manifest, facts), restart: true });
-  for (const service of SERVICES) if (after.has(service)) await effects.reload(service, facts);
+    await orSay(workshop, facts.daemon, () => effects.bringDaemon({ sockets, restart: true }));
+  for (const service of SERVICES)
+    if (after.has(service)) await orSay(workshop, service, () => effects.reload(service, facts));
+}
+
+/** What is repaired on disk is a gain also where a daemon can't be told. */
+async function orSay({ options }: Workshop, subject: string, action: () => Promise<void>): Promise<void> {
+  try {
+    await action();
+  } catch (error) {
+    await options.emit('repair.failed', subject, describeError(error));
+  }
+}
+
+/** What is undisturbed now is contested no more; after a long quiet time it was never repaired. */
+async function forgetQuiet(workshop: Workshop, disturbed: ReadonlySet<string>): Promise<void> {
+  const state = await workshop.state();
+  const now = workshop.options.clock.now();
+  const repairs = state.repairs.flatMap((one) => {
+    if (disturbed.has(one.path)) return [one];
+    if (one.at !== undefined && now - one.at > QUIET_MS) return [];
+    return [{ ...one, count: Math.min(one.count, REPAIR_LIMIT) }];
+  });
+  if (JSON.stringify(repairs) !== JSON.stringify(state.repairs))
+    await workshop.saveState({ ...state, repairs });
 }
 
 async function findDisturbances(
@@ -54,7 +82,7 @@ async function findDisturbances(
   const state = await workshop.state();
   const manifest = await workshop.manifest();
   const found: Disturbance[] = [];
-  const rescued = new Set((await workshop.rescuer.active()).map(({ service }) => service));
+  const rescued = await workshop.rescuer.bases();
   for (const { service, current } of state.services) {
     if (current === null) continue;
     const layout = LAYOUTS[service];
@@ -63,8 +91,8 @@ async function findDisturbances(
       found.push({ path, repair: () => serving.repair(layout, number, facts.qemuGid), rereads: service });
     for (const path of await crls.disturbed(service))
       found.push({ path, repair: async () => void (await crls.write(service)), rereads: service });
-    // What is served in place of a set whose time is over is no disturbance.
-    if (!rescued.has(service) && (await serving.current(service)) !== number)
+    // What is served in place of this set, because its time is not now, is no disturbance.
+    if (rescued.get(service) !== number && (await serving.current(service)) !== number)
       found.push({
         path: serving.currentLink(service),
         repair: () => serving.switchTo(layout, number),
@@ -82,7 +110,7 @@ async function findDisturbances(
   return found;
 }
 
-function withRepair(state: ApplyState, path: string, count: number): ApplyState {
-  const others = state.repairs.filter((one) => one.path !== path);
-  return { ...state, repairs: [...others, { path, count }].slice(-256) };
+function withRepair(state: ApplyState, repair: ApplyState['repairs'][number]): ApplyState {
+  const others = state.repairs.filter((one) => one.path !== repair.path);
+  return { ...state, repairs: [...others, repair].slice(-256) };
 }

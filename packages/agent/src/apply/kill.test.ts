@@ -11,6 +11,7 @@ import { SERVICES } from '@virt-trust/contract/model/service.ts';
 import { parseCertificates } from '@virt-trust/pki/certificate.ts';
 import { formatName } from '@virt-trust/pki/name.ts';
 import { type AgentPaths, agentPaths } from '../paths.ts';
+import { killAt } from './fixture-kill.ts';
 import type { Scenario } from './fixture-manager.ts';
 import { desiredState, makeAuthority, makeHost, readAuthority, served } from './fixtures.ts';
 import { LAYOUTS } from './layout.ts';
@@ -29,45 +30,6 @@ function start(root: string, scenario: Scenario, barrier?: string): ChildProcess
 async function finish(root: string, scenario: Scenario): Promise<void> {
   const [code] = await once(start(root, scenario), 'exit');
   assert.equal(code, 0);
-}
-
-interface Reached {
-  readonly index: number;
-  readonly step: string;
-}
-
-/** Lets a scenario go up to the first step from an index on and kills it there; undefined where it ended before. */
-async function killAt(root: string, scenario: Scenario, index: number): Promise<Reached | undefined> {
-  const barrier = await mkdtemp(join(tmpdir(), 'virt-trust-barrier-'));
-  for (let before = 0; before < index; before++) await writeFile(join(barrier, `go-${before}`), '');
-  const child = start(root, scenario, barrier);
-  const exited = once(child, 'exit');
-  const step = await reachedFrom(barrier, index, child);
-  child.kill('SIGKILL');
-  await exited;
-  await rm(barrier, { recursive: true });
-  return step;
-}
-
-/** The step that the child has reached, of those from an index on; undefined where it ended first. */
-async function reachedFrom(
-  directory: string,
-  index: number,
-  child: ChildProcess,
-): Promise<Reached | undefined> {
-  for (;;) {
-    const over = child.exitCode !== null;
-    for (const name of await readdir(directory)) {
-      const parts = /^reached-(\d+)-(.+)$/.exec(name);
-      if (parts !== null && Number(parts[1]) >= index)
-        return { index: Number(parts[1]), step: parts[2] ?? '' };
-    }
-    if (over) {
-      assert.equal(child.exitCode, 0);
-      return undefined;
-    }
-    await new Promise((resolve) => setTimeout(resolve, 5));
-  }
 }
 
 /** Asserts that what each service's paths resolve to is one whole set; returns the pins that are served. */
@@ -145,7 +107,7 @@ for (const origin of ['bare', 'adopted'] as const) {
       const steps: string[] = [];
       for (let index = begin; ; ) {
         await from(snapshot);
-        const reached = await killAt(root, scenario, index);
+        const reached = await killAt((barrier) => start(root, scenario, barrier), index);
         if (reached === undefined) return steps;
         const { step } = reached;
         index = reached.index + 1;
@@ -159,7 +121,7 @@ for (const origin of ['bare', 'adopted'] as const) {
     /** The planned steps of a scenario. */
     async function stepsOf(scenario: Scenario): Promise<string[]> {
       await from('fresh');
-      await killAt(root, scenario, 0);
+      await killAt((barrier) => start(root, scenario, barrier), 0);
       return JSON.parse(await readFile(paths.journal, 'utf8')).steps;
     }
 

@@ -3,12 +3,13 @@ import type {
   ObservedCredential,
   ObservedState,
   Pending,
+  ServedEndpoint,
 } from '@virt-trust/contract/model/observed-state.ts';
 import { SERVICES, type Service } from '@virt-trust/contract/model/service.ts';
 import { parseCertificates } from '@virt-trust/pki/certificate.ts';
-import { REPAIR_LIMIT } from './guard.ts';
 import type { HostFacts } from './host-effects.ts';
 import { isOurVncDirectory, LAYOUTS } from './layout.ts';
+import { REPAIR_LIMIT } from './repair-count.ts';
 import type { ApplyState, Journal, Transition } from './state.ts';
 import type { Workshop } from './workshop.ts';
 
@@ -20,6 +21,7 @@ export async function observe(parts: {
   readonly journal: Journal | undefined;
   readonly facts: HostFacts | undefined;
   readonly busy: boolean;
+  readonly served: readonly ServedEndpoint[];
 }): Promise<ObservedState> {
   const { workshop, mode, wanted, journal, facts, busy } = parts;
   const state = await workshop.state();
@@ -36,7 +38,9 @@ export async function observe(parts: {
     number: wanted?.number ?? state.number,
     credentials,
     pending: [...vncPending(wanted, state, facts), ...repairPending(state)].slice(0, 1024),
+    served: parts.served.slice(0, 4096),
     crls: await workshop.crls.installed(),
+    rescues: await workshop.rescuer.active(),
     failure: journal === undefined && !busy ? state.failure : null,
     busy,
   };

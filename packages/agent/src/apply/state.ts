@@ -60,8 +60,10 @@ export const ApplyState = Type.Object(
       strict,
     ),
     failure: Type.Union([Failure, Type.Null()]),
-    /** How often a path was repaired since the last application. */
-    repairs: Type.Array(Type.Object({ path: Path, count: Count }, strict), { maxItems: 256 }),
+    /** How often a path was repaired since the last application, and when last. */
+    repairs: Type.Array(Type.Object({ path: Path, count: Count, at: Type.Optional(Time) }, strict), {
+      maxItems: 256,
+    }),
   },
   strict,
 );

@@ -12,6 +12,7 @@ import { parseCapabilities } from '../inventory/capabilities.ts';
 import { readDaemonMode, readProgramVersion } from '../inventory/libvirt.ts';
 import { readQemuProcesses } from '../inventory/qemu-process.ts';
 import type { AgentPaths } from '../paths.ts';
+import { lookAtEndpoints } from '../served/look.ts';
 import { readFileIfPresent } from '../state/atomic-file.ts';
 import { RpcDaemonUnits } from './daemon.ts';
 import type { DaemonTarget, Expectation, HostEffects, HostFacts } from './host-effects.ts';
@@ -109,6 +110,36 @@ export class SystemEffects implements HostEffects {
         // Loaded once, when a VM starts; running ones go on with what they have.
         return;
     }
+  }
+
+  async runningVms() {
+    return (await readQemuProcesses(this.#paths)).map(({ uuid, name, vnc, spice }) => ({
+      uuid,
+      name,
+      vnc,
+      spice,
+    }));
+  }
+
+  async look(services: readonly Service[], addresses: readonly string[], { vms }: HostFacts) {
+    const tlsPort = await this.#tlsPort();
+    return await lookAtEndpoints({
+      services,
+      addresses: addresses.length > 0 ? addresses : ['127.0.0.1'],
+      tlsPort,
+      vms,
+      clock: this.#clock,
+    });
+  }
+
+  async digestsForQemu(files: readonly string[], { qemuUid: uid, qemuGid: gid }: HostFacts) {
+    const { stdout } = await this.#run('sha256sum', ['--', ...files], { uid, gid, acceptedCodes: [1] });
+    return new Map(
+      stdout.split('\n').flatMap((text) => {
+        const found = /^([0-9a-f]{64}) [ *](.+)$/.exec(text);
+        return found === null ? [] : [[found[2] as string, found[1] as string] as const];
+      }),
+    );
   }
 
   async prove(service: Service, expectation: Expectation) {

@@ -1,5 +1,5 @@
 import { lstat, mkdir, readlink, stat } from 'node:fs/promises';
-import { dirname } from 'node:path';
+import { basename, dirname } from 'node:path';
 import { type Clock, systemClock } from '@virt-trust/base/clock.ts';
 import { isTrustError, TrustError } from '@virt-trust/base/error.ts';
 import { type Randomness, systemRandomness } from '@virt-trust/base/randomness.ts';
@@ -17,7 +17,7 @@ import { readFileIfPresent, replaceLink, writeFileAtomic } from '../state/atomic
 import { makeStateDirectories } from '../state/directories.ts';
 import { checkHost, explainWriteError } from './preflight.ts';
 import { type Change, Service } from './service.ts';
-import { unitName, unitText } from './unit.ts';
+import { guardUnitText, unitText } from './unit.ts';
 
 export interface InstallOptions {
   readonly root?: string;
@@ -29,6 +29,19 @@ export interface InstallOptions {
   readonly command?: readonly string[];
   /** How long the agent may take to answer. */
   readonly readyMs?: number;
+}
+
+/** A file that tells systemd what to run. */
+interface Unit {
+  readonly path: string;
+  readonly text: string;
+}
+
+/** The agent's own unit and, where it manages, the guard's. */
+function unitsFor(order: InstallOrder, paths: AgentPaths, command: readonly string[]): Unit[] {
+  const agent = { path: paths.unit, text: unitText(command) };
+  if (order.mode === 'observe') return [agent];
+  return [agent, { path: paths.guardUnit, text: guardUnitText([...command.slice(0, -1), 'guard']) }];
 }
 
 /** Reads an install order from standard input's text; throws `install.bad_order`, `contract.invalid`. */
@@ -55,19 +68,22 @@ export async function installAgent(
 ): Promise<InstallAnswer> {
   const { clock = systemClock, run = runHostCommand } = options;
   const paths = agentPaths(options.root);
-  const unit = unitText(options.command ?? [paths.program, 'agent', 'run']);
+  const command = options.command ?? [paths.program, 'agent', 'run'];
+  const units = unitsFor(order, paths, command);
   const uid = options.uid ?? process.getuid?.() ?? -1;
-  await checkHost(paths, { uid, clock, written: await directoriesToWrite(order, paths, unit) });
-  const service = new Service(unitName(paths), paths, run);
+  await checkHost(paths, { uid, clock, written: await directoriesToWrite(order, paths, units) });
+  const service = new Service(basename(paths.unit), paths, run);
   try {
     const changed = await writeEverything(
       order,
       paths,
-      unit,
+      units,
       service,
       options.randomness ?? systemRandomness,
     );
     changed.push(...(await service.bringUp(changed.some(needsRestart))));
+    if (units.length > 1)
+      changed.push(...(await new Service(basename(paths.guardUnit), paths, run).enableForBoot()));
     const client = localAgentClient(paths.socket);
     const status = await waitUntilReady(client, service, options.readyMs ?? 30_000);
     await service.settled();
@@ -91,7 +107,7 @@ function needsRestart({ restart }: Change): boolean {
 async function writeEverything(
   order: InstallOrder,
   paths: AgentPaths,
-  unit: string,
+  units: readonly Unit[],
   service: Service,
   randomness: Randomness,
 ): Promise<Change[]> {
@@ -115,28 +131,38 @@ async function writeEverything(
     await ManagerStore.install(paths.managers, managers, store.pins);
     changed.push({ what: `managers ${managers.pins.join(' ')}`, restart: true });
   }
-  if (!(await holds(paths.unit, unit))) {
+  for (const { path, text } of units) {
+    if (await holds(path, text)) continue;
     await service.unsettled();
-    await mkdir(dirname(paths.unit), { recursive: true });
-    await writeFileAtomic(paths.unit, unit, { mode: 0o644 });
-    changed.push({ what: `unit ${paths.unit}`, restart: true });
+    await mkdir(dirname(path), { recursive: true });
+    await writeFileAtomic(path, text, { mode: 0o644 });
+    changed.push({ what: `unit ${path}`, restart: true });
   }
   if (await linkProgram(paths)) changed.push({ what: `link ${paths.programLink}`, restart: false });
   return changed;
 }
 
 /** Only what there is to write: /etc may be read-only once all is in place. */
-async function directoriesToWrite(order: InstallOrder, paths: AgentPaths, unit: string): Promise<string[]> {
+async function directoriesToWrite(
+  order: InstallOrder,
+  paths: AgentPaths,
+  units: readonly Unit[],
+): Promise<string[]> {
   const known = await orderDocument(paths)
     .read()
     .catch(() => undefined);
   return [
     dirname(paths.state),
     dirname(paths.run),
-    ...((await holds(paths.unit, unit)) ? [] : [dirname(paths.unit), dirname(paths.programLink)]),
+    ...((await everyHolds(units)) ? [] : [dirname(paths.unit), dirname(paths.programLink)]),
     // The agent that manages puts links below /etc; better to know now than at the first certificate.
     ...(order.mode === 'manage' && known?.mode !== 'manage' ? [paths.at('/etc')] : []),
   ];
+}
+
+async function everyHolds(units: readonly Unit[]): Promise<boolean> {
+  for (const { path, text } of units) if (!(await holds(path, text))) return false;
+  return true;
 }
 
 async function holds(path: string, content: string): Promise<boolean> {

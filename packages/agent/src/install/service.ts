@@ -69,6 +69,13 @@ export class Service {
     if (await this.#isEnabled()) await this.#run('systemctl', ['disable', this.#unit]);
   }
 
+  /** Has a unit run at the next boot; nothing is started now. */
+  async enableForBoot(): Promise<Change[]> {
+    if (await this.#isEnabled()) return [];
+    await this.#run('systemctl', ['enable', '--no-reload', this.#unit]);
+    return [{ what: `service ${this.#unit} enabled`, restart: false }];
+  }
+
   /** The end of the service's log, in one line. */
   async lastWords(): Promise<string> {
     const { stdout } = await this.#run(

@@ -1,11 +1,10 @@
 import { lstat, readdir, readlink, rm, rmdir } from 'node:fs/promises';
-import { dirname, join } from 'node:path';
+import { basename, dirname, join } from 'node:path';
 import { Firewall } from '../firewall/firewall.ts';
 import { type RunHostCommand, runHostCommand } from '../host-command.ts';
 import { type AgentPaths, agentPaths } from '../paths.ts';
 import { removeFile } from '../state/atomic-file.ts';
 import { Service } from './service.ts';
-import { unitName } from './unit.ts';
 
 export interface UninstallOptions {
   readonly root?: string;
@@ -19,8 +18,10 @@ export interface UninstallOptions {
 export async function uninstallAgent(options: UninstallOptions = {}): Promise<void> {
   const { run = runHostCommand } = options;
   const paths = agentPaths(options.root);
-  const service = new Service(unitName(paths), paths, run);
+  const service = new Service(basename(paths.unit), paths, run);
   await closeFirewall(paths, run);
+  await new Service(basename(paths.guardUnit), paths, run).disable();
+  await removeFile(paths.guardUnit);
   await service.disable();
   await removeFile(paths.unit);
   // Without a unit nothing starts the agent again, so from here on its state may go.

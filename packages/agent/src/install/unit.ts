@@ -1,11 +1,3 @@
-import { basename } from 'node:path';
-import type { AgentPaths } from '../paths.ts';
-
-/** The name of the agent's systemd unit. */
-export function unitName(paths: AgentPaths): string {
-  return basename(paths.unit);
-}
-
 /**
  * The unit of the agent, as closed as its work allows (systemd.exec(5)). What stays open and why:
  * - root, CHOWN, FOWNER, FSETID, DAC_*: puts files of any owner in place and back;
@@ -56,6 +48,47 @@ ProtectKernelLogs=yes
 ProtectKernelModules=yes
 ProtectKernelTunables=yes
 ProtectControlGroups=yes
+
+[Install]
+WantedBy=multi-user.target
+`;
+}
+
+/** Whoever opens libvirt's sockets or serves: the guard is done before any of them. */
+const GUARDED = ['libvirtd', 'virtproxyd', 'virtqemud'].flatMap((daemon) => [
+  `${daemon}.service`,
+  ...['', '-ro', '-admin', '-tls', '-tcp'].map((kind) => `${daemon}${kind}.socket`),
+]);
+
+/**
+ * The unit of the guard: once at boot, before libvirt, which waits for it and needs it not (no Requires=, no failure,
+ * a bound). Without default dependencies, because sockets are opened before them.
+ */
+export function guardUnitText(command: readonly string[]): string {
+  return `[Unit]
+Description=virt-trust guard: lets libvirt and VMs start where certificates have expired
+Documentation=man:systemd.unit(5)
+DefaultDependencies=no
+After=local-fs.target time-set.target
+Before=${GUARDED.join(' ')} virt-trust-agent.service
+Conflicts=shutdown.target
+Before=shutdown.target
+RequiresMountsFor=/var/lib/virt-trust
+ConditionPathExists=${command[0]}
+ConditionPathExists=/var/lib/virt-trust/services
+
+[Service]
+Type=oneshot
+ExecStart=-${command.join(' ')}
+TimeoutStartSec=20
+UMask=0077
+LimitCORE=0
+CapabilityBoundingSet=CAP_CHOWN CAP_DAC_OVERRIDE CAP_DAC_READ_SEARCH CAP_FOWNER CAP_FSETID
+NoNewPrivileges=yes
+RestrictAddressFamilies=AF_UNIX
+ProtectSystem=strict
+ReadWritePaths=/var/lib/virt-trust
+ProtectHome=yes
 
 [Install]
 WantedBy=multi-user.target

@@ -31,6 +31,12 @@ export function addAgentCommands(program: Command): void {
     .command('install', { hidden: true })
     .description('Install the service (the manager runs this over SSH)')
     .action(install);
+  agent
+    .command('guard')
+    .description(
+      'Let libvirt and VMs start where certificates of this host have expired (a service runs this at boot)',
+    )
+    .action(guard);
   agent.command('run', { hidden: true }).description('Run the agent (the service runs this)').action(run);
 }
 
@@ -71,6 +77,16 @@ async function status(options: { json?: boolean }): Promise<void> {
       writeLine(`  ${one.service} failed at ${one.failure.step}: ${one.failure.message}`);
   if (observed.failure !== null)
     writeLine(`  settings failed at ${observed.failure.step}: ${observed.failure.message}`);
+  for (const { service, reason, at } of observed.rescues)
+    writeLine(
+      `  rescue    ${service} goes on with a set of the host's own since ${formatTime(at)}: ${reason}`,
+    );
+  const wrong = observed.served.filter(({ state }) => state !== 'as-desired');
+  writeLine(`  served    ${observed.served.length} endpoints seen, ${wrong.length} not as desired`);
+  for (const { service, target, state, since, detail, action } of wrong)
+    writeLine(
+      `  ${state.padEnd(9)} ${service} at ${target} since ${formatTime(since)}: ${detail}${action === '' ? '' : `; ${action}`}`,
+    );
   for (const pending of observed.pending)
     writeLine(`  left for a person: ${pending.what}: ${pending.why}; ${pending.action}`);
 }
@@ -100,6 +116,13 @@ async function install(): Promise<void> {
   process.stdout.write(
     JSON.stringify(await installAgent(parseInstallOrder(Buffer.concat(chunks).toString('utf8')))),
   );
+}
+
+async function guard(): Promise<void> {
+  const { guardHost } = await import('@virt-trust/agent/rescue/guard.ts');
+  await guardHost(writeLine);
+  // Whatever is still under way: libvirt waits.
+  process.exit(0);
 }
 
 async function run(): Promise<void> {

@@ -141,7 +141,8 @@ async function isGone(run: RunHostCommand, vm: VmFacts): Promise<boolean> {
   return !stdout.includes(vm.uuid);
 }
 
-function dialable(listen: string): string {
+/** Where a server that listens on an address is reached from the host itself. */
+export function dialable(listen: string): string {
   if (listen === '0.0.0.0' || listen === '') return '127.0.0.1';
   return listen === '::' ? '::1' : listen;
 }
