@@ -13,16 +13,15 @@ import type { Handlers } from './http/handlers.ts';
 import type { IssuanceDomain } from './issuance-domain.ts';
 import { Canaries } from './revocation/canary.ts';
 import { cancelMigrations } from './revocation/cancel-migrations.ts';
-import type { Crl } from './revocation/crl.ts';
 import { crlConditions } from './revocation/crl-conditions.ts';
 import { crlFacts } from './revocation/crl-facts.ts';
 import { CrlIssuer } from './revocation/crl-issuer.ts';
 import { CrlDelivery, takesCrls, undelivered } from './revocation/delivery.ts';
 import { Enforcement } from './revocation/enforcement.ts';
-import type { CertificateStatus } from './revocation/revocation.ts';
 import { revocationJob } from './revocation/revocation-job.ts';
 import { Revoking } from './revocation/revoking.ts';
 import { CrlUpkeep } from './revocation/upkeep.ts';
+import type { StatusSource } from './status/status-source.ts';
 import { SqliteCrlStore } from './store/crl-store.ts';
 import { SqliteRevocationStore } from './store/revocation-store.ts';
 
@@ -41,12 +40,8 @@ export interface RevocationDomain {
     'revokeCertificate' | 'releaseCertificate' | 'revokeHost' | 'listCrls' | 'refreshCrls'
   >;
   readonly forHosts: HostRevocations;
-  /** What is known of a serial number of an authority. */
-  readonly statusOf: (authority: string, serialNumber: SerialNumber) => CertificateStatus;
-  /** The newest CRL as published; null before the first. */
-  readonly crlOf: (authority: string) => Crl | null;
-  /** Calls back with the authorities whose certificates changed their status, or whose CRL is a new one. */
-  readonly onChange: (listener: (authorities: readonly string[]) => void) => void;
+  /** For those who publish. */
+  readonly status: StatusSource;
   /** To be called when a host's channel came up. */
   readonly channelUp: (host: string) => void;
   start(): Promise<void>;
@@ -157,9 +152,18 @@ export function composeRevocation(core: Core, parts: RevocationParts): Revocatio
         return count;
       },
     },
-    statusOf: (authority, serialNumber) => repository.status(authority, serialNumber),
-    crlOf: (authority) => issuer.current(authority),
-    onChange: (listener) => listeners.push(listener),
+    status: {
+      statusOf: (authority, serialNumber) => repository.status(authority, serialNumber),
+      crlOf: (authority) => {
+        const crl = issuer.current(authority);
+        return crl === null
+          ? null
+          : { der: crl.whole, thisUpdate: crl.thisUpdate, nextUpdate: crl.nextUpdate };
+      },
+      onChange: (listener) => {
+        listeners.push(listener);
+      },
+    },
     channelUp: (host) => {
       delivery.catchUp(host, signal).catch((error: unknown) => {
         if (!signal.aborted) log.warn({ host, reason: describeError(error) }, 'cannot bring the CRLs');

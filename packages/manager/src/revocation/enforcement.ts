@@ -110,22 +110,26 @@ function describeCrl(crl: Crl): string {
 
 function describeDeliveries(outcomes: readonly DeliveryOutcome[]): string {
   if (outcomes.length === 0) return 'there is no host to bring them to';
-  const words = outcomes.map((outcome): string => {
-    const { name } = outcome.host;
-    switch (outcome.kind) {
-      case 'failed':
-        return `host ${name} failed: ${outcome.reason}`;
-      case 'away':
-        return `host ${name} is away and gets them when it is back: ${outcome.reason}`;
-      case 'current':
-        return `host ${name} has them${outcome.cut.length === 0 ? '' : `, cut ${outcome.cut.join(', ')}`}`;
-    }
-  });
   // What went wrong first: a long list is cut.
-  return words
-    .sort((one, other) => Number(/ has them/.test(one)) - Number(/ has them/.test(other)))
+  return [...outcomes]
+    .sort((one, other) => RANK[one.kind] - RANK[other.kind])
+    .map(describeDelivery)
     .join('; ')
     .slice(0, WORDS);
+}
+
+const RANK: Readonly<Record<DeliveryOutcome['kind'], number>> = { failed: 0, away: 1, current: 2 };
+
+function describeDelivery(outcome: DeliveryOutcome): string {
+  const { name } = outcome.host;
+  switch (outcome.kind) {
+    case 'failed':
+      return `host ${name} failed: ${outcome.reason}`;
+    case 'away':
+      return `host ${name} is away and gets them when it is back: ${outcome.reason}`;
+    case 'current':
+      return `host ${name} has them${outcome.cut.length === 0 ? '' : `, cut ${outcome.cut.join(', ')}`}`;
+  }
 }
 
 function describeProofs(told: readonly Told[]): string {
