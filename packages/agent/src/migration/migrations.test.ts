@@ -1,6 +1,6 @@
 import assert from 'node:assert/strict';
 import { randomUUID } from 'node:crypto';
-import { access, mkdir, mkdtemp, readdir, rm, stat } from 'node:fs/promises';
+import { access, mkdir, mkdtemp, readdir, readFile, rm, stat } from 'node:fs/promises';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { afterEach, beforeEach, describe, it } from 'node:test';
@@ -10,6 +10,9 @@ import { silentLog } from '@virt-trust/base/log.ts';
 import { systemRandomness } from '@virt-trust/base/randomness.ts';
 import type { MigrationOrder } from '@virt-trust/contract/model/migration.ts';
 import { issue, makeAuthority, type TestAuthority } from '../apply/fixtures.ts';
+import { crlOf } from '../crl/fixtures.ts';
+import { crlDocument } from '../crl/record.ts';
+import { verifyDelivery } from '../crl/verify.ts';
 import { Firewall } from '../firewall/firewall.ts';
 import type { RunHostCommand } from '../host-command.ts';
 import { agentPaths } from '../paths.ts';
@@ -146,6 +149,30 @@ describe('migrations', () => {
     assert.equal(status.phase, 'failed');
     assert.match(status.error?.message ?? '', /guest CPU.*\n.*TLS confirmation/);
     assert.match(status.error?.hint ?? '', /client certificate/);
+    assert.deepEqual(await readdir(paths.migrations), []);
+  });
+
+  it('gives the CRL to the client that judges the destination, and refuses to start where one came since', async () => {
+    const { migrations, paths } = await made(new FakeVirsh());
+    const order = { ...orderOf(), controlCrl: crlOf(authority, 1) };
+    const { csr } = await migrations.create(order);
+    const directory = join(paths.migrations, order.id);
+    assert.equal(await readFile(join(directory, 'cacrl.pem'), 'utf8'), order.controlCrl);
+    const serials = [order.destination.migrationSerialNumber];
+    const migration = { purpose: 'migration', crl: crlOf(authority, 2, { serials }) } as const;
+    const { installed, issuerPin, pem } = verifyDelivery(
+      migration,
+      authority.pem,
+      undefined,
+      systemClock.now(),
+    );
+    const whole = { ...installed, installedAt: 0, failure: null };
+    await crlDocument(paths).write({
+      crls: [{ installed: whole, issuerPin, pem, pending: [], said: 'nothing' }],
+    });
+    const refused = { code: 'migration.destination_revoked' };
+    await assert.rejects(migrations.create(orderOf('b')), refused);
+    await assert.rejects(migrations.start(order.id, issue(authority, { csr })), refused);
     assert.deepEqual(await readdir(paths.migrations), []);
   });
 

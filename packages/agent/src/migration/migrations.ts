@@ -98,7 +98,12 @@ class HostMigrations implements Migrations {
       );
     }
     // A CRL may have come since.
-    await this.#refuseRevoked(record.order);
+    try {
+      await this.#refuseRevoked(record.order);
+    } catch (error) {
+      await this.#end(record, 'failed', libvirtMessage(error));
+      throw error;
+    }
     await this.#store.putFile(id, 'clientCertificate', certificate);
     const begun = await this.#change(record, { ...record.status, phase: 'running' });
     await this.#context.record(
