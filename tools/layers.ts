@@ -9,9 +9,10 @@ const MAY_IMPORT: Readonly<Record<string, readonly string[]>> = {
   channel: ['base', 'pki'],
   libvirt: ['base', 'pki'],
   connect: ['base', 'pki', 'libvirt'],
-  agent: ['base', 'pki', 'channel', 'contract', 'libvirt', 'connect'],
+  check: ['base', 'pki', 'libvirt', 'connect'],
+  agent: ['base', 'pki', 'channel', 'contract', 'libvirt', 'connect', 'check'],
   manager: ['base', 'pki', 'channel', 'contract', 'libvirt', 'connect'],
-  cli: ['base', 'pki', 'contract', 'libvirt', 'connect', 'agent', 'manager'],
+  cli: ['base', 'pki', 'contract', 'libvirt', 'connect', 'check', 'agent', 'manager'],
 };
 
 /** Inside the manager the domain folders know neither HTTP nor SQL; the files beside the folders compose. */

@@ -1,93 +1,127 @@
 import { formatInstant, type Instant } from '@virt-trust/base/instant.ts';
-import type { Certificate } from '@virt-trust/pki/certificate.ts';
 import { OID } from '@virt-trust/pki/der/oid.ts';
 import type { CheckerRules } from './checker.ts';
+import type { GnutlsCertificate } from './gnutls/certificate.ts';
+
+/** The file of a set that a finding is about. */
+export type SetPart = 'ca' | 'crl' | 'certificate' | 'key' | 'dh-params';
 
 /** Something that libvirt or QEMU finds in certificates; an error keeps the daemon or VM from starting. */
 export interface Finding {
-  readonly severity: 'error' | 'warning';
+  readonly severity: 'error' | 'warning' | 'note';
   /** `area.condition`, stable. */
   readonly code: string;
   /** A whole clause that names the file's role or the certificate. */
   readonly message: string;
+  readonly part: SetPart;
 }
 
 /** Which end of TLS a certificate is for. */
 export type TlsRole = 'server' | 'client';
 
-const TLS_PURPOSES: readonly string[] = [OID.serverAuth, OID.clientAuth, OID.anyExtendedKeyUsage];
+/** What a certificate is called in findings, and the file that it is from. */
+export interface Called {
+  readonly what: string;
+  readonly part: SetPart;
+}
 
 /** Times (virNetTLSCertCheckTimes). */
-export function checkTimes(certificate: Certificate, what: string, at: Instant): Finding[] {
+export function checkTimes(
+  certificate: Pick<GnutlsCertificate, 'notBefore' | 'notAfter'>,
+  { what, part }: Called,
+  at: Instant,
+): Finding[] {
   if (certificate.notAfter < at) {
     const message = `${what} expired at ${formatInstant(certificate.notAfter)}`;
-    return [{ severity: 'error', code: 'certificate.expired', message }];
+    return [{ severity: 'error', code: 'certificate.expired', message, part }];
   }
   if (certificate.notBefore > at) {
     const message = `${what} is valid from ${formatInstant(certificate.notBefore)} only`;
-    return [{ severity: 'error', code: 'certificate.not_yet_valid', message }];
+    return [{ severity: 'error', code: 'certificate.not_yet_valid', message, part }];
   }
   return [];
 }
 
 /** basicConstraints and keyUsage of an authority (virNetTLSCertCheckBasicConstraints, ...CheckKeyUsage). */
-export function checkAuthorityUse(certificate: Certificate, what: string): Finding[] {
+export function checkAuthorityUse(certificate: GnutlsCertificate, { what, part }: Called): Finding[] {
   const { basicConstraints, keyUsage } = certificate.extensions;
-  const findings: Finding[] = [];
+  const findings = unreadable(certificate, [OID.basicConstraints, OID.keyUsage], { what, part });
   if (basicConstraints?.ca !== true) {
     const message = `${what} has no basicConstraints that show an authority`;
-    findings.push({ severity: 'error', code: 'certificate.not_authority', message });
+    findings.push({ severity: 'error', code: 'certificate.not_authority', message, part });
   }
   if (keyUsage !== undefined && !keyUsage.usages.includes('keyCertSign')) {
-    findings.push(usage(keyUsage.critical, 'certificate.key_usage', what, 'certificate signing'));
+    findings.push(usage(keyUsage.critical, 'certificate.key_usage', { what, part }, 'certificate signing'));
   }
   return findings;
 }
 
 /** basicConstraints, keyUsage and extKeyUsage of a server's or client's certificate. */
 export function checkLeafUse(
-  certificate: Certificate,
-  what: string,
+  certificate: GnutlsCertificate,
+  { what, part }: Called,
   role: TlsRole,
-  { keyEnciphermentFor }: CheckerRules,
+  { keyEnciphermentFor, bothEnds }: CheckerRules,
 ): Finding[] {
   const { basicConstraints, keyUsage, extKeyUsage } = certificate.extensions;
-  const findings: Finding[] = [];
+  const called = { what, part };
+  const findings = unreadable(certificate, [OID.basicConstraints, OID.keyUsage, OID.extKeyUsage], called);
   if (basicConstraints?.ca === true) {
     const message = `${what} is an authority's, not a ${role}'s`;
-    findings.push({ severity: 'error', code: 'certificate.is_authority', message });
+    findings.push({ severity: 'error', code: 'certificate.is_authority', message, part });
   }
   if (keyUsage !== undefined) {
     const { critical, usages } = keyUsage;
     if (!usages.includes('digitalSignature')) {
-      findings.push(usage(critical, 'certificate.key_usage', what, 'digital signature'));
+      findings.push(usage(critical, 'certificate.key_usage', called, 'digital signature'));
     }
     const exempt =
       keyEnciphermentFor === 'none' || (keyEnciphermentFor === 'all-but-ec' && isEc(certificate));
     if (!usages.includes('keyEncipherment') && !exempt) {
-      findings.push(usage(critical, 'certificate.key_encipherment', what, 'key encipherment'));
+      findings.push(usage(critical, 'certificate.key_encipherment', called, 'key encipherment'));
     }
   }
-  if (extKeyUsage !== undefined && !permits(extKeyUsage.purposes, role)) {
-    findings.push(usage(extKeyUsage.critical, 'certificate.purpose', what, `use as a TLS ${role}`));
+  if (extKeyUsage !== undefined && !permits(extKeyUsage.purposes, role, bothEnds)) {
+    findings.push(usage(extKeyUsage.critical, 'certificate.purpose', called, `use as a TLS ${role}`));
   }
   return findings;
 }
 
+const TLS_PURPOSES: readonly string[] = [OID.serverAuth, OID.clientAuth, OID.anyExtendedKeyUsage];
+
 /**
- * As libvirt and QEMU read it: any purpose that is neither of TLS's two nor anyExtendedKeyUsage allows both, while
- * anyExtendedKeyUsage allows none.
+ * As libvirt reads purposes, any that is neither of TLS's two nor anyExtendedKeyUsage allows both ends, while
+ * anyExtendedKeyUsage allows none; QEMU reads them as they are meant.
  */
-function permits(purposes: readonly string[], role: TlsRole): boolean {
+function permits(purposes: readonly string[], role: TlsRole, bothEnds: CheckerRules['bothEnds']): boolean {
   const own: string = role === 'server' ? OID.serverAuth : OID.clientAuth;
-  return purposes.some((oid) => oid === own || !TLS_PURPOSES.includes(oid));
+  return purposes.some(
+    (oid) =>
+      oid === own ||
+      (bothEnds === 'any-purpose' ? oid === OID.anyExtendedKeyUsage : !TLS_PURPOSES.includes(oid)),
+  );
 }
 
-function isEc({ publicKey }: Certificate): boolean {
+function isEc({ publicKey }: GnutlsCertificate): boolean {
   return publicKey.algorithm.kind === 'known' && publicKey.algorithm.value.family === 'ec';
 }
 
-function usage(critical: boolean, code: string, what: string, missing: string): Finding {
+function unreadable(
+  { malformedExtensions }: GnutlsCertificate,
+  oids: readonly string[],
+  { what, part }: Called,
+): Finding[] {
+  return malformedExtensions
+    .filter((oid) => oids.includes(oid))
+    .map((oid) => ({
+      severity: 'error',
+      code: 'certificate.extension_malformed',
+      message: `${what} has an extension ${oid} that cannot be read`,
+      part,
+    }));
+}
+
+function usage(critical: boolean, code: string, { what, part }: Called, missing: string): Finding {
   const message = `${what} does not permit ${missing}`;
-  return { severity: critical ? 'error' : 'warning', code, message };
+  return { severity: critical ? 'error' : 'warning', code, message, part };
 }

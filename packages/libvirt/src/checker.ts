@@ -7,33 +7,84 @@ export interface Checker {
 
 /** What differs between the programs and their versions. */
 export interface CheckerRules {
+  readonly program: Checker['program'];
   /** Keys for which a critical keyUsage must hold keyEncipherment. */
   readonly keyEnciphermentFor: 'all' | 'all-but-ec' | 'none';
-  /** Which certificates of the file are checked as authorities at start. */
+  /** Which purposes allow both ends of TLS: to QEMU any, to libvirt those that neither it nor TLS knows. */
+  readonly bothEnds: 'any-purpose' | 'unknown-purposes';
+  /** Which certificates of the CA file are checked as authorities at start. */
   readonly authoritiesChecked: 'all' | 'on-path';
+  /** How many certificates of the CA file the check at start looks at. */
+  readonly authoritiesRead: number;
+  /** Whether the certificates behind the leaf belong to the chain that is checked at start. */
+  readonly chainInCertificateFile: boolean;
+  /** The most octets of a file that the check at start reads. */
+  readonly fileLimit: number;
+  /** Whether a client's certificate without its key, or the reverse, is an error and not passed over. */
+  readonly halfIdentityRefused: boolean;
+  /** Whether further identities with a number are read. */
+  readonly numberedIdentities: boolean;
+  /** Whether the client's side reads the CRL. */
+  readonly clientReadsCrl: boolean;
   /** Whether a peer's basicConstraints, keyUsage and extKeyUsage are looked at, not only its chain and names. */
   readonly checksPeerUsage: boolean;
+  /** The most octets that a peer's distinguished name may have. */
+  readonly nameLimit: number;
 }
 
-/**
- * The rules of a libvirt or QEMU. Where a change went into stable branches as well, the first release that has it
- * for certain counts: what passes here passes there.
- */
+/** The versions that the rules were held against, daemon and tools; others go by the programs' sources. */
+export const TRIED_VERSIONS = { libvirt: '9.0', qemu: '7.2.22' } as const;
+
+/** The rules of a libvirt or QEMU. Where its version cannot be read, those of the oldest. */
 export function rulesOf({ program, version }: Checker): CheckerRules {
   if (program === 'libvirt') {
-    const lenient = isAtLeast(version, 11, 6);
     return {
-      keyEnciphermentFor: lenient ? 'all-but-ec' : 'all',
+      program,
+      // virNetTLSCertCheckKeyUsage, src/rpc/virnettlscert.c of 11.6.
+      keyEnciphermentFor: isAtLeast(version, 11, 6) ? 'all-but-ec' : 'all',
+      bothEnds: 'unknown-purposes',
       authoritiesChecked: 'all',
+      authoritiesRead: 16,
+      chainInCertificateFile: false,
+      fileLimit: 1 << 16,
+      // virNetTLSConfigCheckIdentity, src/rpc/virnettlsconfig.c, which came with virt-pki-validate in C.
+      halfIdentityRefused: isAtLeast(version, 10, 5),
+      numberedIdentities: isAtLeast(version, 11, 10),
+      clientReadsCrl: true,
       checksPeerUsage: true,
+      // virNetTLSCertValidate makes room for a longer one; before there were 256 octets.
+      nameLimit: isAtLeast(version, 10, 5) ? Number.POSITIVE_INFINITY : 255,
     };
   }
-  const recent = isAtLeast(version, 10, 2);
+  const chains = isAtLeast(version, 10, 2);
   return {
-    keyEnciphermentFor: recent ? 'none' : 'all',
-    authoritiesChecked: recent ? 'on-path' : 'all',
+    program,
+    keyEnciphermentFor: demandsKeyEncipherment(version) ? 'all' : 'none',
+    bothEnds: 'any-purpose',
+    // crypto/tlscredsx509.c of 10.2: "only verify CA certs in chain of trust", "allow client/server cert chains".
+    authoritiesChecked: chains ? 'on-path' : 'all',
+    // "load all certificates in X509 CA file", 10.1.
+    authoritiesRead: isAtLeast(version, 10, 1) ? Number.POSITIVE_INFINITY : 16,
+    chainInCertificateFile: chains,
+    fileLimit: Number.POSITIVE_INFINITY,
+    halfIdentityRefused: chains,
+    numberedIdentities: chains,
+    clientReadsCrl: false,
     checksPeerUsage: false,
+    nameLimit: Number.POSITIVE_INFINITY,
   };
+}
+
+/** QEMU's "stop requiring key encipherment usage in x509 certs" went into 10.2 and the stable branches named here. */
+function demandsKeyEncipherment(version: string): boolean {
+  if (isAtLeast(version, 10, 2)) return false;
+  const stable: readonly (readonly [branch: string, from: number])[] = [
+    ['7.2', 22],
+    ['10.0', 7],
+    ['10.1', 3],
+  ];
+  const parts = /^(\d{1,4}\.\d{1,4})\.(\d{1,4})/.exec(version);
+  return !stable.some(([branch, from]) => parts?.[1] === branch && Number(parts[2]) >= from);
 }
 
 function isAtLeast(version: string, major: number, minor: number): boolean {

@@ -30,7 +30,7 @@ function check(
   return findings.map(({ severity, code }) => `${severity} ${code}`);
 }
 
-test('keyEncipherment in a critical keyUsage of an EC key is demanded up to libvirt 11.5 and QEMU 10.1', async () => {
+test('keyEncipherment in a critical keyUsage of an EC key is demanded up to libvirt 11.5 and QEMU before 10.2 and its stable branches', async () => {
   const keyUsage = { usages: ['digitalSignature'], critical: true } as const;
   const leaf = await makeTestCertificate({ subject: 'CN=h', issuer: root, keyUsage });
   const judge = (program: Checker['program'], version: string) => check(leaf, [root], { program, version });
@@ -39,9 +39,10 @@ test('keyEncipherment in a critical keyUsage of an EC key is demanded up to libv
   assert.deepEqual(judge('libvirt', '11.5.0'), refused);
   assert.deepEqual(judge('libvirt', '11.6.0'), []);
   assert.deepEqual(judge('libvirt', '12.0.0'), []);
-  assert.deepEqual(judge('qemu', '7.2.22'), refused);
-  assert.deepEqual(judge('qemu', '10.1.9'), refused);
-  assert.deepEqual(judge('qemu', '10.2.0'), []);
+  for (const version of ['7.2.21', '8.2.10', '10.0.6', '10.1.2', '9.2.0'])
+    assert.deepEqual(judge('qemu', version), refused, version);
+  for (const version of ['7.2.22', '10.0.7', '10.1.3', '10.2.0', '11.0.0'])
+    assert.deepEqual(judge('qemu', version), [], version);
   assert.deepEqual(judge('libvirt', 'unknown'), refused);
 });
 
@@ -66,13 +67,15 @@ test('one expired authority in the file blocks libvirt and older QEMU, but not Q
   assert.deepEqual(qemu('10.2.0'), []);
 });
 
-test('libvirt looks for intermediates in the CA file alone, QEMU also behind the leaf', async () => {
+test('libvirt and QEMU look for intermediates in the CA file alone, QEMU 10.2 also behind the leaf', async () => {
   const issuing = await makeTestCertificate({ subject: 'CN=issuing', issuer: root, ca: true });
   const leaf = await makeTestCertificate({ subject: 'CN=h', issuer: issuing });
   assert.deepEqual(check(leaf, [root], LIBVIRT_9, [issuing]), ['error chain.issuer_unknown']);
   assert.deepEqual(check(leaf, [root, issuing]), []);
   assert.deepEqual(check(leaf, [issuing]), []);
-  assert.deepEqual(check(leaf, [root], { program: 'qemu', version: '7.2.22' }, [issuing]), []);
+  const qemu = (version: string) => check(leaf, [root], { program: 'qemu', version }, [issuing]);
+  assert.deepEqual(qemu('7.2.22'), ['error chain.issuer_unknown']);
+  assert.deepEqual(qemu('10.2.0'), []);
 });
 
 test('purposes other than those of TLS allow both ends, anyExtendedKeyUsage none, as libvirt reads them', async () => {
@@ -86,7 +89,7 @@ test('purposes other than those of TLS allow both ends, anyExtendedKeyUsage none
 test('empty and overfull files are named', async () => {
   const leaf = await makeTestCertificate({ subject: 'CN=h', issuer: root });
   assert.deepEqual(check(undefined, []), ['error files.missing', 'error files.missing']);
-  assert.deepEqual(check(leaf, Array(17).fill(root)), ['error files.too_many']);
+  assert.deepEqual(check(leaf, Array(17).fill(root)), ['warning files.too_many']);
   const long = await makeTestCertificate({
     subject: 'CN=h',
     issuer: root,
@@ -103,8 +106,5 @@ test("a leaf that is an authority's, and an authority that is none, are named", 
   assert.deepEqual(check(leaf, [root]), ['error certificate.is_authority']);
   const plain = await makeTestCertificate({ subject: 'CN=plain' });
   const below = await makeTestCertificate({ subject: 'CN=h', issuer: plain });
-  assert.deepEqual(check(below, [plain]), [
-    'error chain.issuer_not_authority',
-    'error certificate.not_authority',
-  ]);
+  assert.ok(check(below, [plain]).includes('error certificate.not_authority'));
 });

@@ -7,19 +7,17 @@ import {
   checkLeafUse,
   checkTimes,
   type Finding,
+  type SetPart,
   type TlsRole,
 } from './certificate-use.ts';
-import { verifyChain } from './chain.ts';
-import { type Checker, rulesOf } from './checker.ts';
-
-/** What libvirt reads of a certificate file, and how many authorities. */
-const FILE_LIMIT = 64 * 1024;
-const AUTHORITY_LIMIT = 16;
+import { type Checker, type CheckerRules, rulesOf } from './checker.ts';
+import { type GnutlsCertificate, isGnutlsIssuer, readGnutlsCertificate } from './gnutls/certificate.ts';
+import { verifyAsGnutls } from './gnutls/verify.ts';
 
 /**
  * The check that libvirt and QEMU apply to their own files at start and reload (virNetTLSCertSanityCheck,
- * qcrypto_tls_creds_x509_sanity_check). `certificates` are those of the certificate file, the leaf first: libvirt
- * verifies only that one against the CA file. Without an error among the findings they accept the set.
+ * qcrypto_tls_creds_x509_sanity_check). `certificates` are those of the certificate file, the leaf first. Without an
+ * error among the findings they accept the set.
  */
 export function checkOwnFiles(parts: {
   readonly role: TlsRole;
@@ -29,46 +27,111 @@ export function checkOwnFiles(parts: {
   readonly checker: Checker;
 }): Finding[] {
   const { role, caCertificates, certificates, at, checker } = parts;
-  const [leaf, ...intermediates] = certificates;
   const rules = rulesOf(checker);
   const findings: Finding[] = [];
-  const error = (code: string, message: string) => findings.push({ severity: 'error', code, message });
-  if (leaf === undefined) error('files.missing', `the ${role} certificate file holds no certificate`);
-  if (caCertificates.length === 0) error('files.missing', 'the CA file holds no certificate');
-  if (caCertificates.length > AUTHORITY_LIMIT) {
-    error(
-      'files.too_many',
-      `the CA file holds ${caCertificates.length} certificates, more than ${AUTHORITY_LIMIT}`,
-    );
-  }
-  for (const [file, held] of [
-    ['CA', caCertificates],
-    [role, certificates],
+  const error = (code: string, part: SetPart, message: string) =>
+    findings.push({ severity: 'error', code, message, part });
+  if (certificates.length === 0)
+    error('files.missing', 'certificate', `the ${role} certificate file holds no certificate`);
+  if (caCertificates.length === 0) error('files.missing', 'ca', 'the CA file holds no certificate');
+  for (const [file, part, held] of [
+    ['CA', 'ca', caCertificates],
+    [role, 'certificate', certificates],
   ] as const) {
     const length = encodeCertificatesPem(held).length;
-    if (length > FILE_LIMIT)
-      error('files.too_large', `the ${file} file has ${length} bytes, more than ${FILE_LIMIT}`);
+    if (length > rules.fileLimit)
+      error('files.too_large', part, `the ${file} file has ${length} bytes, more than ${rules.fileLimit}`);
   }
-  const path = leaf === undefined ? [] : verifyLeaf(leaf, checker.program === 'qemu' ? intermediates : []);
-  const judged = rules.authoritiesChecked === 'all' ? caCertificates : path.slice(1);
-  for (const authority of judged) {
-    const what = `the CA certificate ${formatName(authority.subject)}`;
-    findings.push(...checkTimes(authority, what, at), ...checkAuthorityUse(authority, what));
+  const gnutls = ({ der }: Certificate) => readGnutlsCertificate(der);
+  const authorities = caCertificates.map(gnutls);
+  return [
+    ...findings,
+    ...checkCertificates({ role, authorities, certificates: certificates.map(gnutls), at, rules }),
+  ];
+}
+
+/** The part of the check that is about certificates as they were read from the two files. */
+export function checkCertificates(parts: {
+  readonly role: TlsRole;
+  readonly authorities: readonly GnutlsCertificate[];
+  /** None where a client has none. */
+  readonly certificates: readonly GnutlsCertificate[];
+  readonly at: Instant;
+  readonly rules: CheckerRules;
+}): Finding[] {
+  const { role, at, rules } = parts;
+  const read = parts.authorities.slice(0, rules.authoritiesRead);
+  const [leaf, ...behind] = parts.certificates;
+  const findings: Finding[] = [];
+  if (parts.authorities.length > read.length) {
+    const rest = `the CA file holds ${parts.authorities.length} certificates; what stands behind the first ${read.length} is not checked at start`;
+    findings.push({ severity: 'warning', code: 'files.too_many', message: rest, part: 'ca' });
   }
+  const presented = rules.chainInCertificateFile ? behind : [];
+  if (leaf !== undefined) {
+    const called = {
+      what: `the ${role} certificate ${formatName(leaf.subject)}`,
+      part: 'certificate',
+    } as const;
+    findings.push(...checkTimes(leaf, called, at), ...checkLeafUse(leaf, called, role, rules));
+  }
+  for (const certificate of presented) {
+    findings.push(...checkAuthority(certificate, 'certificate'));
+  }
+  let judged: readonly GnutlsCertificate[] = read;
+  if (rules.authoritiesChecked === 'on-path') {
+    const { path, broken } =
+      leaf === undefined ? { path: [], broken: undefined } : authorityChain([leaf, ...presented], read);
+    judged = path;
+    if (broken !== undefined) findings.push(broken);
+  }
+  for (const authority of judged) findings.push(...checkAuthority(authority, 'ca'));
+  if (leaf !== undefined && read.length > 0) findings.push(...checkPair([leaf, ...presented], read));
   return findings;
 
-  function verifyLeaf(certificate: Certificate, presented: readonly Certificate[]): readonly Certificate[] {
-    const what = `the ${role} certificate ${formatName(certificate.subject)}`;
-    const own = [...checkTimes(certificate, what, at), ...checkLeafUse(certificate, what, role, rules)];
-    findings.push(...own);
-    if (caCertificates.length === 0) return [];
+  function checkAuthority(certificate: GnutlsCertificate, part: SetPart): Finding[] {
+    const called = { what: `the CA certificate ${formatName(certificate.subject)}`, part };
+    return [...checkTimes(certificate, called, at), ...checkAuthorityUse(certificate, called)];
+  }
+
+  function checkPair(chain: readonly GnutlsCertificate[], trusted: readonly GnutlsCertificate[]): Finding[] {
     try {
-      return verifyChain({ leaf: certificate, presented, trusted: caCertificates, at }).path;
+      verifyAsGnutls({ chain, trusted, at, handshake: false });
+      return [];
     } catch (caught) {
       if (!isTrustError(caught)) throw caught;
       const told = findings.some(({ code }) => code === caught.code.replace('chain.', 'certificate.'));
-      if (!told) error(caught.code, caught.message);
-      return [];
+      if (told) return [];
+      return [{ severity: 'error', code: caught.code, message: caught.message, part: 'certificate' }];
     }
   }
+}
+
+/** qcrypto_tls_creds_check_authority_chain of QEMU 10.2: the issuers up to one that signed itself. */
+function authorityChain(
+  chain: readonly GnutlsCertificate[],
+  trusted: readonly GnutlsCertificate[],
+): { readonly path: readonly GnutlsCertificate[]; readonly broken: Finding | undefined } {
+  const broken = (certificate: GnutlsCertificate): Finding => ({
+    severity: 'error',
+    code: 'chain.issuer_unknown',
+    message: `the certificate ${formatName(certificate.subject)} has no issuer up to a root`,
+    part: 'ca',
+  });
+  for (const [index, certificate] of chain.slice(0, -1).entries()) {
+    const next = chain[index + 1];
+    if (next !== undefined && !isGnutlsIssuer(certificate, next))
+      return { path: [], broken: broken(certificate) };
+  }
+  const path: GnutlsCertificate[] = [];
+  let current = chain[chain.length - 1];
+  while (current !== undefined && path.length <= trusted.length) {
+    if (isGnutlsIssuer(current, current))
+      return { path: path.length === 0 ? [current] : path, broken: undefined };
+    const last: GnutlsCertificate = current;
+    current = trusted.find((each) => isGnutlsIssuer(last, each));
+    if (current === undefined) return { path, broken: broken(last) };
+    path.push(current);
+  }
+  return { path, broken: undefined };
 }

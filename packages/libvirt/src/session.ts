@@ -4,12 +4,16 @@ import type { Certificate } from '@virt-trust/pki/certificate.ts';
 import { formatGeneralName } from '@virt-trust/pki/general-name.ts';
 import { formatName } from '@virt-trust/pki/name.ts';
 import { checkLeafUse, checkTimes, type TlsRole } from './certificate-use.ts';
-import { verifyChain } from './chain.ts';
 import { type Checker, rulesOf } from './checker.ts';
+import { type GnutlsCertificate, readGnutlsCertificate } from './gnutls/certificate.ts';
+import { type GnutlsCrl, revokingCrl } from './gnutls/crl.ts';
+import { verifyAsGnutls } from './gnutls/verify.ts';
 import { matchesHostName } from './host-name.ts';
 
-/** libvirt keeps the DN in 256 bytes, its end included, and refuses a longer one. */
-const DN_LIMIT = 255;
+/** More certificates GnuTLS does not take from a peer (DEFAULT_MAX_VERIFY_DEPTH). */
+const MAX_PRESENTED = 16;
+/** RFC 6066 §8: the TLS feature of a certificate that must come with an OCSP answer (RFC 7633). */
+const STATUS_REQUEST = 5;
 
 /** A peer that passed the check. */
 export interface VerifiedPeer {
@@ -21,8 +25,8 @@ export interface VerifiedPeer {
 
 /**
  * The check of a peer's certificate in a handshake (virNetTLSContextValidCertificate, QEMU's
- * qcrypto_tls_session_check_certificate): chain, times of all that was presented, DN list, host name, and with
- * libvirt the leaf's use. Throws `chain.*` or `peer.*`. CRLs are not looked at.
+ * qcrypto_tls_session_check_certificate): chain, CRLs, times of all that was presented, DN list, host name, and with
+ * libvirt the leaf's use. Throws `chain.*` or `peer.*`.
  */
 export function verifyPeer(parts: {
   /** Which end the peer is. */
@@ -30,6 +34,8 @@ export function verifyPeer(parts: {
   /** What the peer presented, its own certificate first. */
   readonly presented: readonly Certificate[];
   readonly trusted: readonly Certificate[];
+  /** None where left out; a QEMU that is the client reads none. */
+  readonly crls?: readonly GnutlsCrl[];
   readonly at: Instant;
   readonly checker: Checker;
   /** The name or address that the server must have, where we are its client. */
@@ -37,18 +43,39 @@ export function verifyPeer(parts: {
   /** `tls_allowed_dn_list`, where we are the server. */
   readonly allowedDistinguishedNames?: readonly string[] | undefined;
 }): VerifiedPeer {
-  const { role, presented, trusted, at, checker, hostName, allowedDistinguishedNames } = parts;
+  const { role, trusted, at, checker, hostName, allowedDistinguishedNames, crls = [] } = parts;
+  const rules = rulesOf(checker);
+  const gnutls = ({ der }: Certificate) => readGnutlsCertificate(der);
+  const presented = parts.presented.map(gnutls);
   const [leaf, ...others] = presented;
   if (leaf === undefined) throw refusal('certificate_missing', `the ${role} presented no certificate`);
-  const { path } = verifyChain({ leaf, presented: others, trusted, at });
+  if (presented.length > MAX_PRESENTED)
+    throw refusal('chain_too_long', `the ${role} presented more than ${MAX_PRESENTED} certificates`);
+  const path = verifyAsGnutls({ chain: presented, trusted: trusted.map(gnutls), at, handshake: true });
+  refuseRevoked(path, crls);
+  const what = `the certificate ${formatName(leaf.subject)}`;
+  const { keyUsage } = leaf.extensions;
+  // GnuTLS demands it of whoever signs in the handshake, critical or not (_gnutls_check_key_usage_for_sig).
+  if (keyUsage !== undefined && !keyUsage.usages.includes('digitalSignature')) {
+    throw refusal('key_usage', `${what} does not permit digital signature`);
+  }
+  if (role === 'server' && leaf.tlsFeatures.includes(STATUS_REQUEST)) {
+    throw refusal(
+      'status_missing',
+      `${what} demands an OCSP answer with it, which neither libvirt nor QEMU gives`,
+    );
+  }
   for (const certificate of others) {
-    const what = `the presented certificate ${formatName(certificate.subject)}`;
-    const [finding] = checkTimes(certificate, what, at);
+    const called = {
+      what: `the presented certificate ${formatName(certificate.subject)}`,
+      part: 'certificate',
+    } as const;
+    const [finding] = checkTimes(certificate, called, at);
     if (finding !== undefined) throw refusal(finding.code.replace('certificate.', ''), finding.message);
   }
   const distinguishedName = formatDistinguishedName(leaf);
-  if (checker.program === 'libvirt' && Buffer.byteLength(distinguishedName) > DN_LIMIT) {
-    throw refusal('dn_too_long', `the ${role}'s distinguished name is longer than ${DN_LIMIT} bytes`);
+  if (Buffer.byteLength(distinguishedName) > rules.nameLimit) {
+    throw refusal('dn_too_long', `the ${role}'s distinguished name is longer than ${rules.nameLimit} bytes`);
   }
   const allowed = allowedDistinguishedNames;
   if (allowed !== undefined && !allowed.some((glob) => matchesGlob(glob, distinguishedName))) {
@@ -59,14 +86,24 @@ export function verifyPeer(parts: {
     const has = names.length > 0 ? names.join(', ') : formatName(leaf.subject);
     throw refusal('name_mismatch', `the certificate is for ${has}, not for ${hostName}`);
   }
-  if (rulesOf(checker).checksPeerUsage) {
-    const what = `the certificate ${formatName(leaf.subject)}`;
-    const error = checkLeafUse(leaf, what, role, rulesOf(checker)).find(
+  if (rules.checksPeerUsage) {
+    const error = checkLeafUse(leaf, { what, part: 'certificate' }, role, rules).find(
       ({ severity }) => severity === 'error',
     );
     if (error !== undefined) throw refusal(error.code.replace('certificate.', ''), error.message);
   }
   return { path, distinguishedName };
+}
+
+/** The authority at the end of the path is trusted whatever CRLs say. */
+function refuseRevoked(path: readonly GnutlsCertificate[], crls: readonly GnutlsCrl[]): void {
+  const revocable = path.length > 1 ? path.slice(0, -1) : path;
+  const revoked = revocable.find((certificate) => revokingCrl(certificate, crls) !== undefined);
+  if (revoked === undefined) return;
+  throw refusal(
+    'revoked',
+    `the certificate ${formatName(revoked.subject)} with serial number ${revoked.serial} is revoked`,
+  );
 }
 
 /** The subject as GnuTLS prints it for DN lists: RFC 4514 text, but in the order of the certificate. */

@@ -1,0 +1,84 @@
+import { TrustError } from '@virt-trust/base/error.ts';
+import type { Instant } from '@virt-trust/base/instant.ts';
+import { contextTag, DerReader, TAG } from '@virt-trust/pki/der/reader.ts';
+import type { GnutlsCertificate } from './certificate.ts';
+import { findBlock } from './pem.ts';
+import { readTimeAsGnutls } from './time.ts';
+
+/** A CRL as GnuTLS takes it: neither its signature nor its age count. */
+export interface GnutlsCrl {
+  readonly der: Uint8Array;
+  readonly tbs: Uint8Array;
+  readonly signatureAlgorithm: Uint8Array;
+  readonly signature: Uint8Array;
+  /** DER of the issuer's Name. */
+  readonly issuer: Uint8Array;
+  readonly thisUpdate: Instant;
+  readonly nextUpdate: Instant | undefined;
+  /** Serial numbers as hexadecimal of their octets. */
+  readonly serials: ReadonlySet<string>;
+}
+
+const MAX_BYTES = (1 << 24) - 1;
+const LABEL = 'X509 CRL';
+
+/** Every CRL of a PEM file (gnutls_x509_crl_list_import2): where one cannot be read none is; throws `crl.refused`. */
+export function readGnutlsCrls(text: string): GnutlsCrl[] {
+  const crls: GnutlsCrl[] = [];
+  const begin = `-----BEGIN ${LABEL}`;
+  for (let at = text.indexOf(begin); at >= 0; at = text.indexOf(begin, at + 1)) {
+    const block = findBlock(text, LABEL, at);
+    if (block.kind !== 'found') throw refused('a block is not whole base64');
+    try {
+      crls.push(readGnutlsCrl(block.der));
+    } catch (error) {
+      if (!(error instanceof TrustError)) throw error;
+      throw refused(error.message);
+    }
+  }
+  if (crls.length === 0) throw refused('there is no -----BEGIN X509 CRL----- block');
+  return crls;
+}
+
+function readGnutlsCrl(der: Uint8Array): GnutlsCrl {
+  const reader = DerReader.over(der, { what: 'CRL', maxBytes: MAX_BYTES });
+  const outer = reader.sequence();
+  reader.finish();
+  const tbs = outer.element(TAG.sequence);
+  const signatureAlgorithm = outer.element(TAG.sequence);
+  const signature = outer.bitStringOctets();
+  outer.finish();
+  const inner = DerReader.over(tbs, { what: 'CRL', maxBytes: MAX_BYTES }).sequence();
+  if (inner.nextIs(TAG.integer)) inner.content(TAG.integer);
+  inner.element(TAG.sequence);
+  const issuer = inner.element(TAG.sequence);
+  const thisUpdate = readTimeAsGnutls(inner);
+  const hasNext = inner.nextIs(TAG.utcTime) || inner.nextIs(TAG.generalizedTime);
+  const nextUpdate = hasNext ? readTimeAsGnutls(inner) : undefined;
+  const serials = new Set<string>();
+  if (inner.nextIs(TAG.sequence)) {
+    const list = inner.sequence();
+    while (!list.done) {
+      const entry = list.sequence();
+      serials.add(Buffer.from(entry.content(TAG.integer)).toString('hex'));
+    }
+  }
+  if (inner.nextIs(contextTag(0, 'constructed'))) inner.element();
+  inner.finish();
+  return { der, tbs, signatureAlgorithm, signature, issuer, thisUpdate, nextUpdate, serials };
+}
+
+/** The CRL that revokes a certificate, as GnuTLS looks for it: one of the issuer's name, by serial number. */
+export function revokingCrl(
+  certificate: GnutlsCertificate,
+  crls: readonly GnutlsCrl[],
+): GnutlsCrl | undefined {
+  const { serial } = certificate;
+  return crls.find(
+    (crl) => Buffer.compare(crl.issuer, certificate.issuer.der) === 0 && crl.serials.has(serial),
+  );
+}
+
+function refused(reason: string): TrustError {
+  return new TrustError('crl.refused', 'invalid', `cannot read CRL: ${reason}`);
+}
