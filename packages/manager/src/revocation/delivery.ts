@@ -131,7 +131,7 @@ export class CrlDelivery {
       if (failure !== null) return { kind: 'failed', host, reason: failure };
       return { kind: 'current', host, cut: disconnected };
     } catch (error) {
-      if (attempt === 'again' || !isTrustError(error, 'crl.older')) throw error;
+      if (attempt === 'again' || !behind(error)) throw error;
       const { crls } = await agent.call(getObservedState, {}, { signal });
       if (!(await this.#leap(host, crls))) throw error;
       return this.#put(host, parties, signal, 'again');
@@ -187,6 +187,11 @@ function failureOf(
     if (one.failure !== null) return `the CRL for ${purpose} is not loaded: ${one.failure}`;
   }
   return null;
+}
+
+/** Whether a host has a CRL of this number or a later one that this store does not know. */
+function behind(error: unknown): boolean {
+  return isTrustError(error, 'crl.older') || isTrustError(error, 'crl.number_reused');
 }
 
 /** The error for a host that has to have the newest CRLs and has not. */
