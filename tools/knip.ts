@@ -16,7 +16,7 @@ const configuration: KnipConfig = {
     'packages/*': { entry: tests, project: ['src/**/*.ts!'] },
     'packages/cli': { entry: ['src/main.ts!', ...tests], project: ['src/**/*.ts!'] },
     lab: {
-      entry: ['src/main.ts!', 'src/start.ts!', 'e2e/*.e2e.ts!', ...tests],
+      entry: ['src/main.ts!', 'src/start.ts!', 'src/soak-main.ts!', 'e2e/*.e2e.ts!', ...tests],
       project: ['{src,e2e}/**/*.ts!'],
     },
     bench: {
