@@ -7,6 +7,7 @@ import type { AlarmSources } from './alarms/alarm-sources.ts';
 import type { AuditLog } from './audit/audit-log.ts';
 import type { EventLog } from './events/event-log.ts';
 import type { Handlers } from './http/handlers.ts';
+import type { StatusHandler } from './http/status-http.ts';
 import type { JobRunner } from './jobs/job-runner.ts';
 import type { Metrics } from './metrics/metrics.ts';
 import type { Seal } from './seal/seal.ts';
@@ -43,6 +44,8 @@ export interface Core {
 /** A part of the manager: what it answers, and what it does while the manager runs. */
 export interface Domain {
   readonly handlers: Partial<Handlers>;
+  /** Answers whoever asks for CRLs and OCSP, without a token. */
+  readonly status?: StatusHandler;
   /** After jobs were taken up again and the API listens. */
   start?(): Promise<void>;
   /** Throws where the domain can't serve now. */

@@ -17,6 +17,7 @@ import { hostHandlers } from './http/handlers/hosts.ts';
 import { composeIssuance, type IssuanceDomain } from './issuance-domain.ts';
 import { composeRenewal } from './renewal-domain.ts';
 import { composeRevocation } from './revocation-domain.ts';
+import { composeStatus } from './status-domain.ts';
 import { SqliteHostRepository } from './store/host-repository.ts';
 import { SqliteManagerIdentityStore } from './store/manager-identity-store.ts';
 import { composeWatching } from './watching-domain.ts';
@@ -75,6 +76,7 @@ export function hostsDomain(constraints: AuthorityConstraints): (core: Core) => 
       programPath: core.agentProgram ?? '',
       epoch: identity.epoch,
     };
+    const status = composeStatus(core, issuing, revocation.status);
     const greeting = new Greeting(identity, context, [adoptServed(issuing.adoption, context)]);
     const renewal = composeRenewal(core, context, issuing);
     const watching = composeWatching(core, context, (id) => alarms.looked(id));
@@ -101,6 +103,7 @@ export function hostsDomain(constraints: AuthorityConstraints): (core: Core) => 
         ...alarms.handlers,
         ...hostHandlers({ context, identity, jobs: core.jobs, definitions, alarmsOf: alarms.ofHost }),
       },
+      status,
       clusterOf: async (name) => (await requireHost(name, context)).cluster,
       async start() {
         await revocation.start();

@@ -1,3 +1,4 @@
+import type { Server } from 'node:http';
 import { type Clock, systemClock } from '@virt-trust/base/clock.ts';
 import { describeError, TrustError } from '@virt-trust/base/error.ts';
 import { DAY } from '@virt-trust/base/instant.ts';
@@ -21,6 +22,7 @@ import { tokenHandlers } from './http/handlers/tokens.ts';
 import type { Handlers } from './http/handlers.ts';
 import { checkListen, DEFAULT_LISTEN, isLoopback, type ListenOptions } from './http/listen.ts';
 import { createServer } from './http/server.ts';
+import { createStatusServer, listenForStatus, type StatusListenOptions } from './http/status-routes.ts';
 import { JobRunner } from './jobs/job-runner.ts';
 import { createLog } from './log.ts';
 import { Metrics } from './metrics/metrics.ts';
@@ -38,6 +40,8 @@ export interface ManagerOptions {
   readonly stateDirectory: string;
   readonly version: string;
   readonly listen?: ListenOptions;
+  /** Where CRLs and OCSP are served alone, in the clear; nowhere where left out. */
+  readonly statusListen?: StatusListenOptions | undefined;
   /** The program file that enrolment copies to hosts. */
   readonly agentProgram?: string;
   /** What the authorities that are made at the first start may certify; empty for no constraint. */
@@ -56,6 +60,8 @@ export interface ManagerOptions {
 /** A manager that serves. */
 export interface RunningManager {
   readonly url: string;
+  /** Where status alone is served; undefined where it is not. */
+  readonly statusUrl: string | undefined;
   /** The first administrator's token: at the first start alone, and nowhere else. */
   readonly initialToken: string | undefined;
   /** Ends streams, lets requests and jobs come to a stop, and closes the store; what was not finished goes on at the next start. */
@@ -76,10 +82,12 @@ export async function startManager(
   const stop = new AbortController();
   const open: Domain[] = [];
   let server: FastifyInstance | undefined;
+  let statusServer: Server | undefined;
   let jobs: JobRunner | undefined;
   const close = async (): Promise<void> => {
     stop.abort();
     if (server !== undefined) await closeServer(server);
+    if (statusServer !== undefined) await closeStatusServer(statusServer);
     await jobs?.close();
     for (const domain of open.toReversed()) await domain.close?.();
     store.close();
@@ -88,7 +96,9 @@ export async function startManager(
     const { core, events } = composeCore(options, clock, store.database, stop.signal);
     jobs = core.jobs;
     for (const compose of domains) open.push(await compose(core));
+    const status = open.find((domain) => domain.status !== undefined)?.status;
     server = createServer(handlersOf(core, open), {
+      status,
       listen,
       log: core.log,
       authentication: core,
@@ -98,6 +108,11 @@ export async function startManager(
       requests: core.metrics.counter('virt_trust_http_requests_total', 'Requests by operation and status.'),
     });
     const url = await listenOn(server, listen);
+    let statusUrl: string | undefined;
+    if (options.statusListen !== undefined && status !== undefined) {
+      statusServer = createStatusServer(status);
+      statusUrl = await listenForStatus(statusServer, options.statusListen);
+    }
     // After the port was got: a token that nobody is shown would be lost.
     const initialToken = await core.tokens.createFirst();
     if (options.rotateSealKey === true) await core.audit.append([sealRotated(core.seal.keyId)]);
@@ -111,10 +126,11 @@ export async function startManager(
     stop.signal.addEventListener('abort', () => clearInterval(tidying));
     await core.jobs.start();
     for (const domain of open) await domain.start?.();
-    core.log.info({ url }, 'the manager serves');
+    core.log.info({ url, statusUrl }, 'the manager serves');
     let closing: Promise<void> | undefined;
     return {
       url,
+      statusUrl,
       initialToken,
       close: () => {
         closing ??= close();
@@ -225,6 +241,12 @@ async function closeServer(server: FastifyInstance): Promise<void> {
   } finally {
     clearTimeout(cut);
   }
+}
+
+async function closeStatusServer(server: Server): Promise<void> {
+  // Nobody waits for these answers: whoever asks again gets them.
+  server.closeAllConnections();
+  await new Promise((resolve) => server.close(resolve));
 }
 
 async function tidy(core: Core, events: SqliteEventStore): Promise<void> {

@@ -12,6 +12,7 @@ import { collect } from './option.ts';
 interface ServeOptions {
   stateDir: string;
   listen: string;
+  statusListen?: string;
   program?: string;
   tlsCertificate?: string;
   tlsKey?: string;
@@ -26,6 +27,10 @@ export function addServeCommand(program: Command): void {
     .description('Run the manager: embedded store and internal authorities')
     .option('--state-dir <directory>', 'where the store and the keys are', '/var/lib/virt-trust-manager')
     .option('--listen <address:port>', 'where the API is served', '127.0.0.1:16516')
+    .option(
+      '--status-listen <address:port>',
+      'where CRLs and OCSP are served besides, in the clear, to anybody (they are signed)',
+    )
     .option('--tls-certificate <file>', 'certificate of the API, in PEM; needed past loopback')
     .option('--tls-key <file>', 'its private key, in PEM')
     .option('--program <file>', 'the executable that is deployed to hosts')
@@ -52,12 +57,14 @@ async function serve(options: ServeOptions): Promise<void> {
     stateDirectory: options.stateDir,
     version: VERSION,
     listen: { ...parseListen(options.listen), ...(await tlsOf(options)) },
+    statusListen: options.statusListen === undefined ? undefined : parseListen(options.statusListen),
     agentProgram: programOf(options.program),
     credentialsDirectory: process.env['CREDENTIALS_DIRECTORY'],
     rotateSealKey: options.rotateSealKey === true,
     constraints: { dns: options.permitDns ?? [], subnets: options.permitSubnet ?? [] },
   });
   writeLine(`The manager serves at ${manager.url}`);
+  if (manager.statusUrl !== undefined) writeLine(`CRLs and OCSP are served at ${manager.statusUrl}`);
   if (manager.initialToken !== undefined) {
     writeLine('The token of the first administrator, shown this once (give it to: virt-trust login):');
     writeLine(`  ${manager.initialToken}`);

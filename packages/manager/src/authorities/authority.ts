@@ -2,6 +2,7 @@ import type { Purpose } from '@virt-trust/contract/model/service.ts';
 import type { Certificate } from '@virt-trust/pki/certificate.ts';
 import type { CertificateTemplate, PreparedCertificate } from '@virt-trust/pki/certificate-issue.ts';
 import type { CrlFields, EncodedCrlEntries } from '@virt-trust/pki/crl-issue.ts';
+import type { StatusLocations } from '@virt-trust/pki/distribution-point.ts';
 import type { LeafProfile } from '@virt-trust/pki/profiles.ts';
 import type { AuditDraft } from '../audit/audit-entry.ts';
 
@@ -15,8 +16,8 @@ export interface Authority {
   readonly root: Certificate;
   /** The certificate that end certificates are issued under. */
   readonly issuing: Certificate;
-  /** What certificates of a profile have in common. */
-  template(profile: LeafProfile): CertificateTemplate;
+  /** What certificates of a profile have in common, with the places where their status is published if it is. */
+  template(profile: LeafProfile, locations?: StatusLocations): CertificateTemplate;
   /** Signs what was linted and, by then, recorded; returns the signature over its bytes. */
   sign(prepared: PreparedCertificate): Promise<Uint8Array>;
   /** Signs a CRL with the issuing CA's key; returns its DER. */

@@ -18,7 +18,7 @@ export const internalProvider: AuthorityProvider = {
     const issuing = parseCertificate(record.issuingCertificate);
     const key = createPrivateKey({ key: Buffer.from(record.issuingKey), format: 'der', type: 'pkcs8' });
     const issuer = prepareIssuer({ certificate: issuing, key });
-    const templates = new Map<string, CertificateTemplate>();
+    const templates = new Map<string, { readonly key: string; readonly template: CertificateTemplate }>();
     return {
       name: record.name,
       purpose: record.purpose,
@@ -26,12 +26,12 @@ export const internalProvider: AuthorityProvider = {
       organization: nameAttribute(issuing.subject, OID.organizationName) ?? '',
       root: parseCertificate(record.rootCertificate),
       issuing,
-      template(profile) {
-        let template = templates.get(profile.name);
-        if (template === undefined) {
-          template = prepareTemplate(issuer, profile);
-          templates.set(profile.name, template);
-        }
+      template(profile, locations) {
+        const key = JSON.stringify(locations ?? null);
+        const known = templates.get(profile.name);
+        if (known?.key === key) return known.template;
+        const template = prepareTemplate(issuer, profile, locations);
+        templates.set(profile.name, { key, template });
         return template;
       },
       sign: (prepared) => signBytesOnPool(prepared.tbs, issuer.signatureAlgorithm, key),

@@ -9,11 +9,15 @@ import type { Handlers } from './handlers.ts';
 import { checkHost, isLoopback, type ListenOptions } from './listen.ts';
 import { problemOfThrown } from './problem-response.ts';
 import { mountRoutes, type RouteParts } from './routes.ts';
+import type { StatusHandler } from './status-http.ts';
+import { mountStatusRoutes } from './status-routes.ts';
 
 export interface ServerParts extends RouteParts {
   readonly listen: ListenOptions;
   readonly log: Log;
   readonly requests: Counter;
+  /** CRLs and OCSP; undefined where there are none. */
+  readonly status: StatusHandler | undefined;
 }
 
 const LIMITS = {
@@ -52,6 +56,7 @@ export function createServer(handlers: Partial<Handlers>, parts: ServerParts): F
   instance.removeContentTypeParser('text/plain');
   addHooks(instance, parts);
   mountRoutes(instance, handlers, parts);
+  if (parts.status !== undefined) mountStatusRoutes(instance, parts.status);
   return instance;
 }
 

@@ -5,7 +5,7 @@ import type { Log } from '@virt-trust/base/log.ts';
 import type { Randomness } from '@virt-trust/base/randomness.ts';
 import type { SpkiPin } from '@virt-trust/base/spki-pin.ts';
 import type { SubjectAltNames } from '@virt-trust/contract/model/desired-state.ts';
-import { PURPOSE_OF_SERVICE, type Service } from '@virt-trust/contract/model/service.ts';
+import { PURPOSE_OF_SERVICE, type Purpose, type Service } from '@virt-trust/contract/model/service.ts';
 import { prepareCertificate } from '@virt-trust/pki/certificate-issue.ts';
 import { encodeSigned } from '@virt-trust/pki/extension-encode.ts';
 import { encodePem } from '@virt-trust/pki/pem.ts';
@@ -26,6 +26,7 @@ import type { DeclaredHost, DeclaredNames } from './declared-names.ts';
 import { GroupCommit } from './group-commit.ts';
 import { lifetimeOf } from './lifetime.ts';
 import { type Grant, grantClientSubject, grantHostNames } from './policy.ts';
+import { presentTemplate } from './present-template.ts';
 import { parseRequestPem } from './request-form.ts';
 import { validityOf } from './validity.ts';
 
@@ -59,6 +60,8 @@ export interface ClientOrder {
   readonly minutes: number;
   /** Valid as long on a host whose clock is ahead by all that is allowed; for keys that never leave this process. */
   readonly anyClock?: boolean;
+  /** For signing OCSP answers for that purpose's authority, instead of for a client of libvirt. */
+  readonly responderOf?: Purpose;
   /** The host that has the key; left out where it stays in this process. */
   readonly heldBy?: string;
   readonly actor: string;
@@ -139,18 +142,18 @@ export class Issuance {
     });
   }
 
-  /** A client certificate of the control authority, valid for minutes. */
+  /** A client certificate of the control authority, or one of an OCSP responder, valid for minutes. */
   issueClient(order: ClientOrder): Promise<IssuedCertificate> {
     return this.#audited(order.actor, order.commonName, async () => {
       const request = parseRequestPem(order.csr);
-      const authority = this.#options.authorities.byPurpose('control');
+      const authority = this.#options.authorities.byPurpose(order.responderOf ?? 'control');
       const { commonName } = order;
       const grant = grantClientSubject(request, { commonName, organization: authority.organization });
       const { pin } = await verifyProofOfPossession(request);
       const ahead = order.anyClock === true ? await this.#backdating() : 0;
       return this.#issue({
         authority,
-        profile: LEAF_PROFILES['libvirt-client'],
+        profile: LEAF_PROFILES[order.responderOf === undefined ? 'libvirt-client' : 'ocsp-responder'],
         holder: { kind: 'client', heldBy: order.heldBy ?? null },
         grant,
         lifetime: order.minutes * MINUTE + ahead,
@@ -187,7 +190,7 @@ export class Issuance {
       skew: await this.#backdating(),
       authority: authority.issuing,
     });
-    const template = authority.template(profile);
+    const template = await presentTemplate(this.#options.settings, authority, profile);
     const prepared = prepareCertificate(template, {
       serialNumber: newSerialNumber(randomness),
       commonName: grant.commonName,

@@ -11,6 +11,7 @@ import type { Host, HostRepository } from '../hosts/host.ts';
 import type { CertificateRecord, CertificateRepository } from '../issuance/certificate-record.ts';
 import { PROFILE_OF_SERVICE } from '../issuance/issuance.ts';
 import { lifetimeOf } from '../issuance/lifetime.ts';
+import { presentTemplate } from '../issuance/present-template.ts';
 import type { Settings } from '../settings/settings.ts';
 import { lineOf } from '../text.ts';
 import { differencesOf } from './difference.ts';
@@ -162,7 +163,7 @@ export class RenewalPlanner {
     if (declared === undefined) return [];
     const authority = authorities.byPurpose(PURPOSE_OF_SERVICE[service]);
     return differencesOf(record, {
-      template: authority.template(PROFILE_OF_SERVICE[service]),
+      template: await presentTemplate(settings, authority, PROFILE_OF_SERVICE[service]),
       authority: { name: authority.name, notAfter: authority.issuing.notAfter },
       declared,
       keyAlgorithm: await settings.value('key.algorithm', { host: host.name, cluster: host.cluster }),

@@ -14,6 +14,13 @@ import {
 
 const ALGORITHMS: readonly string[] = KeyAlgorithm.anyOf.map((algorithm) => algorithm.const);
 
+/** An origin, with a path perhaps; it goes into certificates as it is. */
+function isPublicUrl(text: string): boolean {
+  if (text.length > 200 || !/^https?:\/\/[\x21-\x7e]+$/.test(text) || text.endsWith('/')) return false;
+  const url = URL.canParse(text) ? new URL(text) : undefined;
+  return url !== undefined && !/[?#@\\]/.test(text) && url.hostname !== '';
+}
+
 /** Every setting. */
 export const SETTINGS = {
   organization: textSetting({
@@ -232,6 +239,14 @@ export const SETTINGS = {
     maximum: 3650,
     description: 'Days that alarms are kept after they were cleared.',
     scopes: GLOBAL,
+  }),
+  'status.public_url': textSetting({
+    default: '',
+    description:
+      'Where CRLs and OCSP are reached from outside, such as http://pki.example:8080, without a slash at its end: certificates made from now on name them there. Empty: they name none.',
+    scopes: GLOBAL,
+    is: (value): value is string => value === '' || isPublicUrl(value),
+    form: 'an http or https address of at most 200 characters, without credentials, query or slash at its end',
   }),
   'jobs.retention_days': integerSetting({
     default: 30,

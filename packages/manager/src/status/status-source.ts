@@ -11,15 +11,9 @@ export type CertificateStatus =
 /** The CRL of an authority as it is published. */
 export interface PublishedCrl {
   readonly der: Uint8Array;
-  readonly number: bigint;
   readonly thisUpdate: Instant;
   readonly nextUpdate: Instant;
 }
-
-/** What became different, so that nothing older is told any more. */
-export type StatusChange =
-  | { readonly kind: 'certificate'; readonly authority: string; readonly serialNumber: SerialNumber }
-  | { readonly kind: 'crl'; readonly authority: string };
 
 /** Where the responder and the publication of CRLs learn what is so. */
 export interface StatusSource {
@@ -27,9 +21,12 @@ export interface StatusSource {
    * SECURITY: a certificate that is only `recorded` counts as issued, since a crash can come between the answer and the
    * mark.
    */
-  statusOf(authority: string, serialNumber: SerialNumber): Promise<CertificateStatus>;
-  /** The newest CRL, signed and complete; null while there is none. */
-  crlOf(authority: string): Promise<PublishedCrl | null>;
-  /** Calls the listener after a change is durable and before whoever asked for it is answered. */
-  subscribe(listener: (change: StatusChange) => void): void;
+  statusOf(authority: string, serialNumber: SerialNumber): CertificateStatus;
+  /** The newest CRL, complete; null while there is none. */
+  crlOf(authority: string): PublishedCrl | null;
+  /**
+   * Calls the listener with the authorities whose certificates changed their status or whose CRL is a new one, after the
+   * change is durable and before whoever asked for it is answered.
+   */
+  onChange(listener: (authorities: readonly string[]) => void): void;
 }
