@@ -51,6 +51,7 @@ export function noEngines(asked: string[] = []): EngineFactory {
       start: async () => {},
       observedState: () => observe('observedState'),
       putDesiredState: () => observe('putDesiredState'),
+      desiredState: async () => null,
       certificateRequests: async () => [],
       putCertificates: () => observe('putCertificates'),
       postProofs: () => observe('postProofs'),

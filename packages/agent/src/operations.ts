@@ -56,6 +56,7 @@ export function agentHandlers(parts: OperationParts): Handlers {
     },
     getObservedState: () => apply.observedState(),
     putDesiredState: changing(({ body }) => apply.putDesiredState(body)),
+    getDesiredState: () => apply.desiredState(),
     listCertificateRequests: async () => ({ requests: await apply.certificateRequests() }),
     putCertificates: changing(({ body }) => apply.putCertificates(body.certificates)),
     postProofs: changing(({ body }) => apply.postProofs(body.proofs)),

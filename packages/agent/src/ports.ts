@@ -36,6 +36,8 @@ export interface ApplyEngine {
   start(): Promise<void>;
   observedState(): Promise<ObservedState>;
   putDesiredState(desired: DesiredState): Promise<ObservedState>;
+  /** The last that was put; null before the first. */
+  desiredState(): Promise<DesiredState | null>;
   certificateRequests(): Promise<CertificateRequest[]>;
   putCertificates(certificates: readonly IssuedCertificate[]): Promise<ObservedState>;
   postProofs(proofs: readonly ProofVerdict[]): Promise<ObservedState>;

@@ -3,7 +3,7 @@ import { encodePrivateKeyPem } from '@virt-trust/pki/key.ts';
 import { composeAlarms } from './alarms-domain.ts';
 import type { AuthorityConstraints } from './authorities/internal-creation.ts';
 import type { Core, Domain } from './core.ts';
-import { adoptServed } from './hosts/adopt-served.ts';
+import { learnFromHost } from './hosts/learn-from-host.ts';
 import { HostChannels } from './hosts/channels.ts';
 import { declaredHostOf } from './hosts/declared-host.ts';
 import { Greeting } from './hosts/greeting.ts';
@@ -77,7 +77,7 @@ export function hostsDomain(constraints: AuthorityConstraints): (core: Core) => 
       epoch: identity.epoch,
     };
     const status = composeStatus(core, issuing, revocation.status);
-    const greeting = new Greeting(identity, context, [adoptServed(issuing.adoption, context)]);
+    const greeting = new Greeting(identity, context, [learnFromHost(issuing.adoption, context)]);
     const renewal = composeRenewal(core, context, issuing);
     const watching = composeWatching(core, context, (id) => alarms.looked(id));
     const alarms = composeAlarms(core, { ...issuing, repository, outside: watching.outside });

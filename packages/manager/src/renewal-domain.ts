@@ -56,6 +56,7 @@ export function composeRenewal(core: Core, context: HostsContext, issuing: Issua
     store,
     planner,
     freeze,
+    epoch: context.epoch,
     provision: (host, running) => provision(host, context, running),
     onOutcome: () => core.alarms.changed('renewal'),
   });

@@ -137,6 +137,10 @@ export class JournaledEngine implements ApplyEngine {
     return await this.observedState();
   }
 
+  async desiredState(): Promise<DesiredState | null> {
+    return this.#wanted ?? null;
+  }
+
   async observedState(): Promise<ObservedState> {
     const busy = this.#journal !== undefined || !(await this.#holds());
     if (!busy) this.#facts = await this.#options.effects.facts().catch(() => this.#facts);

@@ -100,6 +100,17 @@ export const putDesiredState = {
   doors: ['channel'],
 } as const satisfies AgentOperation;
 
+export const getDesiredState = {
+  id: 'getDesiredState',
+  summary:
+    'What the manager wanted last, null before the first: for a manager that was restored from before it.',
+  method: 'GET',
+  path: '/v1/desired-state',
+  result: Type.Union([DesiredState, Type.Null()]),
+  status: 200,
+  doors: ['channel'],
+} as const satisfies AgentOperation;
+
 export const listCertificateRequests = {
   id: 'listCertificateRequests',
   summary: 'The certificate requests that wait for the manager.',
@@ -276,6 +287,7 @@ export const AGENT_OPERATIONS: readonly AgentOperation[] = [
   listEvents,
   getObservedState,
   putDesiredState,
+  getDesiredState,
   listCertificateRequests,
   putCertificates,
   postProofs,

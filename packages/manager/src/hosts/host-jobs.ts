@@ -17,6 +17,7 @@ import type { HostsContext } from './ports.ts';
 import { provision } from './provisioning.ts';
 import { removeHost } from './removal.ts';
 import { requireHost } from './require-host.ts';
+import { raisedRevisions } from './revisions.ts';
 
 /** The jobs that work on hosts, by what they do. */
 export function hostJobs(context: HostsContext, identity: ManagerIdentity) {
@@ -37,7 +38,10 @@ export function hostJobs(context: HostsContext, identity: ManagerIdentity) {
       await liftRevocation(host, lifts, context, job);
       if (renew && (await job.recall('raised')) === undefined) {
         await job.remember('raised', true);
-        await context.repository.update(host.id, (now) => ({ ...now, revisions: raised(now) }));
+        await context.repository.update(host.id, (now) => ({
+          ...now,
+          revisions: raisedRevisions(now, SERVICES, context.epoch),
+        }));
       }
       return provision(name, context, job);
     },
@@ -114,7 +118,7 @@ async function liftRevocation(
     await context.repository.update(host.id, ({ revoked, ...now }) =>
       revoked === undefined || revoked.at !== lifts
         ? { ...now, ...(revoked && { revoked }) }
-        : { ...now, revisions: raised(now) },
+        : { ...now, revisions: raisedRevisions(now, SERVICES, context.epoch) },
     );
   });
 }
@@ -129,10 +133,6 @@ function assertManaged(host: Host): void {
       hint: `take it under management with: virt-trust host add ${host.name} --ssh ${host.ssh.destination}`,
     },
   );
-}
-
-function raised(host: Host): Host['revisions'] {
-  return Object.fromEntries(SERVICES.map((service) => [service, (host.revisions[service] ?? 0) + 1]));
 }
 
 /** Checks what can be checked before a job is made of it; returns the accepted SSH host key. */

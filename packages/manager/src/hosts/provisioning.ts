@@ -12,6 +12,7 @@ import { desiredStateOf } from './desired-state.ts';
 import { followUntilSettled, openChannel } from './following.ts';
 import type { Host } from './host.ts';
 import type { HostsContext } from './ports.ts';
+import { relearn } from './relearning.ts';
 import { requireHost } from './require-host.ts';
 
 /** How long a host may take from the desired state to its proofs before the job gives up; the host goes on by itself. */
@@ -89,6 +90,7 @@ async function plan(
     );
   }
   const observed = await channel.agent.call(getObservedState, {}, { signal });
+  await relearn(host, observed, channel, context, signal);
   const updated = await context.repository.update(host.id, (now) => ({
     ...now,
     inventory,

@@ -63,6 +63,7 @@ export async function renewingFleet(
     store,
     planner,
     freeze,
+    epoch: 1,
     onOutcome: () => {},
     async provision(name, context) {
       begun.push(name);

@@ -1,6 +1,7 @@
 import { describeError, TrustError } from '@virt-trust/base/error.ts';
 import type { Service } from '@virt-trust/contract/model/service.ts';
 import type { Host, HostRepository } from '../hosts/host.ts';
+import { raisedRevisions } from '../hosts/revisions.ts';
 import type { JobContext, JobDefinition } from '../jobs/job.ts';
 import type { Freeze } from './freeze.ts';
 import { type RenewalPlanner, type ServedPlan, servedBy } from './planner.ts';
@@ -19,6 +20,8 @@ export interface RenewJobParts {
   readonly store: RenewalStore;
   readonly planner: RenewalPlanner;
   readonly freeze: Freeze;
+  /** Of the manager's store; grows when it is restored from a backup. */
+  readonly epoch: number;
   /** Brings the host to its desired state: new keys where revisions were raised, the old generation served until then. */
   readonly provision: (host: string, job: JobContext) => Promise<string>;
   /** After a renewal failed or succeeded. */
@@ -99,13 +102,13 @@ async function refuseWhereHeld(
 async function raise(
   host: Host,
   services: readonly Service[],
-  { hosts }: RenewJobParts,
+  { hosts, epoch }: RenewJobParts,
   job: JobContext,
 ): Promise<void> {
   const remembered = await job.recall('revisions');
   const targets =
     remembered === undefined
-      ? Object.fromEntries(services.map((service) => [service, (host.revisions[service] ?? 0) + 1]))
+      ? raisedRevisions(host, services, epoch)
       : (remembered as Record<string, number>);
   if (remembered === undefined) await job.remember('revisions', targets);
   await hosts.update(host.id, (now) => {

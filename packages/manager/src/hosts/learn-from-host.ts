@@ -3,9 +3,10 @@ import type { CertificateAdoption } from '../issuance/certificate-adoption.ts';
 import { declaredHostOf } from './declared-host.ts';
 import type { AtChannelUp } from './greeting.ts';
 import type { HostsContext } from './ports.ts';
+import { relearn } from './relearning.ts';
 
-/** Looks at what a host serves whose channel came up, and records what of it this store does not know. */
-export function adoptServed(
+/** Looks at a host whose channel came up, and learns what of it a store that was restored does not know. */
+export function learnFromHost(
   adoption: Pick<CertificateAdoption, 'isKnown' | 'adopt'>,
   context: HostsContext,
 ): AtChannelUp {
@@ -13,6 +14,7 @@ export function adoptServed(
     const declared = declaredHostOf(host);
     if (declared === null) return;
     const observed = await channel.agent.call(getObservedState, {}, { signal });
+    await relearn(host, observed, channel, context, signal);
     const unknown = [];
     for (const { service, identity, serialNumber } of observed.credentials) {
       if (identity !== 'ours' || serialNumber === null) continue;
