@@ -78,6 +78,8 @@ function exchange(input: WebhookRequest): Promise<IncomingMessage> {
       resolve(response);
       request.destroy();
     };
+    // An answer that began is an answer, however the connection ends.
+    request.prependListener('error', done);
     response.on('data', (chunk: Buffer) => {
       read += chunk.length;
       if (read > MOST_ANSWER) done();

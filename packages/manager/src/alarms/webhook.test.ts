@@ -42,6 +42,7 @@ function senderOn(t: TestContext, store: SqliteWebhookStore, more: { timeoutMs?:
   let arrived = Promise.withResolvers<void>();
   const sleep: Sleep = (ms, signal) => {
     const { promise, resolve, reject } = Promise.withResolvers<void>();
+    if (signal.aborted) reject(signal.reason);
     signal.addEventListener('abort', () => reject(signal.reason), { once: true });
     pauses.push({ ms, end: resolve });
     arrived.resolve();
