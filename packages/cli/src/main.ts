@@ -7,6 +7,7 @@ import { addAuthorityCommands } from './commands/authority.ts';
 import { addBackupCommands } from './commands/backup.ts';
 import { addCertificateCommands } from './commands/certificate.ts';
 import { addCompletionCommand } from './commands/completion.ts';
+import { addCrlCommands } from './commands/crl.ts';
 import { addHostCommands } from './commands/host.ts';
 import { addJobCommands } from './commands/job.ts';
 import { addLoginCommand } from './commands/login.ts';
@@ -51,6 +52,7 @@ for (const add of [
   addCertificateCommands,
   addRenewalCommands,
   addAuthorityCommands,
+  addCrlCommands,
   addMigrateCommand,
   addAlarmCommands,
   addWebhookCommands,

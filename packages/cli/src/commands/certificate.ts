@@ -1,11 +1,16 @@
 import { TrustError } from '@virt-trust/base/error.ts';
-import { renewCertificate } from '@virt-trust/contract/manager/lifecycle-operations.ts';
+import {
+  releaseCertificate,
+  renewCertificate,
+  revokeCertificate,
+} from '@virt-trust/contract/manager/lifecycle-operations.ts';
 import {
   getCertificate,
   getHost,
   issueCertificate,
   listCertificates,
 } from '@virt-trust/contract/manager/operations.ts';
+import type { Certificate } from '@virt-trust/contract/model/certificate.ts';
 import { SERVICES, type Service } from '@virt-trust/contract/model/service.ts';
 import { Argument, type Command } from 'commander';
 import { everyPage } from '../every-page.ts';
@@ -14,7 +19,9 @@ import { readInputFile } from '../input-file.ts';
 import { followJob } from '../job-watch.ts';
 import { type ManagerClient, managerClient } from '../manager-client.ts';
 import { formatTime, writeJson, writeLine, writeTable } from '../output.ts';
-import { jsonOption } from './option.ts';
+import { requireConfirmation } from '../prompt.ts';
+import { jsonOption, yesOption } from './option.ts';
+import { type RevokeOptions, reasonOption, revokeOrderOf } from './revoke-options.ts';
 
 export function addCertificateCommands(program: Command): void {
   const certificate = program.command('certificate').description('The certificates that were issued');
@@ -45,6 +52,38 @@ export function addCertificateCommands(program: Command): void {
     .addArgument(new Argument('[service]', 'which certificate of the host').choices(SERVICES))
     .addOption(jsonOption())
     .action(renew);
+  certificate
+    .command('revoke')
+    .description('Revoke a certificate: sign the CRL, bring it to every host, cut sessions, prove it')
+    .argument('<serial>')
+    .addOption(reasonOption())
+    .option('--comment <text>', 'why, for the audit log')
+    .addOption(yesOption())
+    .addOption(jsonOption())
+    .action(revoke);
+  certificate
+    .command('release')
+    .description('Take a certificate off hold; any other revocation is for ever')
+    .argument('<serial>')
+    .addOption(yesOption())
+    .addOption(jsonOption())
+    .action(release);
+}
+
+async function revoke(text: string, options: RevokeOptions): Promise<void> {
+  const serial = serialOf(text);
+  const end = options.reason === 'certificateHold' ? '' : ' for ever';
+  await requireConfirmation(`Revoke certificate ${serial}${end} (${options.reason})?`, options.yes);
+  const client = managerClient();
+  const job = await client.call(revokeCertificate, { params: { serial }, body: revokeOrderOf(options) });
+  await followJob(client, job, options);
+}
+
+async function release(text: string, options: { yes?: boolean; json?: boolean }): Promise<void> {
+  const serial = serialOf(text);
+  await requireConfirmation(`Take certificate ${serial} off hold?`, options.yes);
+  const client = managerClient();
+  await followJob(client, await client.call(releaseCertificate, { params: { serial } }), options);
 }
 
 async function renew(
@@ -86,7 +125,7 @@ async function list(options: { host?: string; json?: boolean }): Promise<void> {
     ['serial', 'state', 'host', 'service', 'authority', 'expires', 'names'],
     items.map((one) => [
       one.serialNumber,
-      one.state,
+      one.revocation === null ? one.state : 'revoked',
       one.host ?? '-',
       one.service ?? '-',
       one.authority,
@@ -115,6 +154,7 @@ async function show(serial: string, options: { pem?: boolean; json?: boolean }):
     ['valid from', formatTime(one.notBefore)],
     ['valid until', formatTime(one.notAfter)],
     ['public key', one.pin],
+    ['revoked', revokedText(one.revocation)],
   ];
   if (one.renewal !== null) {
     const { at, explanation, failures, lastFailure } = one.renewal;
@@ -122,6 +162,12 @@ async function show(serial: string, options: { pem?: boolean; json?: boolean }):
     if (failures > 0) lines.push(['last failure', lastFailure ?? '-']);
   }
   for (const [name, value] of lines) writeLine(`${name.padEnd(12)} ${value}`);
+}
+
+function revokedText(revocation: Certificate['revocation']): string {
+  if (revocation === null) return 'no';
+  const { at, reason, by, comment } = revocation;
+  return `${formatTime(at)} for ${reason} by ${by}${comment === '' ? '' : `: ${comment}`}`;
 }
 
 async function issue(host: string, service: Service, options: { csr: string }): Promise<void> {

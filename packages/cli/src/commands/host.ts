@@ -1,4 +1,5 @@
 import { listAlarms } from '@virt-trust/contract/manager/alarm-operations.ts';
+import { revokeHost } from '@virt-trust/contract/manager/lifecycle-operations.ts';
 import {
   collectHost,
   getHost,
@@ -20,6 +21,7 @@ import { writeJson } from '../output.ts';
 import { requireConfirmation } from '../prompt.ts';
 import { addHostAddCommand } from './host-add.ts';
 import { jsonOption, yesOption } from './option.ts';
+import { type RevokeOptions, reasonOption, revokeOrderOf } from './revoke-options.ts';
 
 const GATES = Gate.anyOf.map((one) => one.const);
 
@@ -71,6 +73,23 @@ export function addHostCommands(program: Command): void {
       await requireConfirmation(`Remove host ${name} and put back what was found on it?`, options.yes);
       await follow(
         (client) => client.call(removeHost, { params: { name }, query: { force: options.force === true } }),
+        options,
+      );
+    });
+  host
+    .command('revoke')
+    .description(
+      'Revoke every certificate of a host: others refuse it, and it gets none until it is provisioned',
+    )
+    .argument('<name>')
+    .addOption(reasonOption())
+    .option('--comment <text>', 'why, for the audit log')
+    .addOption(yesOption())
+    .addOption(jsonOption())
+    .action(async (name: string, options: RevokeOptions) => {
+      await requireConfirmation(`Revoke every certificate of host ${name} (${options.reason})?`, options.yes);
+      await follow(
+        (client) => client.call(revokeHost, { params: { name }, body: revokeOrderOf(options) }),
         options,
       );
     });

@@ -1,8 +1,8 @@
 import Type from 'typebox';
 import { RenewalPlan, RevocationReason } from '../model/certificate.ts';
-import { CrlNumber } from '../model/crl.ts';
+import { CrlNumber, CrlPem } from '../model/crl.ts';
 import { Job } from '../model/job.ts';
-import { Count, Line, Name, Pem, SerialHex, Time } from '../model/primitives.ts';
+import { Count, Line, Name, SerialHex, Time } from '../model/primitives.ts';
 import { Purpose, Service } from '../model/service.ts';
 import { ByName, type ManagerOperation, strict } from './operation-parts.ts';
 
@@ -67,7 +67,7 @@ const Crl = Type.Object(
     /** As brought to hosts. */
     hostEntries: Count,
     hosts: Type.Object({ current: Count, behind: Type.Array(Name, { maxItems: 10_000 }) }, strict),
-    pem: Type.Union([Pem, Type.Null()]),
+    pem: Type.Union([CrlPem, Type.Null()]),
   },
   strict,
 );
