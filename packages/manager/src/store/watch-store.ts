@@ -26,15 +26,20 @@ export class SqliteWatchStore implements WatchStore {
 
   async advance(id: HostId, host: string, position: number, events: readonly AgentEvent[]): Promise<void> {
     this.#database.transaction(() => {
-      // Of a host that was removed meanwhile nothing is kept.
-      const known = this.#database.run(
+      const row = this.#database.get('select sequence from host_watches where host = ?', id);
+      const known = row === undefined ? 0 : integer(row, 'sequence');
+      // A follower that was let go may come late: what another has taken meanwhile is not told twice.
+      const fresh = events.filter((event) => event.sequence > known);
+      if (events.length > 0 && fresh.length === 0) return;
+      const kept = this.#database.run(
         `insert into host_watches (host, sequence) select id, ? from hosts where id = ?
           on conflict do update set sequence = excluded.sequence`,
         position,
         id,
       );
-      if (known === 0) return;
-      for (const { kind, subject, message } of events)
+      // Of a host that was removed meanwhile nothing is kept.
+      if (kept === 0) return;
+      for (const { kind, subject, message } of fresh)
         appendEvent(this.#database, this.#clock, {
           kind: `host.${kind}`,
           subject: host,

@@ -1,0 +1,127 @@
+import assert from 'node:assert/strict';
+import { type TestContext, test } from 'node:test';
+import { TrustError } from '@virt-trust/base/error.ts';
+import { silentLog } from '@virt-trust/base/log.ts';
+import { systemRandomness } from '@virt-trust/base/randomness.ts';
+import { probeLibvirt } from '@virt-trust/connect/probe-libvirt.ts';
+import { serveLibvirtd } from '@virt-trust/connect/test-servers.ts';
+import { makeTestCertificate } from '@virt-trust/libvirt/test-certificates.ts';
+import { settableClock } from '../store/fixtures.ts';
+import { NOTHING_FOUND, settledState, testHost } from './fixtures.ts';
+import type { Host } from './host.ts';
+import { OutsideLooks } from './outside-looks.ts';
+
+const OTHER = `sha256:${'B'.repeat(43)}`;
+
+function hostServing(pin: string | null, more: Partial<Host> = {}): Host {
+  const observed = settledState('ours');
+  const credentials = observed.credentials.map((credential) => ({ ...credential, pin }));
+  return testHost('host-1', {
+    found: NOTHING_FOUND,
+    declared: { interface: 'lo', names: { dns: ['host-1'], addresses: ['127.0.0.1'] } },
+    observed: { ...observed, credentials },
+    ...more,
+  });
+}
+
+/** A libvirtd on loopback, and looks at it. */
+async function looksAt(t: TestContext, probe?: typeof probeLibvirt) {
+  const authority = await makeTestCertificate({ subject: 'O=virt-trust,CN=authority', ca: true });
+  const common = { issuer: authority, notBefore: '2026-01-01T00:00:00Z', notAfter: '2036-01-01T00:00:00Z' };
+  const names = [{ kind: 'ip', value: '127.0.0.1' }] as const;
+  const identity = await makeTestCertificate({ ...common, subject: 'CN=host-1', names });
+  const client = await makeTestCertificate({ ...common, subject: 'CN=manager' });
+  const { port } = await serveLibvirtd(t, { identity, clientAuthority: authority });
+  const clock = settableClock(identity.certificate.notBefore + 1000);
+  const stop = new AbortController();
+  t.after(() => stop.abort());
+  const changes: string[] = [];
+  const stored: { host: Host | null } = { host: hostServing(identity.certificate.pin) };
+  const looks = new OutsideLooks({
+    repository: { get: async () => stored.host },
+    trustFor: async () => authority.pem,
+    client: async () => ({ certificatePem: client.pem, privateKeyPem: client.keyPem }),
+    intervalOf: async () => 60,
+    isUp: () => true,
+    onChange: (id) => changes.push(id),
+    probe: probe ?? probeLibvirt,
+    port,
+    clock,
+    randomness: systemRandomness,
+    log: silentLog,
+    signal: stop.signal,
+  });
+  const id = stored.host?.id;
+  assert.ok(id);
+  looks.written(id);
+  return { looks, id, stored, clock, changes, pin: identity.certificate.pin };
+}
+
+test('a libvirtd that serves what it should, to our own client certificate, is as desired', async (t) => {
+  const { looks, id, changes } = await looksAt(t);
+  const look = await looks.look(id);
+  assert.deepEqual([look?.state, look?.detail], ['as-desired', '']);
+  assert.equal(changes.length, 1);
+  await looks.look(id);
+  assert.equal(changes.length, 1);
+  assert.deepEqual([...looks.counts()], [['as-desired', 1]]);
+});
+
+test('another certificate than the one settled on is drift, and since when is kept', async (t) => {
+  const { looks, id, stored, clock, pin } = await looksAt(t);
+  stored.host = hostServing(OTHER);
+  const first = await looks.look(id);
+  clock.advance(1000);
+  const second = await looks.look(id);
+  assert.equal(first?.state, 'drifted');
+  assert.match(
+    first.detail,
+    new RegExp(`127\\.0\\.0\\.1:\\d+ serves the certificate .* \\(${pin}\\) and not`),
+  );
+  assert.deepEqual([second?.since, second?.at], [first.since, first.at + 1000]);
+});
+
+test('no connection is unreachable, no handshake is refused', async (t) => {
+  const failing = (code: string) => async () => {
+    throw new TrustError(code, 'failed', 'cannot probe');
+  };
+  const away = await looksAt(t, failing('probe.connect'));
+  assert.equal((await away.looks.look(away.id))?.state, 'unreachable');
+  const refusing = await looksAt(t, failing('probe.chain'));
+  assert.equal((await refusing.looks.look(refusing.id))?.state, 'refused');
+});
+
+test('a host that somebody works on, that is only observed or has served nothing yet is not looked at', async (t) => {
+  const asked: string[] = [];
+  const { looks, id, stored } = await looksAt(t, async ({ host }) => {
+    asked.push(host);
+    throw new TrustError('probe.connect', 'failed', 'cannot probe');
+  });
+  for (const more of [
+    { state: 'provisioning' },
+    { state: 'removing' },
+    { observeOnly: true },
+    { observed: null },
+  ] as const) {
+    stored.host = hostServing(OTHER, more);
+    assert.equal(await looks.look(id), null);
+  }
+  assert.deepEqual(asked, []);
+});
+
+test('what changed while it was looked at says nothing', async (t) => {
+  const { looks, id, stored, changes } = await looksAt(t, async () => {
+    stored.host = hostServing(OTHER, { state: 'provisioning' });
+    throw new TrustError('probe.connect', 'failed', 'cannot probe');
+  });
+  assert.equal(await looks.look(id), null);
+  assert.deepEqual(changes, []);
+});
+
+test('a host that is gone is looked at no more', async (t) => {
+  const { looks, id, stored } = await looksAt(t);
+  await looks.look(id);
+  stored.host = null;
+  assert.equal(await looks.look(id), null);
+  assert.equal(looks.of(id), null);
+});
