@@ -31,7 +31,7 @@ import { leafProfile } from '@virt-trust/pki/profiles.ts';
 import { parseCertificationRequest } from '@virt-trust/pki/request.ts';
 import { newSerialNumber } from '@virt-trust/pki/serial-number.ts';
 import type { AgentPaths } from '../paths.ts';
-import type { Sighting } from '../served/sighting.ts';
+import type { Sighting, Where } from '../served/sighting.ts';
 import { readFileIfPresent } from '../state/atomic-file.ts';
 import type { DaemonTarget, Expectation, HostEffects, HostFacts } from './host-effects.ts';
 import { LAYOUTS } from './layout.ts';
@@ -245,7 +245,7 @@ export class FileEffects implements HostEffects {
   /** What a test says is served; by default libvirt serves what its files say. */
   sight: (services: readonly Service[]) => Promise<Sighting[]> = async () => [];
 
-  async look(services: readonly Service[]): Promise<Sighting[]> {
+  async look({ services }: Where): Promise<Sighting[]> {
     return await this.sight(services);
   }
 

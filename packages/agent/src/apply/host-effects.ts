@@ -4,7 +4,7 @@ import type { SubjectAltNames } from '@virt-trust/contract/model/desired-state.t
 import type { Proof } from '@virt-trust/contract/model/observed-state.ts';
 import type { Service } from '@virt-trust/contract/model/service.ts';
 import type { RpcDaemon } from '@virt-trust/libvirt/libvirtd-settings.ts';
-import type { Sighting } from '../served/sighting.ts';
+import type { Sighting, Where } from '../served/sighting.ts';
 import type { Listening } from './daemon-settings.ts';
 import type { Sockets } from './state.ts';
 
@@ -71,7 +71,7 @@ export interface HostEffects {
   /** The VMs that run now. */
   runningVms(): Promise<readonly VmFacts[]>;
   /** Looks what is served wherever the services are served now; a look changes nothing. */
-  look(services: readonly Service[], addresses: readonly string[], facts: HostFacts): Promise<Sighting[]>;
+  look(where: Where, facts: HostFacts): Promise<Sighting[]>;
   /** SHA-256 of files as the QEMU user reads them; one that it can't read is missing. */
   digestsForQemu(files: readonly string[], facts: HostFacts): Promise<Map<string, string>>;
   /** Sees the service serve what it must; throws where it does not. */

@@ -13,6 +13,7 @@ import { readDaemonMode, readProgramVersion } from '../inventory/libvirt.ts';
 import { readQemuProcesses } from '../inventory/qemu-process.ts';
 import type { AgentPaths } from '../paths.ts';
 import { lookAtEndpoints } from '../served/look.ts';
+import type { Where } from '../served/sighting.ts';
 import { readFileIfPresent } from '../state/atomic-file.ts';
 import { RpcDaemonUnits } from './daemon.ts';
 import type { DaemonTarget, Expectation, HostEffects, HostFacts } from './host-effects.ts';
@@ -121,11 +122,11 @@ export class SystemEffects implements HostEffects {
     }));
   }
 
-  async look(services: readonly Service[], addresses: readonly string[], { vms }: HostFacts) {
+  async look(where: Where, { vms }: HostFacts) {
     const tlsPort = await this.#tlsPort();
     return await lookAtEndpoints({
-      services,
-      addresses: addresses.length > 0 ? addresses : ['127.0.0.1'],
+      ...where,
+      addresses: where.addresses.length > 0 ? where.addresses : ['127.0.0.1'],
       tlsPort,
       vms,
       clock: this.#clock,

@@ -8,13 +8,10 @@ import type { VmFacts } from '../apply/host-effects.ts';
 import { isOurVncDirectory } from '../apply/layout.ts';
 import { seeTls } from '../apply/services/tls-sight.ts';
 import { dialable } from '../apply/services/vnc.ts';
-import type { Seen, Sighting } from './sighting.ts';
+import type { Seen, Sighting, Where } from './sighting.ts';
 
-/** Where to look. */
-export interface Places {
-  readonly services: readonly Service[];
-  /** Addresses of libvirt's endpoints, and its port. */
-  readonly addresses: readonly string[];
+/** Where to look, and how libvirt and the VMs are found. */
+interface Places extends Where {
   readonly tlsPort: number;
   readonly vms: readonly VmFacts[];
   readonly clock: Clock;
@@ -50,12 +47,12 @@ export async function lookAtEndpoints(places: Places): Promise<Sighting[]> {
   return sightings;
 }
 
-function placesOf({ services, addresses, tlsPort, vms, clock }: Places): Place[] {
+function placesOf({ services, addresses, consoleBundle, tlsPort, vms, clock }: Places): Place[] {
   const has = (service: Service) => services.includes(service);
   return [
     ...(has('libvirt') ? addresses.map((address) => libvirtPlace(address, tlsPort)) : []),
     ...vms.flatMap((vm) => [
-      ...(has('vnc') ? vm.vnc.map((display) => vncPlace(vm, display, clock)) : []),
+      ...(has('vnc') ? vm.vnc.map((display) => vncPlace(vm, display, consoleBundle, clock)) : []),
       ...(has('spice') ? vm.spice.map((display) => spicePlace(vm, display)) : []),
     ]),
   ];
@@ -71,7 +68,12 @@ function libvirtPlace(address: string, port: number): Place {
   };
 }
 
-function vncPlace(vm: VmFacts, { listen, port, tlsDirectory }: VmFacts['vnc'][number], clock: Clock): Place {
+function vncPlace(
+  vm: VmFacts,
+  { listen, port, tlsDirectory }: VmFacts['vnc'][number],
+  trust: string,
+  clock: Clock,
+): Place {
   return {
     service: 'vnc',
     target: vmTarget(vm, listen, port),
@@ -80,7 +82,7 @@ function vncPlace(vm: VmFacts, { listen, port, tlsDirectory }: VmFacts['vnc'][nu
     look: () =>
       tlsDirectory === null
         ? Promise.resolve({ kind: 'plain' })
-        : attempt(async () => await seeVnc(dialable(listen), port, clock)),
+        : attempt(async () => await seeVnc(dialable(listen), port, trust, clock)),
   };
 }
 
@@ -98,9 +100,14 @@ function spicePlace(vm: VmFacts, { listen, port, tlsPort }: VmFacts['spice'][num
 }
 
 /** Whose key a VNC server holds; whether its chain and times are good is not asked here. */
-async function seeVnc(host: string, port: number, clock: Clock): Promise<{ pin: SpkiPin; protocol: string }> {
+async function seeVnc(
+  host: string,
+  port: number,
+  trust: string,
+  clock: Clock,
+): Promise<{ pin: SpkiPin; protocol: string }> {
   try {
-    const evidence = await probeVnc({ host, port, timeoutMs: LOOK_MS, serverName: null, trust: '', clock });
+    const evidence = await probeVnc({ host, port, timeoutMs: LOOK_MS, serverName: null, trust, clock });
     return { pin: evidence.servedCertificate.pin, protocol: evidence.protocol };
   } catch (error) {
     const pin = isTrustError(error) ? error.context?.['servedPin'] : undefined;

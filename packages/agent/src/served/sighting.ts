@@ -8,6 +8,14 @@ export type Seen =
   | { readonly kind: 'plain' }
   | { readonly kind: 'nothing'; readonly reason: string };
 
+/** What is looked at, and whom VNC's certificate is expected to be from. */
+export interface Where {
+  readonly services: readonly Service[];
+  /** Of libvirt's endpoints. */
+  readonly addresses: readonly string[];
+  readonly consoleBundle: string;
+}
+
 /** One look at one place. */
 export interface Sighting {
   readonly service: Service;

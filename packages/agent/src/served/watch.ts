@@ -4,12 +4,13 @@ import type { DesiredState } from '@virt-trust/contract/model/desired-state.ts';
 import type { ServedEndpoint } from '@virt-trust/contract/model/observed-state.ts';
 import type { Service } from '@virt-trust/contract/model/service.ts';
 import type { HostFacts } from '../apply/host-effects.ts';
+import { LAYOUTS } from '../apply/layout.ts';
 import { QUIET_MS } from '../apply/repair-count.ts';
 import type { Workshop } from '../apply/workshop.ts';
 import { contestedPaths, migrationFiles } from './files.ts';
 import { type Expected, judge, line } from './judge.ts';
 import { type ServedRecord, servedDocument } from './record.ts';
-import type { Sighting } from './sighting.ts';
+import type { Sighting, Where } from './sighting.ts';
 
 const MAX_ENDPOINTS = 4096;
 
@@ -46,8 +47,7 @@ export class ServedWatch {
   async look(desired: DesiredState, facts: HostFacts): Promise<Sighting[]> {
     const { effects } = this.#workshop.options;
     const services = [...(await this.#expected()).keys()];
-    const addresses = desired.credentials.find(({ service }) => service === 'libvirt')?.names.addresses ?? [];
-    const sightings = await effects.look(services, addresses, facts);
+    const sightings = await effects.look(await this.#where(desired, services), facts);
     // A VM that ended or moved away meanwhile is no finding.
     const running = new Set((await effects.runningVms()).map(({ uuid }) => uuid));
     return sightings.filter(({ vm }) => vm === null || running.has(vm.uuid));
@@ -118,8 +118,7 @@ export class ServedWatch {
         await emit('repair.failed', service, describeError(error));
       }
     }
-    const addresses = desired.credentials.find(({ service }) => service === 'libvirt')?.names.addresses ?? [];
-    const again = await effects.look(services, addresses, { ...facts, vms });
+    const again = await effects.look(await this.#where(desired, services), { ...facts, vms });
     const known = new Set(drifted.map(({ target }) => target));
     const expected = await this.#expected();
     return await this.#judgeAll(
@@ -130,6 +129,14 @@ export class ServedWatch {
       // What a reload did not mend is tried again at the next look, until the limit.
       records.map((one) => (one.state === 'contested' ? { ...one, state: 'drifted', action: '' } : one)),
     );
+  }
+
+  async #where(desired: DesiredState, services: readonly Service[]): Promise<Where> {
+    const addresses = desired.credentials.find(({ service }) => service === 'libvirt')?.names.addresses ?? [];
+    const { staging } = this.#workshop;
+    const number = (await this.#workshop.state()).services.find(({ service }) => service === 'vnc')?.current;
+    const { bundle = '' } = number == null ? {} : await staging.content(LAYOUTS.vnc, number.number);
+    return { services, addresses, consoleBundle: bundle };
   }
 
   /** What each service of ours serves by the last application. */

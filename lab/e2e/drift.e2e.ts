@@ -1,0 +1,180 @@
+import assert from 'node:assert/strict';
+import { after, before, describe, it } from 'node:test';
+import { provisionHost, putSetting } from '@virt-trust/contract/manager/operations.ts';
+import { canBootLab } from '../src/capability.ts';
+import type { Host } from '../src/host.ts';
+import { until } from '../src/until.ts';
+import { qemuProcesses, startVm } from '../src/vm.ts';
+import { eventsOn, observedOn, untilObserved, untilServed } from './agent-sight.ts';
+import { Fleet } from './fleet.ts';
+
+const capability = await canBootLab();
+const skip = capability.kind === 'yes' ? false : `cannot boot the lab: ${capability.why}`;
+
+const AGENT = 'virt-trust-agent.service';
+
+/** Makes a set of somebody else's in /root/other: an authority, a certificate of it for the host, its key. */
+const MAKE_OTHER = `set -e
+umask 022; mkdir -p /root/other; cd /root/other
+printf 'organization=O\\ncn=Other\\nca\\ncert_signing_key\\nexpiration_days=30\\n' >ca.info
+printf 'organization=O\\ncn=other\\ndns_name=host-a\\ntls_www_server\\nsigning_key\\nencryption_key\\nexpiration_days=30\\n' >leaf.info
+for name in ca leaf; do certtool --generate-privkey --bits 2048 --outfile $name.key 2>/dev/null; done
+certtool --generate-self-signed --load-privkey ca.key --template ca.info --outfile ca.pem 2>/dev/null
+certtool --generate-certificate --load-privkey leaf.key --load-ca-certificate ca.pem --load-ca-privkey ca.key --template leaf.info --outfile leaf.pem 2>/dev/null`;
+
+/** While the agent is away: a daemon loads the other set, and the files are put back as they were. */
+function loadOther(names: readonly [ca: string, certificate: string, key: string], reload: string): string {
+  const [ca, certificate, key] = names;
+  return `set -e
+systemctl stop ${AGENT}
+for pair in ca.pem:${ca} leaf.pem:${certificate} leaf.key:${key}; do
+  file=$(readlink -f "\${pair#*:}"); cp -p "$file" "$file.kept"; cat /root/other/"\${pair%%:*}" >"$file"
+done
+${reload}
+for file in ${ca} ${certificate} ${key}; do file=$(readlink -f "$file"); mv "$file.kept" "$file"; done
+systemctl start ${AGENT}`;
+}
+
+describe('what is served drifts from what should be', { skip }, () => {
+  let fleet: Fleet;
+  let a: Host;
+
+  const sh = (script: string) => a.run(['sh', '-c', script]);
+  const pinOf = async (service: string) =>
+    (await observedOn(a)).credentials.find((one) => one.service === service)?.pin;
+  const eventsSince = async (sequence: number) =>
+    (await eventsOn(a))
+      .filter((event) => event.sequence > sequence)
+      .map(({ kind, subject }) => `${kind} ${subject}`);
+  const lastEvent = async () => (await eventsOn(a)).at(-1)?.sequence ?? 0;
+
+  before(async () => {
+    fleet = await Fleet.up({ lab: `drift-${process.pid}`, hosts: ['host-a'] });
+    a = fleet.host('host-a');
+    await fleet.client.call(putSetting, {
+      params: { setting: 'probe.interval_seconds' },
+      query: {},
+      body: { value: 2 },
+    });
+    await fleet.add('host-a');
+    await sh(MAKE_OTHER);
+    await startVm(a, { name: 'guest', vncListen: '0.0.0.0' });
+    await startVm(a, { name: 'viewed', spiceListen: '0.0.0.0' });
+  });
+  after(() => fleet?.[Symbol.asyncDispose]());
+
+  it('1. is seen at every endpoint: libvirt on each address, VNC and SPICE of each VM, the files of migration', async () => {
+    await untilServed(a, 'VM guest', 'as-desired');
+    await untilServed(a, 'VM viewed', 'as-desired');
+    const { served } = await observedOn(a);
+    assert.deepEqual([...new Set(served.map(({ state }) => state))], ['as-desired']);
+    for (const target of [`${a.address}:16514`, `[${a.address6}]:16514`, '/etc/pki/libvirt-migrate'])
+      assert.ok(
+        served.some((one) => one.target === target),
+        JSON.stringify(served.map((one) => one.target)),
+      );
+  });
+
+  it('2. a file changed by hand and a link replaced are put back, and no VM notices', async () => {
+    const vms = await qemuProcesses(a);
+    const began = await lastEvent();
+    const before = await a.readFile('/etc/pki/libvirt-migrate/server-cert.pem');
+    await sh('echo broken >/etc/pki/libvirt-migrate/server-cert.pem');
+    await until('see the file put back', 30_000, async () =>
+      (await a.readFile('/etc/pki/libvirt-migrate/server-cert.pem')) === before ? true : undefined,
+    );
+    await sh('rm /etc/pki/CA/cacert.pem && cp /root/other/ca.pem /etc/pki/CA/cacert.pem');
+    await until('see the link put back', 30_000, async () =>
+      (await a.exec(['test', '-L', '/etc/pki/CA/cacert.pem'])).code === 0 ? true : undefined,
+    );
+    await until('read of both repairs', 30_000, async () =>
+      (await eventsSince(began)).filter((event) => event.startsWith('repair.done')).length >= 2
+        ? true
+        : undefined,
+    );
+    assert.deepEqual(await qemuProcesses(a), vms);
+  });
+
+  it('3. a libvirtd that loaded something else is told to load what is there', async () => {
+    const began = await lastEvent();
+    await sh(
+      loadOther(
+        [
+          '/etc/pki/CA/cacert.pem',
+          '/etc/pki/libvirt/servercert.pem',
+          '/etc/pki/libvirt/private/serverkey.pem',
+        ],
+        'virt-admin -c libvirtd:///system server-update-tls libvirtd',
+      ),
+    );
+    await until('read that libvirt serves what it should again', 60_000, async () =>
+      (await eventsSince(began)).includes(`served.as_desired libvirt at ${a.address}:16514`)
+        ? true
+        : undefined,
+    );
+    const told = await eventsSince(began);
+    assert.ok(told.includes(`served.drifted libvirt at ${a.address}:16514`), told.join('\n'));
+    const served = await untilServed(a, `${a.address}:16514`, 'as-desired');
+    assert.equal(served.servedPin, await pinOf('libvirt'));
+  });
+
+  it("4. a VM's VNC that loaded something else is told to load what is there, the VM running on", async () => {
+    const vms = await qemuProcesses(a);
+    const began = await lastEvent();
+    const directory = '/etc/pki/libvirt-vnc';
+    await sh(
+      loadOther(
+        [`${directory}/ca-cert.pem`, `${directory}/server-cert.pem`, `${directory}/server-key.pem`],
+        `virsh qemu-monitor-command guest '{"execute":"display-reload","arguments":{"type":"vnc","tls-certs":true}}'`,
+      ),
+    );
+    await until('read that VNC serves what it should again', 60_000, async () =>
+      (await eventsSince(began)).some((event) => event.startsWith('served.as_desired vnc at VM guest'))
+        ? true
+        : undefined,
+    );
+    assert.equal((await untilServed(a, 'VM guest', 'as-desired')).servedPin, await pinOf('vnc'));
+    assert.deepEqual(await qemuProcesses(a), vms);
+  });
+
+  it('5. whoever changes a path back after two repairs has won, and it is said', async () => {
+    // Counting begins anew with an application.
+    await fleet.finished(
+      await fleet.client.call(provisionHost, { params: { name: 'host-a' }, body: { renew: true } }),
+    );
+    const began = await lastEvent();
+    const path = '/etc/pki/libvirt/servercert.pem';
+    const tool = await a.start([
+      'sh',
+      '-c',
+      `while sleep 0.2; do [ -L ${path} ] && { rm ${path}; cp /root/other/leaf.pem ${path}; }; done`,
+    ]);
+    try {
+      const contested = await untilServed(a, path, 'contested');
+      assert.match(contested.action, /find out what changes it/);
+      assert.ok((await observedOn(a)).pending.some(({ what }) => what === path));
+      const told = (await eventsSince(began)).filter((event) => event.startsWith('repair.'));
+      assert.deepEqual(told, [`repair.done ${path}`, `repair.done ${path}`, `repair.left_alone ${path}`]);
+    } finally {
+      tool.kill();
+      await a.exec(['pkill', '-f', '/root/other/leaf.pem']);
+    }
+    await fleet.finished(
+      await fleet.client.call(provisionHost, { params: { name: 'host-a' }, body: { renew: true } }),
+    );
+    await a.run(['test', '-L', path]);
+    await untilObserved(a, 'see nothing contested', ({ served, pending }) =>
+      pending.length === 0 && served.every(({ state }) => state !== 'contested') ? true : undefined,
+    );
+  });
+
+  it('6. a VM whose SPICE loaded the former certificate is listed with what to do, and left alone', async () => {
+    const seen = await untilServed(a, 'VM viewed', 'needs-restart');
+    assert.equal(seen.action, 'restart or migrate the VM');
+    assert.notEqual(seen.servedPin, seen.expectedPin);
+    assert.equal((await untilServed(a, 'VM guest', 'as-desired')).servedPin, await pinOf('vnc'));
+    await a.run(['virsh', 'destroy', 'viewed']);
+    await startVm(a, { name: 'viewed', spiceListen: '0.0.0.0' });
+    assert.equal((await untilServed(a, 'VM viewed', 'as-desired')).servedPin, await pinOf('spice'));
+  });
+});
