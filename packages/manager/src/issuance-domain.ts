@@ -68,7 +68,7 @@ export async function composeIssuance(core: Core, parts: IssuanceParts): Promise
     authorities,
     issuance,
     ownClients: new OwnClients(issuance, authorities, clock),
-    adoption: new CertificateAdoption({ authorities, certificates, audit, clock }),
+    adoption: new CertificateAdoption({ authorities, certificates, audit, settings, clock }),
     certificates,
     handlers: {
       ...certificateHandlers({

@@ -1,6 +1,6 @@
 import type { Clock } from '@virt-trust/base/clock.ts';
 import { describeError, TrustError } from '@virt-trust/base/error.ts';
-import { type Instant, instant } from '@virt-trust/base/instant.ts';
+import { type Instant, instant, MINUTE } from '@virt-trust/base/instant.ts';
 import { PURPOSE_OF_SERVICE, type Service } from '@virt-trust/contract/model/service.ts';
 import { type Certificate, parseCertificates } from '@virt-trust/pki/certificate.ts';
 import { formatGeneralName, type GeneralName } from '@virt-trust/pki/general-name.ts';
@@ -11,6 +11,7 @@ import { verifySignatureOnPool } from '@virt-trust/pki/signature.ts';
 import type { AuditLog } from '../audit/audit-log.ts';
 import type { Authorities } from '../authorities/authorities.ts';
 import type { Authority } from '../authorities/authority.ts';
+import type { Settings } from '../settings/settings.ts';
 import type { CertificateRepository } from './certificate-record.ts';
 import type { DeclaredHost } from './declared-names.ts';
 import { PROFILE_OF_SERVICE } from './issuance.ts';
@@ -19,6 +20,7 @@ export interface CertificateAdoptionParts {
   readonly authorities: Pick<Authorities, 'list'>;
   readonly certificates: CertificateRepository;
   readonly audit: AuditLog;
+  readonly settings: Pick<Settings, 'value'>;
   readonly clock: Clock;
 }
 
@@ -91,7 +93,7 @@ export class CertificateAdoption {
           holder: { kind: 'host', host: host.name, service },
           pin,
           tbs,
-          issuedAt: earlier(notBefore, this.#parts.clock.now()),
+          issuedAt: await this.#issuedAt(notBefore),
           notAfter,
         },
         signature,
@@ -104,6 +106,13 @@ export class CertificateAdoption {
       'conflict',
       `cannot adopt certificate ${serialNumber}: its key was certified for somebody else`,
     );
+  }
+
+  /** Certificates are back-dated; when exactly they were made is not in them. */
+  async #issuedAt(notBefore: Instant): Promise<Instant> {
+    const { settings, clock } = this.#parts;
+    const backdating = (await settings.value('certificate.backdate_minutes')) * MINUTE;
+    return instant(Math.min(notBefore + backdating, clock.now()));
   }
 
   async #refuse(
@@ -159,10 +168,6 @@ function keyOf(name: GeneralName): string {
     default:
       return '';
   }
-}
-
-function earlier(a: Instant, b: Instant): Instant {
-  return instant(Math.min(a, b));
 }
 
 function refused(what: string, reason: string): TrustError {

@@ -1,0 +1,176 @@
+import assert from 'node:assert/strict';
+import { execFile } from 'node:child_process';
+import { mkdtemp, rm } from 'node:fs/promises';
+import { tmpdir } from 'node:os';
+import { join } from 'node:path';
+import { after, before, describe, it } from 'node:test';
+import { promisify } from 'node:util';
+import {
+  collectHost,
+  getManagerIdentity,
+  issueCertificate,
+  listAudit,
+  listCertificates,
+  provisionHost,
+  rollHostKey,
+  rollManagerKey,
+  verifyAudit,
+} from '@virt-trust/contract/manager/operations.ts';
+import type { HostDetail } from '@virt-trust/contract/model/host.ts';
+import { parseHostName } from '@virt-trust/pki/general-name.ts';
+import { generatePrivateKey } from '@virt-trust/pki/key.ts';
+import { encodeName } from '@virt-trust/pki/name.ts';
+import { encodePem } from '@virt-trust/pki/pem.ts';
+import { createCertificationRequest } from '@virt-trust/pki/request.ts';
+import { canBootLab } from '../src/capability.ts';
+import { until } from '../src/until.ts';
+import { Fleet } from './fleet.ts';
+import { programPath } from './program.ts';
+
+const capability = await canBootLab();
+const skip = capability.kind === 'yes' ? false : `cannot boot the lab: ${capability.why}`;
+const run = promisify(execFile);
+const HOSTS = ['host-a', 'host-b'];
+
+describe('a manager that is lost and restored from a backup', { skip }, () => {
+  let fleet: Fleet;
+  let directory: string;
+  let program: string;
+  let stateDirectory: string;
+  const file = (name: string) => join(directory, name);
+
+  before(async () => {
+    fleet = await Fleet.up({ lab: `e2e-restore-${process.pid}`, hosts: HOSTS });
+    directory = await mkdtemp(join(tmpdir(), 'vt-restore-'));
+    stateDirectory = join(fleet.stateDirectory, 'manager');
+    program = await programPath();
+    await Promise.all(HOSTS.map((name) => fleet.add(name)));
+  });
+  after(async () => {
+    await fleet?.[Symbol.asyncDispose]();
+    await rm(directory, { recursive: true, force: true });
+  });
+
+  /** The manager's disk is gone, and a backup is restored to a new one. */
+  async function loseAndRestore(backup: string): Promise<{ epoch: number }> {
+    await fleet.stopManager();
+    await rm(stateDirectory, { recursive: true });
+    const words = ['restore', '--from', backup, '--state-directory', stateDirectory, '--json'];
+    const { stdout } = await run(program, [...words, '--seal-key', file('seal.key')]);
+    await fleet.startManager();
+    return JSON.parse(stdout) as { epoch: number };
+  }
+
+  const collected = (name: string): Promise<HostDetail> =>
+    until(`reach ${name}`, 60_000, () =>
+      fleet.client.call(collectHost, { params: { name } }).catch(() => undefined),
+    );
+  const renew = async (name: string) =>
+    fleet.finished(await fleet.client.call(provisionHost, { params: { name }, body: { renew: true } }));
+
+  /** Certificates that nobody will ever install: what counts is that they were issued. */
+  async function issueSome(name: string, count: number): Promise<void> {
+    const { declared } = await fleet.show(name);
+    const names = [...declared.names.dns, ...declared.names.addresses];
+    for (let made = 0; made < count; made++) {
+      const csr = createCertificationRequest({
+        privateKey: await generatePrivateKey('ecdsa-p256-sha256'),
+        subject: encodeName({ organization: 'virt-trust', commonName: name }),
+        sans: names.map(parseHostName),
+      });
+      await fleet.client.call(issueCertificate, {
+        body: { host: name, service: 'libvirt', csr: encodePem('CERTIFICATE REQUEST', csr) },
+      });
+    }
+  }
+
+  const serialsServed = async (name: string) =>
+    (await collected(name)).observed?.credentials.map(({ serialNumber }) => serialNumber ?? '') ?? [];
+
+  it('1. is backed up while it serves, without its seal key', async () => {
+    const words = ['backup', '--state-directory', stateDirectory, '--to', file('backup'), '--json'];
+    const { stdout } = await run(program, [...words, '--seal-key-to', file('seal.key')]);
+    assert.ok((JSON.parse(stdout) as { bytes: number }).bytes > 0);
+    await assert.rejects(run(program, words), /there already/);
+  });
+
+  const servedBefore = new Map<string, string[]>();
+
+  it('2. goes on: its key and those of its agents are rolled, and 100 certificates issued', async () => {
+    const pin = (await fleet.client.call(getManagerIdentity, {})).current;
+    await fleet.finished(await fleet.client.call(rollManagerKey, {}));
+    assert.notEqual((await fleet.client.call(getManagerIdentity, {})).current, pin);
+    for (const name of HOSTS)
+      await fleet.finished(await fleet.client.call(rollHostKey, { params: { name } }));
+    await Promise.all(HOSTS.map((name) => issueSome(name, 50)));
+    await Promise.all(HOSTS.map(renew));
+    for (const name of HOSTS) servedBefore.set(name, await serialsServed(name));
+  });
+
+  it('3. gets in to its hosts again, puts all pins right, and knows the certificates that they serve', async () => {
+    const then = await fleet.client.call(getManagerIdentity, {});
+    const pinsThen = await Promise.all(HOSTS.map(async (name) => (await fleet.show(name)).agentPins));
+    const { epoch } = await loseAndRestore(file('backup'));
+    assert.ok(epoch > 1);
+    for (const name of HOSTS) assert.equal((await collected(name)).channel, 'up');
+    const identity = await until('let the former key go', 60_000, async () => {
+      const now = await fleet.client.call(getManagerIdentity, {});
+      return now.current === then.current && now.previous === null ? now : undefined;
+    });
+    assert.ok(identity.next !== null && identity.next !== then.next);
+    for (const [index, name] of HOSTS.entries()) {
+      assert.deepEqual((await fleet.show(name)).agentPins, pinsThen[index]);
+      const status = await fleet.host(name).run(['virt-trust', 'agent', 'status', '--json']);
+      const { managers } = JSON.parse(status) as { managers: string[] };
+      assert.deepEqual(managers, [identity.current, identity.next]);
+      await until(`adopt what ${name} serves`, 60_000, async () => {
+        const { items } = await fleet.client.call(listCertificates, { query: { host: name, limit: 1000 } });
+        const known = new Set(items.map(({ serialNumber }) => serialNumber));
+        return servedBefore.get(name)?.every((serial) => known.has(serial)) ? true : undefined;
+      });
+    }
+    const { items } = await fleet.client.call(listAudit, { query: { limit: 1000 } });
+    const adopted = items.filter(
+      ({ action, outcome }) => action === 'certificate.adopt' && outcome === 'done',
+    );
+    assert.deepEqual(
+      adopted.map(({ subject }) => subject).toSorted(),
+      [...servedBefore.values()].flat().toSorted(),
+    );
+  });
+
+  it('4. drives them: each makes new keys and is proven, and the audit log holds over the restore', async () => {
+    const jobs = await Promise.all(HOSTS.map(renew));
+    for (const job of jobs) assert.equal(job.state, 'done');
+    for (const name of HOSTS) {
+      assert.equal((await fleet.show(name)).state, 'secured');
+      assert.notDeepEqual(await serialsServed(name), servedBefore.get(name));
+    }
+    assert.equal((await fleet.client.call(verifyAudit, {})).intact, true);
+    await fleet.finished(await fleet.client.call(rollManagerKey, {}));
+  });
+
+  it('5. restored from before two rollovers says what to do, and host add over SSH gives it its hosts back', async () => {
+    await fleet.finished(
+      await fleet.client.call(rollHostKey, { params: { name: 'host-b' }, query: { compromised: true } }),
+    );
+    const { epoch } = await loseAndRestore(file('backup'));
+    const told = await until('say why', 60_000, async () => {
+      const { reason } = await fleet.show('host-a');
+      return reason?.includes('closed the connection after the handshake') ? reason : undefined;
+    });
+    assert.ok(told);
+    await assert.rejects(fleet.client.call(collectHost, { params: { name: 'host-b' } }), (error: Error) => {
+      assert.match(`${error.message} ${(error as { hint?: string }).hint}`, /virt-trust host add/);
+      return true;
+    });
+    for (const name of HOSTS) {
+      await fleet.add(name);
+      assert.equal((await collected(name)).channel, 'up');
+      assert.equal((await fleet.show(name)).state, 'secured');
+      assert.equal((await collected(name)).observed?.epoch, epoch);
+    }
+    await Promise.all(HOSTS.map(renew));
+    assert.equal((await fleet.client.call(verifyAudit, {})).intact, true);
+  });
+});
