@@ -1,5 +1,6 @@
 import type { HostId } from '@virt-trust/base/host-id.ts';
 import type { ConnectionState } from '@virt-trust/channel/connection.ts';
+import { getStatus } from '@virt-trust/contract/agent/operations.ts';
 import type { Core } from './core.ts';
 import { OutsideLooks } from './hosts/outside-looks.ts';
 import type { HostsContext } from './hosts/ports.ts';
@@ -46,6 +47,13 @@ export function composeWatching(
     intervalOf: (host) =>
       core.settings.value('probe.interval_seconds', { host: host.name, cluster: host.cluster }),
     isUp: (id) => channels.stateOf(id)?.kind === 'up',
+    agentAnswers: async (host, signal) => {
+      if (channels.stateOf(host.id)?.kind !== 'up') return false;
+      return (await channels.of(host)).agent.call(getStatus, {}, { signal }).then(
+        () => true,
+        () => false,
+      );
+    },
     onChange: onLooked,
     clock,
     randomness,

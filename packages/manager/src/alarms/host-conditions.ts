@@ -91,7 +91,7 @@ function expiring(facts: HostFacts, credential: CredentialFact, deadlines: Deadl
 }
 
 function expiryAction(facts: HostFacts, identity: CredentialFact['identity'], serial: string | null): string {
-  if (facts.channel.kind === 'down')
+  if (facts.channel.kind !== 'up')
     return `bring host ${facts.name} up: it is renewed over its channel even with everything expired; then see: virt-trust host show ${facts.name}`;
   if (identity === 'found')
     return `it was found on the host and is not renewed here; serve our own: virt-trust host gate ${facts.name} serve`;
@@ -145,7 +145,9 @@ function drifting(facts: HostFacts, service: Service, deadlines: Deadlines): Con
   const since = Math.min(...wrong.map((one) => one.since), seen?.since ?? Number.POSITIVE_INFINITY);
   const settled = deadlines.passed(since + thresholds.driftAfter);
   // Of a host that is away, what was last seen may be over; that it is away is an alarm of its own.
-  const known = channel.kind === 'up' || (seen !== null && seen.state !== 'unreachable');
+  // So it is where nothing at all of it answered from outside: the channel may be taken for up a little longer.
+  const reached = seen !== null && seen.state !== 'unreachable';
+  const known = reached || (channel.kind === 'up' && seen?.agentAnswered !== false);
   const words = [...named(wrong), ...(seen === null ? [] : [`seen by the manager: ${seen.detail}`])];
   const gone =
     wrong.every((one) => one.state === 'unreachable') && (seen?.state ?? 'unreachable') === 'unreachable';

@@ -11,6 +11,8 @@ export interface OutsideLook {
     /** No connection. */
     | 'unreachable';
   readonly detail: string;
+  /** False where the agent did not answer on its channel either: the host is away, whatever it serves. */
+  readonly agentAnswered: boolean;
   /** When this state was first seen, and last. */
   readonly since: Instant;
   readonly at: Instant;

@@ -36,6 +36,7 @@ async function looksAt(t: TestContext, probe?: typeof probeLibvirt) {
   const stop = new AbortController();
   t.after(() => stop.abort());
   const changes: string[] = [];
+  const answering = { agent: true };
   const stored: { host: Host | null } = { host: hostServing(identity.certificate.pin) };
   const looks = new OutsideLooks({
     repository: { get: async () => stored.host },
@@ -43,6 +44,7 @@ async function looksAt(t: TestContext, probe?: typeof probeLibvirt) {
     client: async () => ({ certificatePem: client.pem, privateKeyPem: client.keyPem }),
     intervalOf: async () => 60,
     isUp: () => true,
+    agentAnswers: async () => answering.agent,
     onChange: (id) => changes.push(id),
     probe: probe ?? probeLibvirt,
     port,
@@ -54,7 +56,7 @@ async function looksAt(t: TestContext, probe?: typeof probeLibvirt) {
   const id = stored.host?.id;
   assert.ok(id);
   looks.written(id);
-  return { looks, id, stored, clock, changes, pin: identity.certificate.pin };
+  return { looks, id, stored, clock, changes, answering, pin: identity.certificate.pin };
 }
 
 test('a libvirtd that serves what it should, to our own client certificate, is as desired', async (t) => {
@@ -86,7 +88,11 @@ test('no connection is unreachable, no handshake is refused', async (t) => {
     throw new TrustError(code, 'failed', 'cannot probe');
   };
   const away = await looksAt(t, failing('probe.connect'));
-  assert.equal((await away.looks.look(away.id))?.state, 'unreachable');
+  const alone = await away.looks.look(away.id);
+  assert.deepEqual([alone?.state, alone?.agentAnswered], ['unreachable', true]);
+  away.answering.agent = false;
+  assert.equal((await away.looks.look(away.id))?.agentAnswered, false);
+  assert.equal(away.changes.length, 2);
   const refusing = await looksAt(t, failing('probe.chain'));
   assert.equal((await refusing.looks.look(refusing.id))?.state, 'refused');
 });

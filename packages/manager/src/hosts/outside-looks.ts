@@ -19,6 +19,8 @@ export interface OutsideLooksParts {
   /** Seconds between two looks at a host. */
   readonly intervalOf: (host: Host) => Promise<number>;
   readonly isUp: (id: HostId) => boolean;
+  /** Asks the agent for a sign of life on its channel. */
+  readonly agentAnswers: (host: Host, signal: AbortSignal) => Promise<boolean>;
   /** A host was seen to be otherwise than at the last look. */
   readonly onChange: (id: HostId) => void;
   readonly probe?: typeof probeLibvirt;
@@ -28,6 +30,8 @@ export interface OutsideLooksParts {
   readonly log: Log;
   readonly signal: AbortSignal;
 }
+
+type Seen = Pick<OutsideLook, 'state' | 'detail'>;
 
 interface Entry {
   look: OutsideLook | null;
@@ -103,13 +107,26 @@ export class OutsideLooks {
     if (after === null || !isServing(after) || pinOf(after) !== pinOf(host)) return;
     const before = entry.look;
     const at = this.#parts.clock.now();
-    entry.look = { ...seen, since: before?.state === seen.state ? before.since : at, at };
-    if (before?.state !== seen.state || before.detail !== seen.detail) this.#parts.onChange(host.id);
+    const since = before?.state === seen.state ? before.since : at;
+    const look = { ...seen, agentAnswered: await this.#agentAnswered(host, seen.state), since, at };
+    entry.look = look;
+    const same =
+      before?.state === look.state &&
+      before.detail === look.detail &&
+      before.agentAnswered === look.agentAnswered;
+    if (!same) this.#parts.onChange(host.id);
   }
 
-  async #handshakes(host: Host): Promise<Pick<OutsideLook, 'state' | 'detail'>> {
+  /** A host whose network was cut just now is away: that its port is too says nothing of libvirtd. */
+  async #agentAnswered(host: Host, state: OutsideLook['state']): Promise<boolean> {
+    if (state !== 'unreachable') return true;
+    const signal = AbortSignal.any([this.#parts.signal, AbortSignal.timeout(TIMEOUT)]);
+    return this.#parts.agentAnswers(host, signal);
+  }
+
+  async #handshakes(host: Host): Promise<Seen> {
     const [trust, client] = await Promise.all([this.#parts.trustFor(host), this.#parts.client()]);
-    let worst: Pick<OutsideLook, 'state' | 'detail'> = { state: 'as-desired', detail: '' };
+    let worst: Seen = { state: 'as-desired', detail: '' };
     for (const address of host.declared.names.addresses) {
       const seen = await this.#handshake(host, address, trust, client);
       if (RANK[seen.state] > RANK[worst.state]) worst = seen;
