@@ -142,10 +142,14 @@ export class CrlDelivery {
   async #leap(host: Host, held: readonly InstalledCrl[]): Promise<boolean> {
     const { authorities, issuer, onLeap } = this.#parts;
     let leapt = false;
-    for (const { purpose, number } of held) {
+    const known = held.map(({ purpose, number }) => {
       const { name } = authorities.byPurpose(purpose);
       const theirs = parseCrlNumber(number);
-      if (theirs < BigInt(issuer.current(name)?.number ?? 0)) continue;
+      return { name, theirs, ahead: theirs - BigInt(issuer.current(name)?.number ?? 0) };
+    });
+    // Another one with the same number is refused as well: only where none is ahead can it be that.
+    const least = known.some(({ ahead }) => ahead > 0n) ? 1n : 0n;
+    for (const { name, theirs } of known.filter(({ ahead }) => ahead >= least)) {
       const believed = issuer.leapOver(name, theirs);
       await onLeap(host.name, name, theirs, believed);
       if (!believed) continue;
