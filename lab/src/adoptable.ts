@@ -6,7 +6,15 @@ export interface ForeignSetup {
   readonly libvirt: 'tls' | 'tcp';
   /** Whether QEMU's files are there too, in the default directory for all its services, with vnc_tls = 1. */
   readonly qemuTls: boolean;
+  /**
+   * Whether a CRL of the old CA is there too, at libvirt's and QEMU's default places. It names one client certificate of
+   * each host, which is left in `REVOKED_CLIENT` as libvirt's `pkipath` and QEMU's directories want it.
+   */
+  readonly crl?: boolean;
 }
+
+/** Where a client certificate is that the old CA has revoked. */
+export const REVOKED_CLIENT = '/root/revoked-client';
 
 const ORGANIZATION = 'Old Administrator';
 const VIRSH = 'qemu:///system';
@@ -61,6 +69,7 @@ async function installFiles(host: Host, authority: Authority, setup: ForeignSetu
   await host.writeFile('/run/old-ca/leaf.template', leafTemplate(host));
   if (setup.libvirt === 'tls') await host.run(['sh', '-c', LIBVIRT_FILES]);
   if (setup.qemuTls) await host.run(['sh', '-c', QEMU_FILES]);
+  if (setup.crl === true) await host.run(['sh', '-c', CRL_FILES]);
   await host.run(['rm', '-r', '/run/old-ca']);
 }
 
@@ -95,6 +104,22 @@ install -m 0640 -g libvirt-qemu ca.pem /etc/pki/qemu/ca-cert.pem
 for side in server client; do
   install -m 0640 -g libvirt-qemu leaf.pem /etc/pki/qemu/\${side}-cert.pem
   install -m 0640 -g libvirt-qemu leaf.key /etc/pki/qemu/\${side}-key.pem
+done
+`;
+
+const CRL_FILES = `${LEAF}
+printf 'crl_next_update = 30\ncrl_number = 1\n' >crl.template
+certtool --generate-crl --load-ca-certificate ca.pem --load-ca-privkey ca.key --load-certificate leaf.pem \
+  --template crl.template --outfile crl.pem 2>/dev/null
+install -m 0644 crl.pem /etc/pki/CA/cacrl.pem
+if test -d /etc/pki/qemu; then install -m 0640 -g libvirt-qemu crl.pem /etc/pki/qemu/ca-crl.pem; fi
+for layout in cacert:clientcert:clientkey ca-cert:client-cert:client-key; do
+  IFS=: read -r ca certificate key <<END
+$layout
+END
+  install -D -m 0644 ca.pem ${REVOKED_CLIENT}/$ca.pem
+  install -m 0644 leaf.pem ${REVOKED_CLIENT}/$certificate.pem
+  install -m 0600 leaf.key ${REVOKED_CLIENT}/$key.pem
 done
 `;
 
