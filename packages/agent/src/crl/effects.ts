@@ -1,7 +1,7 @@
 import type { Service } from '@virt-trust/contract/model/service.ts';
 import type { RpcDaemon } from '@virt-trust/libvirt/libvirtd-settings.ts';
 import { RpcDaemonUnits } from '../apply/daemon.ts';
-import { reloadLibvirt } from '../apply/services/libvirt.ts';
+import { reloadLibvirt } from '../apply/services/libvirt-reload.ts';
 import { reloadVnc } from '../apply/services/vnc.ts';
 import type { RunHostCommand } from '../host-command.ts';
 import { readDaemonMode, readProgramVersion } from '../inventory/libvirt.ts';

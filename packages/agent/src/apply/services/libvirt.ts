@@ -4,15 +4,8 @@ import { TrustError } from '@virt-trust/base/error.ts';
 import { pinMatches } from '@virt-trust/base/spki-pin.ts';
 import type { Proof } from '@virt-trust/contract/model/observed-state.ts';
 import { LIBVIRT_TLS_PORT } from '@virt-trust/libvirt/layout.ts';
-import type { RpcDaemon } from '@virt-trust/libvirt/libvirtd-settings.ts';
-import type { RunHostCommand } from '../../host-command.ts';
 import type { Expectation } from '../host-effects.ts';
 import { seeTls } from './tls-sight.ts';
-
-/** Has the daemon read its certificates again; established connections live on. */
-export async function reloadLibvirt(run: RunHostCommand, daemon: RpcDaemon): Promise<void> {
-  await run('virt-admin', ['-c', `${daemon}:///system`, 'server-update-tls', daemon], { timeoutMs: 60_000 });
-}
 
 /**
  * Sees the daemon serve the certificate on every address of its endpoints. The host has no client certificate, so
