@@ -1,8 +1,9 @@
 import type { Service } from '@virt-trust/contract/model/service.ts';
-import type { RpcDaemon } from '@virt-trust/libvirt/libvirtd-settings.ts';
+import { type RpcDaemon, readLibvirtdSettings } from '@virt-trust/libvirt/libvirtd-settings.ts';
 import { RpcDaemonUnits } from '../apply/daemon.ts';
 import { reloadLibvirt } from '../apply/services/libvirt-reload.ts';
 import { reloadVnc } from '../apply/services/vnc.ts';
+import { readHostConfiguration } from '../apply/settings-files.ts';
 import type { RunHostCommand } from '../host-command.ts';
 import { readDaemonMode, readProgramVersion } from '../inventory/libvirt.ts';
 import { readQemuProcesses } from '../inventory/qemu-process.ts';
@@ -17,6 +18,8 @@ export interface CrlEffects {
   stopped(): Promise<boolean>;
   sessions(): Promise<Session[]>;
   cut(sessions: readonly Session[]): Promise<void>;
+  /** Whether a session without a subject can only be one whose handshake is under way. */
+  namesEverySession(): Promise<boolean>;
 }
 
 /** The host itself. */
@@ -45,6 +48,14 @@ export class SystemCrlEffects implements CrlEffects {
 
   async cut(sessions: readonly Session[]): Promise<void> {
     await cutSessions(this.#run, await this.#daemon(), sessions);
+  }
+
+  /** Without verification clients have no name at all, and with SASL one who types a password has none yet. */
+  async namesEverySession(): Promise<boolean> {
+    const daemon = await this.#daemon();
+    const configuration = await readHostConfiguration(this.#paths, `/etc/libvirt/${daemon}.conf`);
+    const { tlsNoVerifyCertificate, authTls } = readLibvirtdSettings(configuration, daemon);
+    return !tlsNoVerifyCertificate && authTls === 'none';
   }
 
   /** A VNC server that asks viewers for no certificate never looks at a CRL: there, a reload would be for nothing. */

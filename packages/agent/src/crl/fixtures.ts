@@ -41,10 +41,11 @@ export function serialOf(pem: string): string {
 /** For tests: a host without processes; what a daemon has loaded is a file of its own. */
 export class FileCrlEffects implements CrlEffects {
   readonly #paths: AgentPaths;
-  /** What each attempt to load does before it succeeds: undefined, or throws. */
+  /** What attempts to load end with, one after the other, before they succeed. */
   refusals: string[] = [];
   isStopped = false;
   open: Session[] = [];
+  names = true;
   readonly cuts: string[] = [];
 
   constructor(paths: AgentPaths) {
@@ -63,6 +64,10 @@ export class FileCrlEffects implements CrlEffects {
 
   async sessions(): Promise<Session[]> {
     return this.open;
+  }
+
+  async namesEverySession(): Promise<boolean> {
+    return this.names;
   }
 
   async cut(sessions: readonly Session[]): Promise<void> {

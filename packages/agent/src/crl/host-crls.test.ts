@@ -360,6 +360,12 @@ describe('The CRLs of a host', () => {
     );
     while (effects.cuts.length < 2) await bell.next;
     assert.deepEqual(effects.cuts, ['6', '4']);
+    // Where clients have no names, none tells a handshake that is under way.
+    effects.names = false;
+    await crls.put([], [{ subjects: ['O=Example,CN=bad'], addresses: [] }]);
+    effects.open.push({ id: '7', subject: 'O=Example,CN=bad', address: '192.0.2.2' });
+    while (effects.cuts.length < 3) await bell.next;
+    assert.deepEqual(effects.cuts, ['6', '4', '7']);
   });
 
   it('are said to be due, and then stale, once each', async () => {

@@ -298,8 +298,10 @@ export class HostCrls implements Crls {
     const timer = setTimeout(() => {
       this.#looks.delete(timer);
       void this.#work(async () => {
-        const sessions = await this.#options.effects.sessions();
-        const late = sessions.filter(({ id, subject }) => subject === undefined && nameless.has(id));
+        const { effects } = this.#options;
+        const sessions = await effects.sessions();
+        const named = await effects.namesEverySession();
+        const late = sessions.filter(({ id, subject }) => named && subject === undefined && nameless.has(id));
         await this.#end([...sessionsOf(sessions, revoked), ...late]);
       }).catch((error) => this.#lost(error));
     }, after);
