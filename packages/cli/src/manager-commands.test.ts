@@ -45,8 +45,8 @@ jobs.retention_days = 30 (from default)
   Days that jobs are kept after they are over. Default: 30.
 $ virt-trust setting list | head -3
 NAME  VALUE  FROM  WHAT IT IS
-certificate.backdate_minutes  65  default  Minutes by which certificates begin before they are made, so that hosts whose clocks are behind accept them; at least clock.allowed_skew_seconds.
-certificate.lifetime  "180d"  default  How long certificates are valid whose successors are loaded live: of libvirt, migration and VNC. From 5m to 3650d, never past the authority's end; renewed after half of it.
+alarm.authority_expiry_critical  "90d"  default  How long before its end a certificate of an authority is critical; bounded by alarm.expiry_critical_percent as others are.
+alarm.authority_expiry_warning  "1y"  default  How long before its end a certificate of an authority is a warning; bounded by alarm.expiry_warning_percent as others are.
 $ virt-trust setting set jobs.retention_days soon
 error: cannot set jobs.retention_days: not a whole number from 1 to 3650
 hint: Days that jobs are kept after they are over.
@@ -144,7 +144,7 @@ $ virt-trust certificate issue kvm1 libvirt --csr missing.pem
 error: cannot read the file of --csr: ENOENT: no such file or directory, open 'missing.pem'
 [exit 2]
 $ virt-trust certificate issue kvm1 smtp --csr missing.pem
-error: command-argument value 'smtp' is invalid for argument 'service'. Allowed choices are libvirt, migration, vnc.
+error: command-argument value 'smtp' is invalid for argument 'service'. Allowed choices are libvirt, migration, vnc, spice.
 hint: see what there is with --help
 [exit 2]
 $ echo nonsense >csr.pem; virt-trust certificate issue kvm1 libvirt --csr csr.pem
@@ -164,10 +164,56 @@ NO  AT  ACTOR  ACTION  SUBJECT  OUTCOME  DETAIL
 `);
 });
 
+test('alarms: none, an unknown one; a webhook is set, shown without its secret, tried and removed', () =>
+  shows(`
+$ virt-trust alarm list
+ID  SEVERITY  STATE  SINCE  KIND  ABOUT  WHAT HAPPENED
+$ virt-trust alarm list --json
+[]
+$ virt-trust alarm ack 1234abcd
+error: cannot find an alarm whose id begins with 1234abcd
+hint: see them with: virt-trust alarm list --all
+[exit 3]
+$ virt-trust alarm show nothing
+error: cannot accept request at /id: "nothing" is not a UUID in lower case
+[exit 2]
+$ virt-trust webhook show
+alarms are sent nowhere; set a webhook with: virt-trust webhook set URL
+$ virt-trust webhook test
+error: cannot find a webhook: alarms are sent nowhere
+hint: set one with: virt-trust webhook set URL
+[exit 3]
+$ virt-trust webhook set http://169.254.169.254/latest
+error: cannot send to 169.254.169.254: link-local, multicast and metadata addresses receive no webhooks
+hint: name the address of the machine that receives the alarms
+[exit 5]
+$ printf short >secret; virt-trust webhook set http://127.0.0.1:1/ --secret-file secret
+error: cannot use the secret of --secret-file: 5 characters, not 16 to 256
+[exit 2]
+$ printf 'sixteen or more characters' >secret; virt-trust webhook set http://127.0.0.1:1/ --secret-file secret
+Try it with: virt-trust webhook test
+$ virt-trust webhook show
+url  http://127.0.0.1:1/
+waiting  0
+dropped  0
+last taken  -
+last failure -
+$ virt-trust webhook test
+not delivered: connect ECONNREFUSED 127.0.0.1:1
+[exit 1]
+$ virt-trust webhook set http://127.0.0.1:1/ 2>&1 | sed -E 's/^[A-Za-z0-9_-]{43}$/43 characters/'
+43 characters
+The secret is shown this once; receivers check Virt-Trust-Signature with it.
+Try it with: virt-trust webhook test
+$ virt-trust webhook remove --yes
+$ virt-trust webhook show --json
+null
+`));
+
 test('hosts: an unknown one, names that are none, and what the gates are', () =>
   shows(`
 $ virt-trust host list
-NAME  CLUSTER  STATE  CHANNEL  SERVICES  NEXT EXPIRY  REASON
+NAME  CLUSTER  STATE  CHANNEL  ALARMS  SERVICES  NEXT EXPIRY  REASON
 $ virt-trust host show kvm1
 error: cannot find host kvm1: there is none of that name
 hint: see them with: virt-trust host list

@@ -2,7 +2,7 @@ import type { Instant } from '@virt-trust/base/instant.ts';
 import type { AlarmSeverity } from '@virt-trust/contract/model/alarm.ts';
 
 /** How near its end something may come: the shorter of a time and a part of its lifetime, in milliseconds and percent. */
-export interface ExpiryThreshold {
+interface ExpiryThreshold {
   readonly before: number;
   readonly percent: number;
 }

@@ -102,7 +102,7 @@ test('an expired certificate of a host that is down is told, with what brings it
   assert.match(expired?.message ?? '', /libvirt certificate of host host-a .* expired at 2027/);
   assert.match(expired?.action ?? '', /bring host host-a up/);
   const up = conditionsOf({ ...down, channel: { kind: 'up' } }, NOW).conditions[0];
-  assert.equal(up?.action, 'virt-trust certificate renew 0a1b');
+  assert.equal(up?.action, 'virt-trust certificate renew host-a libvirt');
 });
 
 test('a host is unreachable after the set time alone; until then, and before the first dial ended, nobody can tell', () => {
@@ -185,11 +185,11 @@ test('a rescue, a failure and a CRL that gets old are told', () => {
   assert.deepEqual(said(given), [
     'critical host-failed: host host-a',
     'critical rescue: vnc of host host-a',
-    'warning crl-stale: migration CRL on host host-a',
+    'warning crl-stale: CRL for migration on host host-a',
   ]);
   assert.deepEqual(
     said(given, instant(NOW + 2 * DAY)).at(-1),
-    'critical crl-stale: migration CRL on host host-a',
+    'critical crl-stale: CRL for migration on host host-a',
   );
 });
 

@@ -85,19 +85,17 @@ function expiring(facts: HostFacts, credential: CredentialFact, deadlines: Deadl
       host: facts.name,
       severity,
       message: `the ${service} certificate of host ${facts.name}${serial} ${verb} at ${formatInstant(notAfter)}`,
-      action: expiryAction(facts, identity, serialNumber),
+      action: expiryAction(facts, service, identity),
     },
   ];
 }
 
-function expiryAction(facts: HostFacts, identity: CredentialFact['identity'], serial: string | null): string {
+function expiryAction(facts: HostFacts, service: Service, identity: CredentialFact['identity']): string {
   if (facts.channel.kind !== 'up')
     return `bring host ${facts.name} up: it is renewed over its channel even with everything expired; then see: virt-trust host show ${facts.name}`;
   if (identity === 'found')
     return `it was found on the host and is not renewed here; serve our own: virt-trust host gate ${facts.name} serve`;
-  return serial === null
-    ? `virt-trust host provision ${facts.name}`
-    : `virt-trust certificate renew ${serial}`;
+  return `virt-trust certificate renew ${facts.name} ${service}`;
 }
 
 function rescued({ name, rescues }: HostFacts): Condition[] {
@@ -121,7 +119,7 @@ function staleCrls({ name, crls, channel }: HostFacts, deadlines: Deadlines): Co
     return [
       {
         kind: 'crl-stale',
-        subject: `${purpose} CRL on host ${name}`,
+        subject: `CRL for ${purpose} on host ${name}`,
         host: name,
         severity,
         message: `the ${purpose} CRL on host ${name} (number ${number}) ${verb} ${formatInstant(nextUpdate as Instant)}`,
