@@ -22,16 +22,13 @@ import {
 } from '@virt-trust/contract/manager/operations.ts';
 import { canBootLab } from '../src/capability.ts';
 import type { Host } from '../src/host.ts';
+import { STOLEN, type StolenClient, stealClient } from '../src/stolen-client.ts';
 import { until } from '../src/until.ts';
 import { runningVms, startVm } from '../src/vm.ts';
 import { Fleet } from './fleet.ts';
 
 const capability = await canBootLab();
 const skip = capability.kind === 'yes' ? false : `cannot boot the lab: ${capability.why}`;
-
-/** Copies the client certificate of the next migration from this host, with its key, as who owns the host can. */
-const STEAL = `until cp -r /run/virt-trust/migrations/*/ "$1" 2>/dev/null && test -s "$1/clientcert.pem"; do
-  rm -rf "$1"; sleep 0.02; done`;
 
 /** QEMU's own TLS code on the host's migration files as the destination, and a client that comes to it. */
 const NBD = `
@@ -44,9 +41,9 @@ $user qemu-img info --object "tls-creds-x509,id=t,endpoint=client,dir=$client,ve
   --image-opts "driver=nbd,path=$d/nbd,tls-creds=t,tls-hostname=$2" >/dev/null 2>&1; code=$?
 kill $server 2>/dev/null; wait $server 2>/dev/null; cat "$d/said"; rm -r "$d"; exit $code`;
 
-interface Client {
-  readonly certificatePem: string;
-  readonly privateKeyPem: string;
+/** The line that says it, among libvirt's log lines. */
+function errorOf(said: string): string {
+  return said.split('\n').find((line) => line.startsWith('error:')) ?? said.trim();
 }
 
 describe('revocation: a host is broken into, and the others have nothing to do with it from then on', {
@@ -56,7 +53,7 @@ describe('revocation: a host is broken into, and the others have nothing to do w
   let a: Host;
   let b: Host;
   /** The client certificates of a migration from host-b, and of one from host-a. */
-  let ofB: Client;
+  let ofB: StolenClient;
   let session: ChildProcess;
   let trust: string;
 
@@ -76,7 +73,7 @@ describe('revocation: a host is broken into, and the others have nothing to do w
   const uri = (host: Host, pkipath: string) => `qemu+tls://${host.address}/system?pkipath=${pkipath}`;
   const hostname = (from: Host, to: Host, pkipath: string) =>
     from.exec(['virsh', '-c', uri(to, pkipath), 'hostname']);
-  const lets = (host: Host, client: Client) =>
+  const lets = (host: Host, client: StolenClient) =>
     probeLibvirt({
       host: host.address,
       port: 16514,
@@ -102,20 +99,14 @@ describe('revocation: a host is broken into, and the others have nothing to do w
   };
 
   /** Migrates a VM and keeps what its source host held meanwhile; leaves it there as a pkipath with the host's CRL and one without. */
-  async function clientOf(vm: string, from: Host, to: Host): Promise<Client> {
-    const thief = from.exec(['timeout', '120', 'sh', '-c', STEAL, 'sh', '/root/stolen']);
-    await migrate(vm, from.name, to.name);
-    await thief;
-    const [certificatePem, privateKeyPem] = [
-      await from.readFile('/root/stolen/clientcert.pem'),
-      await from.readFile('/root/stolen/clientkey.pem'),
-    ];
+  async function clientOf(vm: string, from: Host, to: Host): Promise<StolenClient> {
+    const client = await stealClient(from, () => migrate(vm, from.name, to.name));
     await from.run([
       'sh',
       '-c',
-      'rm -f /root/stolen/cacrl.pem; cp -r /root/stolen /root/with-crl; ln -s /etc/pki/CA/cacrl.pem /root/with-crl/cacrl.pem',
+      'cp -r /root/stolen /root/with-crl; ln -s /etc/pki/CA/cacrl.pem /root/with-crl/cacrl.pem',
     ]);
-    return { certificatePem, privateKeyPem };
+    return client;
   }
 
   it('1. gives new hosts the CRLs before they are called secured', async () => {
@@ -141,18 +132,10 @@ describe('revocation: a host is broken into, and the others have nothing to do w
       [a, b],
       [b, a],
     ] as const) {
-      const { stdout, stderr } = await hostname(from, to, '/root/stolen');
+      const { stdout, stderr } = await hostname(from, to, STOLEN);
       assert.equal(stdout.trim(), to.name, stderr);
     }
-    session = await b.start([
-      'virsh',
-      '-c',
-      uri(a, '/root/stolen'),
-      'event',
-      '--all',
-      '--loop',
-      '--timestamp',
-    ]);
+    session = await b.start(['virsh', '-c', uri(a, STOLEN), 'event', '--all', '--loop', '--timestamp']);
     await until('see the session of host-b', 20_000, async () => {
       const sessions = await a.run(['virt-admin', '-c', 'libvirtd:///system', 'client-list', 'libvirtd']);
       return / tls /.test(sessions) ? true : undefined;
@@ -186,7 +169,7 @@ describe('revocation: a host is broken into, and the others have nothing to do w
     const refused = await hostname(a, b, '/root/with-crl');
     assert.notEqual(refused.code, 0);
     assert.match(refused.stderr, /revoked/);
-    const { code } = await hostname(a, b, '/root/stolen');
+    const { code } = await hostname(a, b, STOLEN);
     t.diagnostic(`libvirt's client without a CRL reaches the revoked host: ${code === 0 ? 'yes' : 'no'}`);
   });
 
@@ -213,9 +196,9 @@ describe('revocation: a host is broken into, and the others have nothing to do w
     assert.match(nbd.stdout, /certificate has been revoked/);
     // With a client certificate of host-a, which host-a's libvirtd lets in.
     for (const name of ['cacert.pem', 'clientcert.pem', 'clientkey.pem'])
-      await b.writeFile(`/root/of-a/${name}`, await a.readFile(`/root/stolen/${name}`), 0o600);
+      await b.writeFile(`/root/of-a/${name}`, await a.readFile(`${STOLEN}/${name}`), 0o600);
     const pushed = await b.exec(['virsh', 'migrate', '--live', '--tls', 'right', uri(a, '/root/of-a')]);
-    t.diagnostic(`virsh migrate from the revoked host: ${pushed.stderr.trim().split('\n')[0]}`);
+    t.diagnostic(`virsh migrate from the revoked host: ${errorOf(pushed.stderr)}`);
     assert.notEqual(pushed.code, 0);
     assert.deepEqual(await runningVms(b), ['right']);
   });
@@ -224,9 +207,9 @@ describe('revocation: a host is broken into, and the others have nothing to do w
     const refused = await a.exec(['virsh', 'migrate', '--live', '--tls', 'left', uri(b, '/root/with-crl')]);
     assert.notEqual(refused.code, 0);
     assert.deepEqual(await runningVms(a), ['left']);
-    const past = await a.exec(['virsh', 'migrate', '--live', '--tls', 'left', uri(b, '/root/stolen')]);
+    const past = await a.exec(['virsh', 'migrate', '--live', '--tls', 'left', uri(b, STOLEN)]);
     t.diagnostic(
-      `virsh migrate to the revoked host without a CRL in its pkipath: ${past.code === 0 ? 'goes through' : past.stderr.trim().split('\n')[0]}`,
+      `virsh migrate to the revoked host without a CRL in its pkipath: ${past.code === 0 ? 'goes through' : errorOf(past.stderr)}`,
     );
     const [here, there] = [await runningVms(a), await runningVms(b)];
     assert.ok([...here, ...there].includes('left'));
