@@ -30,6 +30,8 @@ export type KeyKind =
   | 'rsa768'
   | 'ed25519'
   | 'ed448'
+  | 'p192'
+  | 'p224'
   | 'pss';
 
 type Digest = 'md5' | 'sha1' | 'sha256' | 'sha384' | 'sha512';
@@ -50,6 +52,8 @@ function generate(kind: KeyKind): KeyObject {
     p384: 'P-384',
     p521: 'P-521',
     secp256k1: 'secp256k1',
+    p192: 'prime192v1',
+    p224: 'secp224r1',
   } as const;
   switch (kind) {
     case 'rsa':

@@ -442,7 +442,6 @@ export const OWN_SETS: readonly OwnSet[] = [
   own('CA that root alone may read', { ca: { content: root.pem, mode: 0o600 } }),
   own('certificate that root alone may read', { cert: { content: server.pem, mode: 0o600 } }),
   own('CRL that root alone may read', { crl: { content: makeCrl({ issuer: root }), mode: 0o600 } }),
-  // EXTRA
   ...[
     '2.5.29.16',
     '2.5.29.54',

@@ -28,8 +28,6 @@ export interface CheckerRules {
   readonly clientReadsCrl: boolean;
   /** Whether a peer's basicConstraints, keyUsage and extKeyUsage are looked at, not only its chain and names. */
   readonly checksPeerUsage: boolean;
-  /** The most octets that a peer's distinguished name may have. */
-  readonly nameLimit: number;
 }
 
 /** The versions that the rules were held against, daemon and tools; others go by the programs' sources. */
@@ -52,8 +50,6 @@ export function rulesOf({ program, version }: Checker): CheckerRules {
       numberedIdentities: isAtLeast(version, 11, 10),
       clientReadsCrl: true,
       checksPeerUsage: true,
-      // virNetTLSCertValidate makes room for a longer one; before there were 256 octets.
-      nameLimit: isAtLeast(version, 10, 5) ? Number.POSITIVE_INFINITY : 255,
     };
   }
   const chains = isAtLeast(version, 10, 2);
@@ -71,7 +67,6 @@ export function rulesOf({ program, version }: Checker): CheckerRules {
     numberedIdentities: chains,
     clientReadsCrl: false,
     checksPeerUsage: false,
-    nameLimit: Number.POSITIVE_INFINITY,
   };
 }
 

@@ -1,10 +1,11 @@
+import { domainToASCII } from 'node:url';
 import type { Certificate } from '@virt-trust/pki/certificate.ts';
 import { OID } from '@virt-trust/pki/der/oid.ts';
 import { canonicalIpAddress, isIpAddress } from '@virt-trust/pki/ip-address.ts';
 
 /**
  * Whether a server's certificate names the host, as GnuTLS decides for libvirt and QEMU
- * (gnutls_x509_crt_check_hostname, RFC 6125 §6.4, RFC 9525 §6.3): an IP address only against iPAddress, a DNS name
+ * (gnutls_x509_crt_check_hostname2, lib/x509/hostname-verify.c): an IP address only against iPAddress, a DNS name
  * against dNSName, against the one CN only where there is no alternative name of a host.
  */
 export function matchesHostName(certificate: Certificate, host: string): boolean {
@@ -13,11 +14,15 @@ export function matchesHostName(certificate: Certificate, host: string): boolean
     const address = canonicalIpAddress(host);
     return names.some((name) => name.kind === 'ip' && name.value === address);
   }
-  const wanted = toLowerAscii(host);
+  const wanted = toLowerAscii(isPrintableAscii(host) ? host : domainToASCII(host) || host);
   const dns = names.flatMap((name) => (name.kind === 'dns' ? [name.value] : []));
   if (dns.some((pattern) => matchesDnsName(pattern, wanted))) return true;
-  // RFC 6125 §6.4.4: the CN is the last resort.
-  if (names.some(({ kind }) => kind === 'dns' || kind === 'ip' || kind === 'uri')) return false;
+  // RFC 6125 §6.4.4: the CN is the last resort; a name too long to be one precludes it as well.
+  const precludes = names.some(
+    (name) =>
+      ['dns', 'ip', 'uri'].includes(name.kind) || (name.kind === 'email' && name.value.length >= MAX_NAME),
+  );
+  if (precludes) return false;
   const purposes = certificate.extensions.extKeyUsage?.purposes;
   if (
     purposes !== undefined &&
@@ -31,14 +36,26 @@ export function matchesHostName(certificate: Certificate, host: string): boolean
   return commonNames.length === 1 && only?.textual === true && matchesDnsName(only.value, wanted);
 }
 
-/** RFC 9525 §6.3: a wildcard is the whole leftmost label, stands for one label, and two more follow it. */
+/** MAX_CN: longer names GnuTLS does not compare. */
+const MAX_NAME = 256;
+
+/**
+ * _gnutls_hostname_compare: a wildcard at the front stands for any part of one label, none included, and two labels
+ * follow it.
+ */
 function matchesDnsName(pattern: string, wanted: string): boolean {
+  if (pattern.length >= MAX_NAME || !isPrintableAscii(pattern)) return false;
   const name = toLowerAscii(pattern);
-  if (!name.startsWith('*.')) return name === wanted;
-  const parent = name.slice(1);
-  if (parent.indexOf('.', 1) < 0 || parent.endsWith('.') || parent.includes('*')) return false;
-  const label = wanted.slice(0, -parent.length);
-  return wanted.endsWith(parent) && label !== '' && !label.includes('.');
+  if (!name.startsWith('*')) return name === wanted;
+  const rest = name.slice(1);
+  const last = rest.lastIndexOf('.');
+  if (last < 0 || rest.indexOf('.') === last || last === rest.length - 1) return false;
+  const label = wanted.slice(0, -rest.length);
+  return wanted.endsWith(rest) && !label.includes('.');
+}
+
+function isPrintableAscii(text: string): boolean {
+  return /^[\x20-\x7e]*$/.test(text);
 }
 
 /** ASCII letters alone: locale rules must not make two names one. */

@@ -7,6 +7,7 @@ import { checkLeafUse, checkTimes, type TlsRole } from './certificate-use.ts';
 import { type Checker, rulesOf } from './checker.ts';
 import { type GnutlsCertificate, readGnutlsCertificate } from './gnutls/certificate.ts';
 import { type GnutlsCrl, revokingCrl } from './gnutls/crl.ts';
+import { isHandshakeKey } from './gnutls/strength.ts';
 import { verifyAsGnutls } from './gnutls/verify.ts';
 import { matchesHostName } from './host-name.ts';
 
@@ -59,6 +60,9 @@ export function verifyPeer(parts: {
   if (keyUsage !== undefined && !keyUsage.usages.includes('digitalSignature')) {
     throw refusal('key_usage', `${what} does not permit digital signature`);
   }
+  if (!isHandshakeKey(leaf.spki)) {
+    throw refusal('key_curve', `${what} has a key on a curve that no handshake of GnuTLS uses`);
+  }
   if (role === 'server' && leaf.tlsFeatures.includes(STATUS_REQUEST)) {
     throw refusal(
       'status_missing',
@@ -74,8 +78,9 @@ export function verifyPeer(parts: {
     if (finding !== undefined) throw refusal(finding.code.replace('certificate.', ''), finding.message);
   }
   const distinguishedName = formatDistinguishedName(leaf);
-  if (Buffer.byteLength(distinguishedName) > rules.nameLimit) {
-    throw refusal('dn_too_long', `the ${role}'s distinguished name is longer than ${rules.nameLimit} bytes`);
+  if (leaf.subject.der.length <= 2) {
+    // gnutls_x509_crt_get_dn has nothing to give, and both programs end there.
+    throw refusal('subject_empty', `the ${role}'s certificate has an empty subject`);
   }
   const allowed = allowedDistinguishedNames;
   if (allowed !== undefined && !allowed.some((glob) => matchesGlob(glob, distinguishedName))) {

@@ -68,15 +68,18 @@ function readGnutlsCrl(der: Uint8Array): GnutlsCrl {
   return { der, tbs, signatureAlgorithm, signature, issuer, thisUpdate, nextUpdate, serials };
 }
 
-/** The CRL that revokes a certificate, as GnuTLS looks for it: one of the issuer's name, by serial number. */
+/** The CRL that revokes a certificate, as GnuTLS looks for it: the newest of the issuer's name, by serial number. */
 export function revokingCrl(
   certificate: GnutlsCertificate,
   crls: readonly GnutlsCrl[],
 ): GnutlsCrl | undefined {
-  const { serial } = certificate;
-  return crls.find(
-    (crl) => Buffer.compare(crl.issuer, certificate.issuer.der) === 0 && crl.serials.has(serial),
-  );
+  let newest: GnutlsCrl | undefined;
+  for (const crl of crls) {
+    if (Buffer.compare(crl.issuer, certificate.issuer.der) !== 0) continue;
+    // gnutls_x509_trust_list_add_crls: of one issuer's the newest stays, of two that are as new the later.
+    if (newest === undefined || crl.thisUpdate >= newest.thisUpdate) newest = crl;
+  }
+  return newest?.serials.has(certificate.serial) === true ? newest : undefined;
 }
 
 function refused(reason: string): TrustError {

@@ -22,7 +22,7 @@ const MAX_SUBTREES = 4096;
  * Why an issuer's name constraints do not allow the certificate, undefined where they do
  * (gnutls_x509_name_constraints_check_crt, lib/x509/name_constraints.c): the CN counts as a DNS name and the subject's
  * e-mail address as one where no alternative name of that form is there; permitted directory names and URIs are not
- * looked at, an excluded one refuses every certificate; permitted networks of IPv4 say nothing of IPv6.
+ * looked at, any excluded one refuses every certificate that has such a name; permitted networks of IPv4 say nothing of IPv6.
  */
 export function whyNamesForbidden(
   issuer: GnutlsCertificate,
@@ -36,10 +36,11 @@ export function whyNamesForbidden(
   } catch {
     return 'its name constraints cannot be read';
   }
-  if (constraints.excluded.some(({ kind }) => kind === 'directory' || kind === 'uri')) {
-    return 'its name constraints exclude directory names or URIs, which GnuTLS takes as excluding everything';
-  }
   const names = certificate.extensions.subjectAltName?.names ?? [];
+  const excludes = (kind: Kind) => constraints.excluded.some((subtree) => subtree.kind === kind);
+  if (excludes('directory'))
+    return 'its name constraints exclude directory names, which every certificate has';
+  if (excludes('uri') && names.some(({ kind }) => kind === 'uri')) return 'its name constraints exclude URIs';
   for (const kind of ['dns', 'email'] as const) {
     if (!concerns(constraints, kind)) continue;
     let values = names.flatMap((name) => (name.kind === kind ? [name.value] : []));

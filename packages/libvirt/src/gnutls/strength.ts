@@ -13,3 +13,9 @@ export function isStrongEnough(spki: Uint8Array): boolean {
   const curveBits = /(\d{3})/.exec(namedCurve ?? '')?.[1];
   return curveBits === undefined || Number(curveBits) >= EC_BITS;
 }
+
+/** Whether a handshake can be signed with the key: of the curves that GnuTLS verifies, NORMAL offers these alone. */
+export function isHandshakeKey(spki: Uint8Array): boolean {
+  const { namedCurve } = readGnutlsKey(spki)?.asymmetricKeyDetails ?? {};
+  return namedCurve === undefined || ['prime256v1', 'secp384r1', 'secp521r1'].includes(namedCurve);
+}

@@ -1,0 +1,95 @@
+import assert from 'node:assert/strict';
+import { mkdtemp, rm } from 'node:fs/promises';
+import { tmpdir } from 'node:os';
+import { join } from 'node:path';
+import { after, before, describe, it } from 'node:test';
+import { systemClock } from '@virt-trust/base/clock.ts';
+import { checkPath, type PathQuestion } from '@virt-trust/check/path-check.ts';
+import { canBootLab } from '../src/capability.ts';
+import type { Host } from '../src/host.ts';
+import { Lab } from '../src/lab.ts';
+import { judgeOwnSets, writeSets } from './check/judges.ts';
+import { OWN_SETS } from './check/own-sets.ts';
+import { judgePeers, writePeerDirectories } from './check/peer-judges.ts';
+import { PEER_SETS } from './check/peer-sets.ts';
+
+const capability = await canBootLab();
+const skip = capability.kind === 'yes' ? false : `cannot boot the lab: ${capability.why}`;
+const PROGRAMS = ['libvirt', 'qemu'] as const;
+/** Debian's libvirt-qemu, which the lab's QEMU runs as. */
+const QEMU_USER = { name: 'libvirt-qemu', uid: 64_055, gids: [104] };
+
+describe('virt-trust check --path against the real libvirtd and QEMU', { skip }, () => {
+  let lab: Lab;
+  let host: Host;
+  let base: string;
+
+  before(async () => {
+    base = await mkdtemp(join(tmpdir(), 'vt-check-'));
+    lab = await Lab.up({ name: `check-${process.pid}`, hosts: ['host-a'], keepState: false });
+    host = lab.host('host-a');
+  });
+  after(async () => {
+    await lab?.down({ deleteState: true });
+    await rm(base, { recursive: true, force: true });
+  });
+
+  /** What we say: refused or not, with the findings. */
+  async function ours(more: Pick<PathQuestion, 'directory' | 'role'> & Partial<PathQuestion>) {
+    const question = { libvirt: '9.0.0', qemu: '7.2.22', at: systemClock.now(), qemuUser: QEMU_USER };
+    const { verdict, findings } = await checkPath({ ...question, ...more });
+    const why = findings.map(({ code, text }) => `${code} ${text}`).join('; ');
+    return { accepted: verdict !== 'broken', why };
+  }
+
+  it(`1. agrees with libvirtd, virsh and QEMU on ${OWN_SETS.length} sets of their own`, async () => {
+    const directory = join(base, 'own');
+    await writeSets(directory);
+    const real = await judgeOwnSets(host, directory);
+    const differences: string[] = [];
+    for (const [index, set] of OWN_SETS.entries()) {
+      for (const program of PROGRAMS) {
+        const judged = real.get(`${index} ${program}`);
+        assert.ok(judged, `${program} was not asked about: ${set.name}`);
+        const own = await ours({
+          directory: join(directory, String(index), program),
+          role: set.role,
+          program,
+        });
+        if (own.accepted === judged.accepted) continue;
+        differences.push(
+          `${set.name}: ${program} says ${judged.words || 'nothing'}; we say ${own.why || 'nothing'}`,
+        );
+      }
+    }
+    assert.deepEqual(differences, []);
+  });
+
+  it(`2. agrees with their handshakes on ${PEER_SETS.length} peers`, async () => {
+    const directory = join(base, 'peers');
+    await writePeerDirectories(directory, PEER_SETS);
+    const real = await judgePeers(host, lab.machineAddress, directory, PEER_SETS);
+    const differences: string[] = [];
+    let judged = 0;
+    for (const [index, set] of PEER_SETS.entries()) {
+      for (const program of set.programs ?? PROGRAMS) {
+        const accepted = real.get(`${index} ${program}`);
+        // libvirtd asks no peer with a trust that it does not take for its own.
+        if (accepted === undefined) continue;
+        judged++;
+        const own = await ours({
+          directory: join(directory, String(index), program),
+          role: set.role,
+          peer: join(directory, String(index), 'peer.pem'),
+          name: set.host ?? 'host.example',
+        });
+        if (own.accepted === accepted) continue;
+        differences.push(
+          `${set.name}: ${program} ${accepted ? 'accepts' : 'refuses'}; we say ${own.why || 'nothing'}`,
+        );
+      }
+    }
+    assert.deepEqual(differences, []);
+    assert.ok(judged > PEER_SETS.length, `${judged} judged`);
+  });
+});
