@@ -10,9 +10,7 @@ import type {
 } from '@virt-trust/contract/model/observed-state.ts';
 import { SERVICES } from '@virt-trust/contract/model/service.ts';
 import type { ApplyEngine } from '../ports.ts';
-import { watchedPaths } from '../served/files.ts';
-import { Rounds } from '../served/rounds.ts';
-import { ServedWatch } from '../served/watch.ts';
+import { HostRounds } from '../served/host-rounds.ts';
 import { Document } from '../state/document.ts';
 import { failureOf } from './failure.ts';
 import { targetSockets, withService } from './forward-steps.ts';
@@ -60,18 +58,20 @@ export class JournaledEngine implements ApplyEngine {
   #stopped = false;
   /** Counts applications, so that what was seen before one is not taken for what is after it. */
   #applications = 0;
-  readonly #watch: ServedWatch;
-  readonly #rounds: Rounds;
+  readonly #rounds: HostRounds;
 
   constructor(options: EngineOptions) {
     this.#options = options;
     this.#workshop = new Workshop(options);
-    this.#watch = new ServedWatch(this.#workshop);
-    this.#rounds = new Rounds({
-      round: () => this.round(),
+    this.#rounds = new HostRounds({
+      workshop: this.#workshop,
       intervalMs: () =>
         (this.#wanted?.settings.probeSeconds ?? 0) * SECOND || (options.checkIntervalMs ?? MINUTE),
-      watched: () => watchedPaths(this.#workshop),
+      waitsForManager: () => this.#journal?.steps[this.#journal.at] === 'await-certificates',
+      settled: () => this.#settled(),
+      applications: () => this.#applications,
+      exclusively: (work) => this.#exclusively(work),
+      check: () => this.#check(),
     });
     this.#desired = new Document(
       options.paths.desiredState,
@@ -87,7 +87,7 @@ export class JournaledEngine implements ApplyEngine {
     this.#removing = this.#journal?.kind === 'removing';
     this.#work(() => this.#proceed());
     this.#work(() => this.#check());
-    this.#lookSoon();
+    if (this.#options.checkIntervalMs !== null) this.#rounds.soon();
   }
 
   /** Leaves what is under way where it stands; the next start goes on with it. */
@@ -152,7 +152,7 @@ export class JournaledEngine implements ApplyEngine {
       journal: this.#journal,
       facts: this.#facts,
       busy: busy && stuck === undefined,
-      served: await this.#watch.endpoints(),
+      served: await this.#rounds.served.endpoints(),
     });
     if (stuck === undefined || this.#wanted === undefined) return observed;
     const { epoch, number } = this.#wanted;
@@ -225,7 +225,7 @@ export class JournaledEngine implements ApplyEngine {
     await this.#begin(journal);
     const done = await this.#run();
     this.#wanted = undefined;
-    await this.#watch.forget();
+    await this.#rounds.served.forget();
     await this.#options.emit('removal.done', 'host', `gave back ${done.restored.length} paths`);
     return { restored: done.restored, left: done.left };
   }
@@ -343,8 +343,8 @@ export class JournaledEngine implements ApplyEngine {
     await this.#workshop.reserve.release();
     this.#journal = undefined;
     this.#applications++;
-    if (done.kind === 'applying') await this.#watch.resetCounts().catch(() => {});
-    this.#lookSoon();
+    if (done.kind === 'applying') await this.#rounds.served.resetCounts().catch(() => {});
+    if (this.#options.checkIntervalMs !== null) this.#rounds.soon();
     // Said last, so that whoever is woken by it sees the end.
     await this.#sayEnd(done);
     return done;
@@ -393,47 +393,19 @@ export class JournaledEngine implements ApplyEngine {
   async #check(): Promise<void> {
     if (this.#journal !== undefined || !(await this.#holds())) return await this.#proceed();
     if (this.#removing || this.#wanted === undefined) return;
-    await this.#rescue();
+    await this.#rounds.rescue();
     await checkHost(this.#workshop, this.#wanted, await this.#options.effects.facts());
   }
 
-  /**
-   * Looks at everything once: files, links and settings, then what is served at every endpoint. What waits for the
-   * manager is not disturbed, but a certificate may expire meanwhile.
-   */
+  /** Looks at everything once. */
   async round(): Promise<void> {
-    const { effects } = this.#options;
-    if (this.#journal?.steps[this.#journal.at] === 'await-certificates') return await this.#rescue();
-    await this.#exclusively(() => this.#check());
-    const [desired, applications] = [await this.#settled(), this.#applications];
-    if (desired === undefined) return;
-    const facts = await effects.facts();
-    const sightings = await this.#watch.look(desired, facts);
-    await this.#exclusively(async () => {
-      if ((await this.#settled()) !== desired || this.#applications !== applications) return;
-      await this.#watch.conclude(desired, facts, sightings);
-    });
+    await this.#rounds.round();
   }
 
   /** What holds on this host while nothing is under way. */
   async #settled(): Promise<DesiredState | undefined> {
     const busy = this.#stopped || this.#removing || this.#journal !== undefined || !(await this.#holds());
     return busy ? undefined : this.#wanted;
-  }
-
-  /** Keeps a set whose time is not now from keeping VMs from starting. */
-  async #rescue(): Promise<void> {
-    const { emit, log } = this.#options;
-    const { rescuer } = this.#workshop;
-    const { ended, failed } = await rescuer.run();
-    for (const { service, reason } of await rescuer.untold())
-      await emit('rescue.made', service, `goes on with a set of the host's own: ${reason}`);
-    for (const service of ended) await emit('rescue.ended', service, 'serves its own set again');
-    for (const reason of failed) log.warn({ reason }, 'no rescue');
-  }
-
-  #lookSoon(): void {
-    if (this.#options.checkIntervalMs !== null) this.#rounds.soon();
   }
 
   async #exclusively(work: () => Promise<void>): Promise<void> {

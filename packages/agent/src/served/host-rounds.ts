@@ -1,0 +1,74 @@
+import type { DesiredState } from '@virt-trust/contract/model/desired-state.ts';
+import type { Workshop } from '../apply/workshop.ts';
+import { watchedPaths } from './files.ts';
+import { Rounds } from './rounds.ts';
+import { ServedWatch } from './watch.ts';
+
+/** What the rounds need of the engine, which applies. */
+export interface RoundParts {
+  readonly workshop: Workshop;
+  readonly intervalMs: () => number;
+  /** Whether an application waits for certificates, which may take for ever. */
+  readonly waitsForManager: () => boolean;
+  /** What holds while nothing is under way. */
+  readonly settled: () => Promise<DesiredState | undefined>;
+  /** How many applications there were: what was seen before one says nothing of what is after it. */
+  readonly applications: () => number;
+  /** Runs work while no application does. */
+  readonly exclusively: (work: () => Promise<void>) => Promise<void>;
+  /** Goes on with what is left to do, else repairs files, links and settings. */
+  readonly check: () => Promise<void>;
+}
+
+/** The regular looks at a host: files, links and settings first, then what is served at every endpoint. */
+export class HostRounds {
+  readonly served: ServedWatch;
+  readonly #parts: RoundParts;
+  readonly #rounds: Rounds;
+
+  constructor(parts: RoundParts) {
+    const { workshop, intervalMs } = parts;
+    this.#parts = parts;
+    this.served = new ServedWatch(workshop);
+    this.#rounds = new Rounds({
+      round: () => this.round(),
+      intervalMs,
+      watched: () => watchedPaths(workshop),
+    });
+  }
+
+  /** Begins a round shortly; others follow. */
+  soon(): void {
+    this.#rounds.soon();
+  }
+
+  stop(): void {
+    this.#rounds.stop();
+  }
+
+  /** Looks at everything once; what waits for the manager is not disturbed, but a certificate may expire meanwhile. */
+  async round(): Promise<void> {
+    const { workshop, waitsForManager, settled, applications, exclusively, check } = this.#parts;
+    const { effects } = workshop.options;
+    if (waitsForManager()) return await this.rescue();
+    await exclusively(check);
+    const [desired, before] = [await settled(), applications()];
+    if (desired === undefined) return;
+    const facts = await effects.facts();
+    const sightings = await this.served.look(desired, facts);
+    await exclusively(async () => {
+      if ((await settled()) !== desired || applications() !== before) return;
+      await this.served.conclude(desired, facts, sightings);
+    });
+  }
+
+  /** Keeps a set whose time is not now from keeping VMs from starting. */
+  async rescue(): Promise<void> {
+    const { rescuer, options } = this.#parts.workshop;
+    const { ended, failed } = await rescuer.run();
+    for (const { service, reason } of await rescuer.untold())
+      await options.emit('rescue.made', service, `goes on with a set of the host's own: ${reason}`);
+    for (const service of ended) await options.emit('rescue.ended', service, 'serves its own set again');
+    for (const reason of failed) options.log.warn({ reason }, 'no rescue');
+  }
+}
