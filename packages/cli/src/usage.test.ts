@@ -23,15 +23,28 @@ Commands:
                           or asked for
   host  The hosts under management
   certificate  The certificates that were issued
+  renewal  The renewals to come, which begin by themselves
+  freeze [options]  Stop all renewals and repairs that nobody asks for by
+                          name, at once
+  unfreeze [options]  Let renewals and repairs go on
   authority  The authorities, one for each purpose
+  crl  The lists of revoked certificates, one for each
+                          authority
   migrate [options] <vm>  Migrate a VM live over TLS
+  alarm  What wants a person's eye, and what to do about it
+  webhook  Where alarms are sent to
   setting  Settings, global or for a cluster or host
   job  Work under way and done
   audit  The hash-chained log of every action
   token  Who may ask the manager
   manager  The manager's own key on its channels
-  probe [options] <uri>  A real handshake from here: what is served, what is
-                          wrong
+  secret  The manager's secrets at rest
+  backup [options]  Copy the store of the manager, which goes on serving;
+                          without the seal key
+  restore [options]  Put a backup in place of an empty store, for a manager
+                          that goes on driving its hosts
+  probe [options] <uri>  A real handshake from here, as the URI’s own client
+                          makes it: which side refuses, and why
   agent  The agent of this host (as root on it)
   completion <shell>  Words for the shell: source <(virt-trust completion
                           bash)
@@ -117,7 +130,7 @@ hint: use https, or a tunnel: ssh -L 16516:127.0.0.1:16516 and http://127.0.0.1:
 test('a probe of what is no libvirt or VNC, without authorities, or with half a client certificate', () =>
   shows(`
 $ virt-trust probe https://kvm1.example/
-error: cannot probe https://kvm1.example/: neither qemu+tls://HOST/system nor vnc://HOST:PORT
+error: cannot probe https://kvm1.example/: neither qemu+tls://HOST/system nor vnc://HOST:PORT nor spice://HOST?tls-port=PORT
 [exit 2]
 $ virt-trust probe qemu+tls://kvm1.example/system --ca missing.pem
 error: cannot read the file of --ca: ENOENT: no such file or directory, open 'missing.pem'

@@ -3,6 +3,7 @@ import { type DetailedPeerCertificate, type TLSSocket, connect as tlsConnect } f
 import type { Clock } from '@virt-trust/base/clock.ts';
 import { isTrustError } from '@virt-trust/base/error.ts';
 import type { Checker } from '@virt-trust/libvirt/checker.ts';
+import { readGnutlsCrls } from '@virt-trust/libvirt/gnutls/crl.ts';
 import { verifyPeer } from '@virt-trust/libvirt/session.ts';
 import { type Certificate, parseCertificate, parseCertificates } from '@virt-trust/pki/certificate.ts';
 import { isDnsName } from '@virt-trust/pki/general-name.ts';
@@ -22,14 +23,25 @@ export interface TlsProbeOptions {
   readonly serverName: string | null;
   /** Trusted authorities in PEM. */
   readonly trust: string;
+  /** CRLs in PEM; none where left out. */
+  readonly crls?: string | undefined;
+  /** False takes whatever the server shows, as libvirt's `no_verify` does. */
+  readonly verify?: boolean | undefined;
   readonly client?: ClientIdentity | undefined;
   readonly clock: Clock;
+  /** Told what the server presented, before it is judged. */
+  readonly onPresented?: ((seen: PresentedByServer) => void) | undefined;
 }
 
-/** What a handshake showed; it exists only where the server's chain, times and name were verified. */
+/** What a server presented, whatever is made of it. */
+export interface PresentedByServer extends Omit<TlsEvidence, 'servedCertificate' | 'chainVerified'> {
+  readonly served: ServedCertificate | undefined;
+}
+
+/** What a handshake showed; it exists only where the server's chain, times and name were verified, or that was waived. */
 export interface TlsEvidence {
   readonly servedCertificate: ServedCertificate;
-  readonly chainVerified: true;
+  readonly chainVerified: boolean;
   /** `TLSv1.3` or `TLSv1.2`. */
   readonly protocol: string;
   readonly cipher: string;
@@ -50,7 +62,6 @@ export async function handshake(
   checker: Checker,
 ): Promise<{ readonly socket: TLSSocket; readonly evidence: TlsEvidence }> {
   const { serverName, client } = options;
-  const trusted = parseCertificates(options.trust);
   attempt.step = 'handshake';
   const socket = attempt.own(
     tlsConnect({
@@ -67,13 +78,39 @@ export async function handshake(
   // SECURITY: no await from here to the verdict, so that nothing is sent to a server that is not verified.
   const presented = readPresented(attempt, socket);
   attempt.served = presented[0] === undefined ? undefined : describeServed(presented[0]);
+  const info = socket.getEphemeralKeyInfo();
+  const session = {
+    protocol: socket.getProtocol() ?? 'unknown',
+    cipher: socket.getCipher().name,
+    group: info !== null && 'name' in info && typeof info.name === 'string' ? info.name : 'unknown',
+  };
+  options.onPresented?.({ served: attempt.served, ...session });
   attempt.step = 'chain';
+  if (options.verify !== false) judge(attempt, presented, options, checker);
+  if (attempt.served === undefined) throw attempt.failure('the server presented no certificate');
+  return {
+    socket,
+    evidence: {
+      servedCertificate: attempt.served,
+      chainVerified: options.verify !== false,
+      ...session,
+    },
+  };
+}
+
+function judge(
+  attempt: Attempt,
+  presented: readonly Certificate[],
+  { trust, crls, serverName, clock }: TlsProbeOptions,
+  checker: Checker,
+): void {
   try {
     verifyPeer({
       role: 'server',
       presented,
-      trusted,
-      at: options.clock.now(),
+      trusted: parseCertificates(trust),
+      ...(crls === undefined ? {} : { crls: readGnutlsCrls(crls) }),
+      at: clock.now(),
       checker,
       hostName: serverName ?? undefined,
     });
@@ -82,17 +119,6 @@ export async function handshake(
     if (error.code === 'peer.name_mismatch') attempt.step = 'name';
     throw attempt.failure(error.message, error);
   }
-  const info = socket.getEphemeralKeyInfo();
-  return {
-    socket,
-    evidence: {
-      servedCertificate: attempt.served as ServedCertificate,
-      chainVerified: true,
-      protocol: socket.getProtocol() ?? 'unknown',
-      cipher: socket.getCipher().name,
-      group: info !== null && 'name' in info && typeof info.name === 'string' ? info.name : 'unknown',
-    },
-  };
 }
 
 /** The chain as the server presented it; Node links each certificate to its issuer, a root to itself. */
