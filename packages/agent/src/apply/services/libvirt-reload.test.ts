@@ -1,6 +1,6 @@
 import assert from 'node:assert/strict';
 import { test } from 'node:test';
-import type { RunHostCommand } from '../../host-command.ts';
+import type { RunHostCommand } from '@virt-trust/check/host/host-command.ts';
 import { reloadLibvirt } from './libvirt-reload.ts';
 
 /** A daemon as virt-admin shows it: its limit of clients, and TLS clients of which some are still shaking hands. */
@@ -99,4 +99,11 @@ test('A daemon that tells no limits is reloaded without.', async () => {
   daemon.tells = false;
   await reloadLibvirt(daemon.run, 'libvirtd');
   assert.deepEqual(daemon.done, ['update']);
+});
+
+test('Two reloads at once leave the limits of the host, and not those that one of them has set.', async () => {
+  const daemon = new FakeDaemon();
+  daemon.clients = 77;
+  await Promise.all([reloadLibvirt(daemon.run, 'libvirtd'), reloadLibvirt(daemon.run, 'libvirtd')]);
+  assert.deepEqual(daemon.done, ['hold', 'update', 'let go 77 20', 'hold', 'update', 'let go 77 20']);
 });

@@ -1,7 +1,8 @@
 import { setTimeout as delay } from 'node:timers/promises';
+import type { RunHostCommand } from '@virt-trust/check/host/host-command.ts';
 import type { RpcDaemon } from '@virt-trust/libvirt/libvirtd-settings.ts';
 import { cutSessions, listSessions } from '../../crl/sessions.ts';
-import type { RunHostCommand } from '../../host-command.ts';
+import { inTurn } from '../../state/atomic-file.ts';
 
 /** How long handshakes under way may take before they are cut; no client waits that long for its answer. */
 const HANDSHAKE_MS = 3000;
@@ -23,10 +24,19 @@ const DEFAULT_LIMITS: ClientLimits = { clients: 5000, unauthenticated: 20 };
  * (virnettlscontext.c, virNetTLSContextReloadForServer; seen with libvirt 9.0). So nobody is let in meanwhile: with the
  * limit of clients at nought the daemon accepts no connection, and those that come wait in the sockets' queues.
  */
-export async function reloadLibvirt(
+export function reloadLibvirt(
   run: RunHostCommand,
   daemon: RpcDaemon,
   pause: (milliseconds: number) => Promise<unknown> = delay,
+): Promise<void> {
+  // A CRL comes while an application runs: one would take the limits that the other has set for those of the host.
+  return inTurn(`reload of ${daemon}`, () => reload(run, daemon, pause));
+}
+
+async function reload(
+  run: RunHostCommand,
+  daemon: RpcDaemon,
+  pause: (milliseconds: number) => Promise<unknown>,
 ): Promise<void> {
   const limits = await readLimits(run, daemon);
   if (limits === undefined) return updateTls(run, daemon);
