@@ -73,7 +73,7 @@ export function composeWatching(
       if (state.kind === 'down' || state.kind === 'closed') watching.down(id);
     },
     async start() {
-      for (const host of await repository.list()) outside.written(host.id);
+      for (const id of await repository.ids()) outside.written(id);
     },
   };
 }

@@ -26,6 +26,8 @@ export interface AlarmsParts {
 /** What came together within this time is looked at together. */
 const DEBOUNCE = SECOND / 4;
 const LONGEST = MINUTE;
+/** So many changes are kept in one unit of work. */
+const BATCH = 200;
 
 /** Keeps the alarms in line with what is wrong: soon after something changed, and at least each minute. */
 export class Alarms {
@@ -109,7 +111,7 @@ export class Alarms {
   }
 
   async #evaluate(): Promise<void> {
-    const { clock, settings, fleet, sources, store } = this.#parts;
+    const { clock, settings, fleet, sources } = this.#parts;
     const now = clock.now();
     const clearAfter = await milliseconds(settings, 'alarm.clear_after');
     const full = now >= this.#fullDue || now < this.#fullDue - LONGEST;
@@ -131,27 +133,38 @@ export class Alarms {
     // What waits to be cleared is looked at by time alone.
     for (const source of this.#open.clearable(now, clearAfter))
       if (!looks.has(source)) looks.set(source, this.#open.stillThere(source));
-    const changes: AlarmChange[] = [];
+    let changes: AlarmChange[] = [];
+    const raised = new Set<string>();
     for (const [source, conditions] of looks) {
-      changes.push(
-        ...reconcile({
-          source,
-          open: this.#open.ofSource(source),
-          conditions,
-          isTaken: (key) => this.#open.isTaken(key, source) || changes.some((change) => keyIs(change, key)),
-          now,
-          clearAfter: removed.has(source) ? 0 : clearAfter,
-          newId: randomUUID,
-        }),
-      );
+      const reconciled = reconcile({
+        source,
+        open: this.#open.ofSource(source),
+        conditions,
+        isTaken: (key) => this.#open.isTaken(key, source) || raised.has(key),
+        now,
+        clearAfter: removed.has(source) ? 0 : clearAfter,
+        newId: randomUUID,
+      });
+      changes.push(...reconciled);
+      for (const { kind, alarm } of reconciled) if (kind === 'raise') raised.add(alarmKey(alarm));
+      if (changes.length < BATCH) continue;
+      await this.#keep(changes);
+      changes = [];
     }
-    if (changes.length > 0) await store.apply(changes);
+    await this.#keep(changes);
+    await this.#prune(now);
+  }
+
+  /** In the store first, then here; others have their turn in between. */
+  async #keep(changes: readonly AlarmChange[]): Promise<void> {
+    if (changes.length === 0) return;
+    await this.#parts.store.apply(changes);
     for (const { kind, alarm } of changes) {
       if (kind === 'clear') this.#open.delete(alarm);
       else this.#open.set(alarm);
     }
     if (changes.some((change) => change.kind !== 'note')) this.#parts.onChange();
-    await this.#prune(now);
+    await new Promise(setImmediate);
   }
 
   async #ask(source: AlarmSource): Promise<readonly Condition[] | null> {
@@ -210,8 +223,4 @@ export class Alarms {
       })
       .catch(() => this.#schedule(LONGEST));
   }
-}
-
-function keyIs({ kind, alarm }: AlarmChange, key: string): boolean {
-  return kind === 'raise' && alarmKey(alarm) === key;
 }

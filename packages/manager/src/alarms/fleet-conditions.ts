@@ -11,7 +11,7 @@ import { type ChannelFact, type HostThresholds, type StoredFacts, storedFactsOf 
 
 export interface FleetConditionsParts {
   readonly clock: Clock;
-  readonly repository: Pick<HostRepository, 'get' | 'list'>;
+  readonly repository: Pick<HostRepository, 'get' | 'ids'>;
   readonly settings: Pick<Settings, 'value'>;
   /** When a certificate was made here; null for one that was not. */
   readonly issuedAt: (serialNumber: string) => Promise<Instant | null>;
@@ -55,7 +55,7 @@ export class FleetConditions {
 
   /** Reads the whole fleet once; all of it is judged at the next `take`. */
   async load(): Promise<void> {
-    for (const host of await this.#parts.repository.list()) this.#written.add(host.id);
+    for (const id of await this.#parts.repository.ids()) this.#written.add(id);
   }
 
   /** The host's document was written, or is gone. */
@@ -114,19 +114,21 @@ export class FleetConditions {
     this.#written.clear();
     for (const [index, id] of written.entries()) {
       if (!(await this.#read(id))) taken.push({ source: sourceOf(id), conditions: [], removed: true });
-      if (index % BATCH === BATCH - 1) await new Promise(setImmediate);
+      await othersTurn(index);
     }
     if (this.#settingsChanged) {
       this.#settingsChanged = false;
-      for (const [id, entry] of this.#entries) {
+      for (const [index, [id, entry]] of [...this.#entries].entries()) {
         entry.thresholds = await this.#thresholds(entry.stored);
         this.#changed.add(id);
+        await othersTurn(index);
       }
     }
     const due = new Set([...this.#changed, ...written]);
     this.#changed.clear();
-    for (const [id, entry] of this.#entries) {
+    for (const [id, entry] of [...this.#entries]) {
       if (!due.has(id) && entry.next > now) continue;
+      await othersTurn(taken.length);
       entry.channel = this.#channels.get(id) ?? { kind: 'unknown' };
       const outside = this.#parts.outsideOf(id);
       const { stored, thresholds, channel } = entry;
@@ -171,6 +173,11 @@ export class FleetConditions {
       driftAfter: await duration('alarm.drift_after'),
     };
   }
+}
+
+/** Long work is done in pieces. */
+async function othersTurn(index: number): Promise<void> {
+  if (index % BATCH === BATCH - 1) await new Promise(setImmediate);
 }
 
 const SOURCE_PREFIX = 'host ';

@@ -59,6 +59,8 @@ export interface Host {
 /** Where hosts are kept. Each method is one durable unit of work. */
 export interface HostRepository {
   list(): Promise<readonly Host[]>;
+  /** Of all hosts, without reading them. */
+  ids(): Promise<readonly HostId[]>;
   find(name: string): Promise<Host | null>;
   get(id: HostId): Promise<Host | null>;
   /**

@@ -19,6 +19,10 @@ export class SqliteHostRepository implements HostRepository {
       .map((row) => json<Host>(row, 'document'));
   }
 
+  async ids(): Promise<readonly HostId[]> {
+    return this.#database.all('select id from hosts order by name').map((row) => text(row, 'id') as HostId);
+  }
+
   async find(name: string): Promise<Host | null> {
     const row = this.#database.get('select document from hosts where name = ?', name);
     return row === undefined ? null : json<Host>(row, 'document');
