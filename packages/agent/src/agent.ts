@@ -10,7 +10,7 @@ import { type ChannelDoor, openChannelDoor } from './doors/channel-door.ts';
 import { type LocalDoor, openLocalDoor } from './doors/local-door.ts';
 import { EventLog } from './events.ts';
 import { Firewall } from './firewall/firewall.ts';
-import { type RunHostCommand, runHostCommand } from './host-command.ts';
+import { type RunHostCommand, runHostCommand } from '@virt-trust/check/host/host-command.ts';
 import { IdentityStore } from './identity.ts';
 import { takeInventory } from './inventory/inventory.ts';
 import { ManagerStore } from './managers.ts';

@@ -13,7 +13,7 @@ import type {
   ProofVerdict,
 } from '@virt-trust/contract/model/observed-state.ts';
 import type { Firewall } from './firewall/firewall.ts';
-import type { RunHostCommand } from './host-command.ts';
+import type { RunHostCommand } from '@virt-trust/check/host/host-command.ts';
 import type { AgentPaths } from './paths.ts';
 
 /** What the agent's parts work with. */

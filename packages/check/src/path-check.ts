@@ -1,4 +1,4 @@
-import { readdir } from 'node:fs/promises';
+import { readdir, stat } from 'node:fs/promises';
 import { isTrustError } from '@virt-trust/base/error.ts';
 import type { Instant } from '@virt-trust/base/instant.ts';
 import { adviseOnCrl, adviseOnSet } from '@virt-trust/libvirt/advice.ts';
@@ -13,7 +13,7 @@ import { readGnutlsCrls } from '@virt-trust/libvirt/gnutls/crl.ts';
 import { judgeOwnSet } from '@virt-trust/libvirt/own-set.ts';
 import { verifyPeer } from '@virt-trust/libvirt/session.ts';
 import { layoutsOf, NUMBERED_IDENTITIES, pathsIn, type SetPaths } from './layout.ts';
-import { type ReadingUser, readFileState } from './reader.ts';
+import { mayEnter, type ReadingUser, readFileState } from './reader.ts';
 import { remedyFor } from './remedies.ts';
 import { type CheckFinding, type Verdict, verdictOf } from './report.ts';
 
@@ -65,6 +65,7 @@ export async function checkPath(question: PathQuestion): Promise<PathReport> {
     );
   } else {
     for (const checker of checkers) {
+      if (checker.program === 'qemu') findings.push(...(await judgeDirectoryMode(question)));
       findings.push(
         ...(question.peer === undefined
           ? await judgeDirectory(question, checker)
@@ -73,6 +74,25 @@ export async function checkPath(question: PathQuestion): Promise<PathReport> {
     }
   }
   return { verdict: verdictOf(findings), judgedBy: checkers, findings };
+}
+
+/** QEMU's user has to pass through the directory; those around it are not looked at. */
+async function judgeDirectoryMode({ directory, qemuUser, role }: PathQuestion): Promise<CheckFinding[]> {
+  if (qemuUser === undefined) return [];
+  const found = await stat(directory).catch(() => undefined);
+  if (found === undefined || mayEnter(found, qemuUser)) return [];
+  const mode = (found.mode & 0o777).toString(8).padStart(4, '0');
+  const severity = qemuUser.groupsUnknown === true ? 'warning' : 'error';
+  const message = `${qemuUser.name} may not pass through the directory (mode ${mode}, owner ${found.uid}:${found.gid})`;
+  return [
+    {
+      severity,
+      code: 'directory.unreadable',
+      file: directory,
+      text: message,
+      remedy: remedyFor('directory.unreadable', { file: directory, role }),
+    },
+  ];
 }
 
 async function judgeDirectory(question: PathQuestion, checker: Checker): Promise<CheckFinding[]> {

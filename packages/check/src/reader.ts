@@ -8,6 +8,8 @@ export interface ReadingUser {
   readonly name: string;
   readonly uid: number;
   readonly gids: readonly number[];
+  /** Where the account is not known: any group but root's may be the user's. */
+  readonly groupsUnknown?: boolean;
 }
 
 /** More of a file is never looked at; a CRL of a million entries is half of it. */
@@ -71,6 +73,7 @@ function may(
 ): boolean {
   if (user.uid === 0) return true;
   // path_resolution(7): the first class that fits decides.
-  const shift = uid === user.uid ? 6 : user.gids.includes(gid) ? 3 : 0;
+  const inGroup = user.groupsUnknown === true ? gid !== 0 : user.gids.includes(gid);
+  const shift = uid === user.uid ? 6 : inGroup ? 3 : 0;
   return ((mode >> shift) & bit) !== 0;
 }

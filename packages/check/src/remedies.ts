@@ -67,6 +67,8 @@ const REMEDIES: Readonly<Record<string, (context: RemedyContext) => string>> = {
   'peer.name_mismatch': ({ file }) =>
     `connect by a name or address that ${file} has, or issue it again with this one in subjectAltName`,
   'peer.revoked': REISSUE,
+  'directory.unreadable': ({ file }) =>
+    `chmod 0755 ${file}, or chown root:GROUP-OF-QEMU ${file} and chmod 0750 ${file}`,
   'directory.missing': ({ file }) => `give an existing directory, or mkdir ${file}`,
 };
 

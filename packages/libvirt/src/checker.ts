@@ -30,8 +30,10 @@ export interface CheckerRules {
   readonly checksPeerUsage: boolean;
 }
 
-/** The versions that the rules were held against, daemon and tools; others go by the programs' sources. */
-export const TRIED_VERSIONS = { libvirt: '9.0', qemu: '7.2.22' } as const;
+/** Whether the rules of this version were held against the program itself; others go by its source. */
+export function isTriedVersion({ program, version }: Checker): boolean {
+  return program === 'libvirt' ? /^9\.0\./.test(version) : version === '7.2.22';
+}
 
 /** The rules of a libvirt or QEMU. Where its version cannot be read, those of the oldest. */
 export function rulesOf({ program, version }: Checker): CheckerRules {

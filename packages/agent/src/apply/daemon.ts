@@ -1,6 +1,6 @@
 import { describeError, TrustError } from '@virt-trust/base/error.ts';
+import type { RunHostCommand } from '@virt-trust/check/host/host-command.ts';
 import type { RpcDaemon } from '@virt-trust/libvirt/libvirtd-settings.ts';
-import type { RunHostCommand } from '../host-command.ts';
 import type { Listening } from './daemon-settings.ts';
 import type { DaemonTarget } from './host-effects.ts';
 import type { SocketState, Sockets } from './state.ts';

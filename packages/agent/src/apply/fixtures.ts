@@ -210,6 +210,7 @@ export class FileEffects implements HostEffects {
       qemuGid: process.getgid?.() ?? 0,
       sockets: JSON.parse(await readFile(socketsFile(this.#paths), 'utf8')),
       vms: this.vms,
+      staleDevices: [],
     };
   }
 

@@ -5,6 +5,7 @@ import type { Proof } from '@virt-trust/contract/model/observed-state.ts';
 import type { Service } from '@virt-trust/contract/model/service.ts';
 import type { RpcDaemon } from '@virt-trust/libvirt/libvirtd-settings.ts';
 import type { Sighting, Where } from '../served/sighting.ts';
+import type { StaleDevice } from '../served/stale-devices.ts';
 import type { Listening } from './daemon-settings.ts';
 import type { Sockets } from './state.ts';
 
@@ -35,6 +36,7 @@ export interface HostFacts {
   readonly qemuGid: number;
   readonly sockets: Sockets;
   readonly vms: readonly VmFacts[];
+  readonly staleDevices: readonly StaleDevice[];
 }
 
 /** How the daemon shall be: its sockets, and whether it must read its configuration anew. */

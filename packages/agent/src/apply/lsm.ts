@@ -1,6 +1,6 @@
 import { mkdir, readdir } from 'node:fs/promises';
 import { join } from 'node:path';
-import { type RunHostCommand, which } from '../host-command.ts';
+import { type RunHostCommand, which } from '@virt-trust/check/host/host-command.ts';
 import { readLsm } from '../inventory/lsm.ts';
 import type { AgentPaths } from '../paths.ts';
 import { readFileIfPresent, removeFile, writeFileAtomic } from '../state/atomic-file.ts';

@@ -37,7 +37,10 @@ export async function observe(parts: {
     epoch: wanted?.epoch ?? state.epoch,
     number: wanted?.number ?? state.number,
     credentials,
-    pending: [...vncPending(wanted, state, facts), ...repairPending(state)].slice(0, 1024),
+    pending: [...vncPending(wanted, state, facts), ...devicePending(facts), ...repairPending(state)].slice(
+      0,
+      1024,
+    ),
     served: parts.served.slice(0, 4096),
     crls: await workshop.crls.installed(),
     rescues: await workshop.rescuer.active(),
@@ -117,6 +120,15 @@ function vncPending(
         : `its VNC server was started with the certificates in ${tlsDirectory}`;
     return [{ what: `vnc of ${name}`.slice(0, 1000), why, action: 'restart or migrate the VM' }];
   });
+}
+
+/** Devices of VMs that go on with certificates whose files are others by now. */
+function devicePending(facts: HostFacts | undefined): Pending[] {
+  return (facts?.staleDevices ?? []).map(({ vm, kind, directory }) => ({
+    what: `${kind} of ${vm}`.slice(0, 1000),
+    why: `it loaded certificates from ${directory} before these were changed`.slice(0, 4000),
+    action: 'plug the device anew, or restart or migrate the VM',
+  }));
 }
 
 function repairPending(state: ApplyState): Pending[] {

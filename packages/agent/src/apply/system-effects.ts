@@ -1,19 +1,20 @@
 import { machine } from 'node:os';
 import type { Clock } from '@virt-trust/base/clock.ts';
 import { TrustError } from '@virt-trust/base/error.ts';
+import { parseCapabilities } from '@virt-trust/check/host/capabilities.ts';
+import type { RunHostCommand } from '@virt-trust/check/host/host-command.ts';
+import { readDaemonMode, readProgramVersion } from '@virt-trust/check/host/libvirt-daemons.ts';
+import { readQemuProcesses } from '@virt-trust/check/host/qemu-process.ts';
 import type { Service } from '@virt-trust/contract/model/service.ts';
 import { parseConfiguration } from '@virt-trust/libvirt/configuration.ts';
 import { LIBVIRT_TLS_PORT } from '@virt-trust/libvirt/layout.ts';
 import { type RpcDaemon, readLibvirtdSettings } from '@virt-trust/libvirt/libvirtd-settings.ts';
 import { readQemuSettings } from '@virt-trust/libvirt/qemu-settings.ts';
 import type { Firewall } from '../firewall/firewall.ts';
-import type { RunHostCommand } from '../host-command.ts';
-import { parseCapabilities } from '../inventory/capabilities.ts';
-import { readDaemonMode, readProgramVersion } from '../inventory/libvirt.ts';
-import { readQemuProcesses } from '../inventory/qemu-process.ts';
 import type { AgentPaths } from '../paths.ts';
 import { lookAtEndpoints } from '../served/look.ts';
 import type { Where } from '../served/sighting.ts';
+import { staleDevices } from '../served/stale-devices.ts';
 import { readFileIfPresent } from '../state/atomic-file.ts';
 import { RpcDaemonUnits } from './daemon.ts';
 import type { DaemonTarget, Expectation, HostEffects, HostFacts } from './host-effects.ts';
@@ -68,6 +69,7 @@ export class SystemEffects implements HostEffects {
       qemuGid: user.gid,
       sockets,
       vms: processes.map(({ uuid, name, vnc, spice }) => ({ uuid, name, vnc, spice })),
+      staleDevices: await staleDevices(this.#paths, processes).catch(() => []),
     };
   }
 

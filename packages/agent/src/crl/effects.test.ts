@@ -2,8 +2,8 @@ import assert from 'node:assert/strict';
 import { mkdir, writeFile } from 'node:fs/promises';
 import { join } from 'node:path';
 import { type TestContext, test } from 'node:test';
+import type { RunHostCommand } from '@virt-trust/check/host/host-command.ts';
 import { temporaryRoot } from '../fixtures.ts';
-import type { RunHostCommand } from '../host-command.ts';
 import { type AgentPaths, agentPaths } from '../paths.ts';
 import { SystemCrlEffects } from './effects.ts';
 

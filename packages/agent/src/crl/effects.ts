@@ -1,12 +1,12 @@
+import type { RunHostCommand } from '@virt-trust/check/host/host-command.ts';
+import { readDaemonMode, readProgramVersion } from '@virt-trust/check/host/libvirt-daemons.ts';
+import { readQemuProcesses } from '@virt-trust/check/host/qemu-process.ts';
 import type { Service } from '@virt-trust/contract/model/service.ts';
 import { type RpcDaemon, readLibvirtdSettings } from '@virt-trust/libvirt/libvirtd-settings.ts';
 import { RpcDaemonUnits } from '../apply/daemon.ts';
 import { reloadLibvirt } from '../apply/services/libvirt-reload.ts';
 import { reloadVnc } from '../apply/services/vnc.ts';
 import { readHostConfiguration } from '../apply/settings-files.ts';
-import type { RunHostCommand } from '../host-command.ts';
-import { readDaemonMode, readProgramVersion } from '../inventory/libvirt.ts';
-import { readQemuProcesses } from '../inventory/qemu-process.ts';
 import type { AgentPaths } from '../paths.ts';
 import { cutSessions, listSessions, type Session } from './sessions.ts';
 

@@ -1,7 +1,7 @@
 import assert from 'node:assert/strict';
 import { test } from 'node:test';
+import type { RunHostCommand } from '@virt-trust/check/host/host-command.ts';
 import fc from 'fast-check';
-import type { RunHostCommand } from '../host-command.ts';
 import { cutSessions, listSessions, parseClientInfo, parseClientList, sessionsOf } from './sessions.ts';
 
 /** As virt-admin of libvirt 9.0 prints it. */

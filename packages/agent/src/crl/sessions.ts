@@ -1,7 +1,7 @@
+import type { RunHostCommand } from '@virt-trust/check/host/host-command.ts';
 import type { RevokedParty } from '@virt-trust/contract/model/crl.ts';
 import type { RpcDaemon } from '@virt-trust/libvirt/libvirtd-settings.ts';
 import { canonicalIpAddress, isIpAddress } from '@virt-trust/pki/ip-address.ts';
-import type { RunHostCommand } from '../host-command.ts';
 
 /** A connection of a libvirt client over TLS. */
 export interface Session {

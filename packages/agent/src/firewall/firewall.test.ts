@@ -5,7 +5,7 @@ import { type TestContext, test } from 'node:test';
 import { TrustError } from '@virt-trust/base/error.ts';
 import fc from 'fast-check';
 import { temporaryRoot } from '../fixtures.ts';
-import { type RunHostCommand, runHostCommand, which } from '../host-command.ts';
+import { type RunHostCommand, runHostCommand, which } from '@virt-trust/check/host/host-command.ts';
 import { agentPaths } from '../paths.ts';
 import { Firewall } from './firewall.ts';
 import { parseActiveZones } from './firewalld.ts';

@@ -1,5 +1,5 @@
 import { isTrustError } from '@virt-trust/base/error.ts';
-import type { RunHostCommand } from '../host-command.ts';
+import type { RunHostCommand } from '@virt-trust/check/host/host-command.ts';
 import type { FirewalldRule, Opening } from './opening.ts';
 
 /** Zones that are not the host's network: libvirt's own and containers' bridges, and the one that lets all in. */

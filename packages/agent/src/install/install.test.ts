@@ -10,7 +10,7 @@ import fc from 'fast-check';
 import { type RunningAgent, runAgent } from '../agent.ts';
 import { localAgentClient } from '../doors/local-client.ts';
 import { noEngines, temporaryRoot } from '../fixtures.ts';
-import { type RunHostCommand, runHostCommand } from '../host-command.ts';
+import { type RunHostCommand, runHostCommand } from '@virt-trust/check/host/host-command.ts';
 import { agentPaths } from '../paths.ts';
 import { installAgent, parseInstallOrder } from './install.ts';
 import { uninstallAgent } from './uninstall.ts';

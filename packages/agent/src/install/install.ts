@@ -8,7 +8,7 @@ import type { ApiClient } from '@virt-trust/contract/client.ts';
 import { type InstallAnswer, InstallOrder } from '@virt-trust/contract/model/enrolment.ts';
 import { validatorOf } from '@virt-trust/contract/validate.ts';
 import { localAgentClient } from '../doors/local-client.ts';
-import { type RunHostCommand, runHostCommand } from '../host-command.ts';
+import { type RunHostCommand, runHostCommand } from '@virt-trust/check/host/host-command.ts';
 import { IdentityStore } from '../identity.ts';
 import { ManagerStore } from '../managers.ts';
 import { type AgentOrder, orderDocument } from '../order.ts';

@@ -1,6 +1,6 @@
 import { stat } from 'node:fs/promises';
 import { join } from 'node:path';
-import type { RunHostCommand } from '../host-command.ts';
+import type { RunHostCommand } from '@virt-trust/check/host/host-command.ts';
 import type { AgentPaths } from '../paths.ts';
 import { readFileIfPresent, removeFile, writeFileAtomic } from '../state/atomic-file.ts';
 

@@ -1,7 +1,7 @@
+import type { RunHostCommand } from '@virt-trust/check/host/host-command.ts';
+import { lineOf, property } from '@virt-trust/check/host/text.ts';
 import type { Interface, InterfaceAddress } from '@virt-trust/contract/model/inventory.ts';
 import { isIpAddress } from '@virt-trust/pki/ip-address.ts';
-import type { RunHostCommand } from '../host-command.ts';
-import { lineOf, property } from './text.ts';
 
 const MAX_INTERFACES = 512;
 const MAX_ADDRESSES = 64;

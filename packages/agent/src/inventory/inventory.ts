@@ -3,26 +3,21 @@ import { hostname, machine } from 'node:os';
 import type { Clock } from '@virt-trust/base/clock.ts';
 import { describeError } from '@virt-trust/base/error.ts';
 import type { Log } from '@virt-trust/base/log.ts';
+import { Accounts } from '@virt-trust/check/host/accounts.ts';
+import type { RunHostCommand } from '@virt-trust/check/host/host-command.ts';
+import { readDaemonMode, readProgramVersion } from '@virt-trust/check/host/libvirt-daemons.ts';
+import { readQemuProcesses } from '@virt-trust/check/host/qemu-process.ts';
+import { readListeningPorts } from '@virt-trust/check/host/sockets.ts';
+import { lineOf } from '@virt-trust/check/host/text.ts';
 import type { Inventory, RunningVm } from '@virt-trust/contract/model/inventory.ts';
 import type { Firewall } from '../firewall/firewall.ts';
-import type { RunHostCommand } from '../host-command.ts';
 import type { AgentPaths } from '../paths.ts';
-import { Accounts } from './accounts.ts';
 import { readInterfaces } from './interfaces.ts';
-import {
-  libvirtFacts,
-  portsOf,
-  type RunningLibvirt,
-  readDaemonMode,
-  readProgramVersion,
-  readRunningLibvirt,
-} from './libvirt.ts';
+import { libvirtFacts, portsOf, type RunningLibvirt, readRunningLibvirt } from './libvirt.ts';
 import { readLsm } from './lsm.ts';
 import { readDistribution } from './os-release.ts';
-import { readQemuProcesses } from './qemu-process.ts';
 import { type EffectiveSettings, readEffectiveSettings } from './settings.ts';
-import { readConnections, readListeningPorts } from './sockets.ts';
-import { lineOf } from './text.ts';
+import { readConnections } from './sockets.ts';
 import { readTlsFiles } from './tls-files.ts';
 
 export interface InventoryParts {

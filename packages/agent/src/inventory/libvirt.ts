@@ -1,32 +1,13 @@
+import { type Capabilities, parseCapabilities } from '@virt-trust/check/host/capabilities.ts';
+import type { RunHostCommand } from '@virt-trust/check/host/host-command.ts';
+import { lineOf } from '@virt-trust/check/host/text.ts';
 import type { LibvirtFacts } from '@virt-trust/contract/model/inventory.ts';
 import { LIBVIRT_TCP_PORT, LIBVIRT_TLS_PORT } from '@virt-trust/libvirt/layout.ts';
-import { type RunHostCommand, which } from '../host-command.ts';
-import { type Capabilities, parseCapabilities } from './capabilities.ts';
 import type { EffectiveSettings } from './settings.ts';
 import type { LibvirtPorts } from './sockets.ts';
-import { lineOf } from './text.ts';
 
 const URI = ['-c', 'qemu:///system'];
 const TIMEOUT_MS = 20_000;
-/** systemctl's exit code where a unit of those asked for is not active. */
-const NOT_ACTIVE = 3;
-
-/** Which daemons serve libvirt on the host; undefined where it is not installed. */
-export async function readDaemonMode(run: RunHostCommand): Promise<LibvirtFacts['daemonMode'] | undefined> {
-  const [monolithic, modular] = await Promise.all([which('libvirtd'), which('virtqemud')]);
-  if (monolithic === undefined) return modular === undefined ? undefined : 'modular';
-  if (modular === undefined) return 'monolithic';
-  for (const verb of ['is-active', 'is-enabled']) {
-    if (await says(run, verb, ['libvirtd.service', 'libvirtd.socket'])) return 'monolithic';
-    if (await says(run, verb, ['virtqemud.service', 'virtqemud.socket'])) return 'modular';
-  }
-  return 'monolithic';
-}
-
-async function says(run: RunHostCommand, verb: string, units: string[]): Promise<boolean> {
-  const { stdout } = await run('systemctl', [verb, ...units], { acceptedCodes: [1, NOT_ACTIVE, 4] });
-  return stdout.split('\n').some((line) => line === 'active' || line === 'enabled');
-}
 
 /** What the running daemon says; undefined where it does not answer. */
 export interface RunningLibvirt {
@@ -65,25 +46,6 @@ export function parseVersions(output: string): {
     version: /^Running against daemon: (\d{1,3}\.\d{1,3}\.\d{1,3})$/m.exec(output)?.[1],
     qemuVersion: /^Running hypervisor: QEMU (\d{1,3}\.\d{1,3}\.\d{1,3})$/m.exec(output)?.[1],
   };
-}
-
-/** A version out of what a program's `--version` prints. */
-export function parseProgramVersion(output: string): string | undefined {
-  return /(?:^|[\s(])(\d{1,3}\.\d{1,3}\.\d{1,3})(?![\d.])/.exec(output.slice(0, 1000))?.[1];
-}
-
-/** The version that the first of the installed programs says. */
-export async function readProgramVersion(
-  run: RunHostCommand,
-  programs: readonly string[],
-): Promise<string | undefined> {
-  for (const name of programs) {
-    const program = await which(name);
-    if (program === undefined) continue;
-    const version = parseProgramVersion((await run(program, ['--version'])).stdout);
-    if (version !== undefined) return version;
-  }
-  return undefined;
 }
 
 /** The ports that the configuration gives libvirt's RPC; names of services count as the usual ports. */

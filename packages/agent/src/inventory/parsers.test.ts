@@ -1,14 +1,16 @@
 import assert from 'node:assert/strict';
 import { test } from 'node:test';
+import { parseCapabilities } from '@virt-trust/check/host/capabilities.ts';
+import { parseProgramVersion } from '@virt-trust/check/host/libvirt-daemons.ts';
+import { parseQemuCommandLine, parseStartTicks } from '@virt-trust/check/host/qemu-process.ts';
+import { parseSockets } from '@virt-trust/check/host/sockets.ts';
 import { Interface, Inventory, RunningVm } from '@virt-trust/contract/model/inventory.ts';
 import { validatorOf } from '@virt-trust/contract/validate.ts';
 import fc from 'fast-check';
-import { parseCapabilities } from './capabilities.ts';
 import { parseInterfaces } from './interfaces.ts';
-import { parseProgramVersion, parseVersions } from './libvirt.ts';
+import { parseVersions } from './libvirt.ts';
 import { parseOsRelease } from './os-release.ts';
-import { parseQemuCommandLine, parseStartTicks } from './qemu-process.ts';
-import { connectionsOf, parseSockets } from './sockets.ts';
+import { connectionsOf } from './sockets.ts';
 
 const PORTS = { tls: 16514, tcp: 16509 };
 const UUID = 'c7a5fdbd-edaf-9455-926a-d65c16db1809';

@@ -1,4 +1,5 @@
 import { readFile, stat } from 'node:fs/promises';
+import { lineOf } from '@virt-trust/check/host/text.ts';
 import type { Inventory } from '@virt-trust/contract/model/inventory.ts';
 import { type Configuration, parseConfiguration } from '@virt-trust/libvirt/configuration.ts';
 import { encodeConfigurationValue } from '@virt-trust/libvirt/configuration-syntax.ts';
@@ -6,7 +7,6 @@ import { QEMU_SERVICE_DIRECTORIES } from '@virt-trust/libvirt/layout.ts';
 import { type LibvirtdSettings, readLibvirtdSettings } from '@virt-trust/libvirt/libvirtd-settings.ts';
 import { type QemuSettings, readQemuSettings } from '@virt-trust/libvirt/qemu-settings.ts';
 import type { AgentPaths } from '../paths.ts';
-import { lineOf } from './text.ts';
 
 type DaemonMode = NonNullable<Inventory['libvirt']>['daemonMode'];
 type Setting = Inventory['settings'][number];

@@ -1,13 +1,13 @@
 import { open, realpath, stat } from 'node:fs/promises';
 import { join } from 'node:path';
+import type { Accounts } from '@virt-trust/check/host/accounts.ts';
+import { lineOf } from '@virt-trust/check/host/text.ts';
 import type { FoundTlsFile } from '@virt-trust/contract/model/inventory.ts';
 import { LIBVIRT_SYSTEM_FILES, QEMU_FILE_NAMES } from '@virt-trust/libvirt/layout.ts';
 import { formatDistinguishedName } from '@virt-trust/libvirt/session.ts';
 import { encodeCertificatesPem, parseCertificates } from '@virt-trust/pki/certificate.ts';
 import type { AgentPaths } from '../paths.ts';
-import type { Accounts } from './accounts.ts';
 import type { EffectiveSettings } from './settings.ts';
-import { lineOf } from './text.ts';
 
 type Place = Pick<FoundTlsFile, 'path' | 'service' | 'role'>;
 

@@ -14,7 +14,7 @@ import { crlOf } from '../crl/fixtures.ts';
 import { crlDocument } from '../crl/record.ts';
 import { verifyDelivery } from '../crl/verify.ts';
 import { Firewall } from '../firewall/firewall.ts';
-import type { RunHostCommand } from '../host-command.ts';
+import type { RunHostCommand } from '@virt-trust/check/host/host-command.ts';
 import { agentPaths } from '../paths.ts';
 import type { AgentContext, Migrations } from '../ports.ts';
 import { makeMigrations } from './migrations.ts';

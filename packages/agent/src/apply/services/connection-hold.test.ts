@@ -1,6 +1,6 @@
 import assert from 'node:assert/strict';
 import { test } from 'node:test';
-import type { RunHostCommand } from '../../host-command.ts';
+import type { RunHostCommand } from '@virt-trust/check/host/host-command.ts';
 import { withoutNewConnections } from './connection-hold.ts';
 
 const ANSWER = { code: 0, stdout: '', stderr: '' };

@@ -1,5 +1,5 @@
 import { setTimeout as delay } from 'node:timers/promises';
-import type { RunHostCommand } from '../../host-command.ts';
+import type { RunHostCommand } from '@virt-trust/check/host/host-command.ts';
 
 /** A table of our own, there for a moment only. */
 const TABLE = 'inet virt_trust_hold';

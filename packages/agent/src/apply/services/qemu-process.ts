@@ -1,7 +1,7 @@
 import { type ChildProcess, spawn } from 'node:child_process';
 import { createServer } from 'node:net';
 import { TrustError } from '@virt-trust/base/error.ts';
-import { which } from '../../host-command.ts';
+import { which } from '@virt-trust/check/host/host-command.ts';
 
 const STDERR_LIMIT = 8192;
 const LISTEN_MS = 20_000;

@@ -1,8 +1,8 @@
 import type { Clock } from '@virt-trust/base/clock.ts';
 import { isTrustError, TrustError } from '@virt-trust/base/error.ts';
 import { pinMatches } from '@virt-trust/base/spki-pin.ts';
+import type { RunHostCommand } from '@virt-trust/check/host/host-command.ts';
 import type { Proof } from '@virt-trust/contract/model/observed-state.ts';
-import type { RunHostCommand } from '../../host-command.ts';
 import type { AgentPaths } from '../../paths.ts';
 import type { Expectation } from '../host-effects.ts';
 import { CONFIGURED_DIRECTORIES } from '../layout.ts';

@@ -1,9 +1,9 @@
 import type { Clock } from '@virt-trust/base/clock.ts';
 import { isTrustError, TrustError } from '@virt-trust/base/error.ts';
 import { pinMatches } from '@virt-trust/base/spki-pin.ts';
+import type { RunHostCommand } from '@virt-trust/check/host/host-command.ts';
 import { probeVnc } from '@virt-trust/connect/probe-vnc.ts';
 import type { Proof } from '@virt-trust/contract/model/observed-state.ts';
-import type { RunHostCommand } from '../../host-command.ts';
 import type { Expectation, HostFacts, VmFacts } from '../host-effects.ts';
 import { CONFIGURED_DIRECTORIES, isOurVncDirectory } from '../layout.ts';
 import { withoutNewConnections } from './connection-hold.ts';

@@ -1,5 +1,5 @@
 import { isTrustError } from '@virt-trust/base/error.ts';
-import type { RunHostCommand } from '../host-command.ts';
+import type { RunHostCommand } from './host-command.ts';
 
 /** getent's exit code for a key that is not there. */
 const NOT_FOUND = 2;

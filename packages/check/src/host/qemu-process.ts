@@ -1,12 +1,23 @@
 import { readdir, readFile } from 'node:fs/promises';
 import { join } from 'node:path';
-import type { RunningVm } from '@virt-trust/contract/model/inventory.ts';
 import { DISPLAY_PORT_MIN } from '@virt-trust/libvirt/layout.ts';
-import type { AgentPaths } from '../paths.ts';
+import type { HostRoot } from './host-root.ts';
 import { lineOf, property } from './text.ts';
 
-type VncDisplay = RunningVm['vnc'][number];
-type SpiceDisplay = RunningVm['spice'][number];
+/** Where a VNC server of a VM listens, and the TLS directory that it started with. */
+interface VncDisplay {
+  listen: string;
+  port: number;
+  tlsDirectory: string | null;
+}
+
+/** The same of SPICE: `port` without TLS, `tlsPort` with it. */
+interface SpiceDisplay {
+  listen: string;
+  port: number | null;
+  tlsPort: number | null;
+  tlsDirectory: string | null;
+}
 
 /** A QEMU of a VM, as the command line says that libvirt started it with. */
 export interface QemuCommandLine {
@@ -16,6 +27,14 @@ export interface QemuCommandLine {
   readonly spice: SpiceDisplay[];
   /** Whether a VNC server of it demands certificates of viewers, so that a CRL matters to it. */
   readonly verifiesVncClients: boolean;
+  /** TLS directories of character devices and of disks over NBD, which are read when the device is plugged. */
+  readonly devices: readonly TlsDevice[];
+}
+
+/** A device of a VM that loaded certificates once. */
+export interface TlsDevice {
+  readonly kind: 'chardev' | 'nbd';
+  readonly directory: string;
 }
 
 export interface QemuProcess extends QemuCommandLine {
@@ -29,7 +48,7 @@ const MAX_VMS = 4096;
 const COMMAND_LINE_LIMIT = 2 * 1024 * 1024;
 
 /** The VMs' QEMU processes, found without libvirt, which may be stopped while they run. */
-export async function readQemuProcesses(paths: AgentPaths): Promise<QemuProcess[]> {
+export async function readQemuProcesses(paths: HostRoot): Promise<QemuProcess[]> {
   const proc = paths.at('/proc');
   const pids = (await readdir(proc)).filter((name) => /^\d+$/.test(name)).map(Number);
   const found: QemuProcess[] = [];
@@ -92,7 +111,19 @@ export function parseQemuCommandLine(commandLine: string): QemuCommandLine | und
     vnc: vnc.slice(0, 8),
     spice: spice.slice(0, 8),
     verifiesVncClients,
+    devices: devicesOf(directories),
   };
+}
+
+/** By the names that libvirt gives their credentials: `objcharserial0_tls0`, `objlibvirt-1-storage_tls0`. */
+function devicesOf(directories: ReadonlyMap<string, string>): TlsDevice[] {
+  return [...directories]
+    .flatMap(([id, directory]): TlsDevice[] => {
+      if (!id.endsWith('_tls0') || pathOrNull(directory) === null) return [];
+      if (id.startsWith('objchar')) return [{ kind: 'chardev', directory }];
+      return /^obj(?:libvirt-\d+-storage|.*disk)/.test(id) ? [{ kind: 'nbd', directory }] : [];
+    })
+    .slice(0, 64);
 }
 
 /** A credentials object verifies unless it is told not to (QEMU's property `verify-peer`). */

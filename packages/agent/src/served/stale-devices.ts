@@ -1,0 +1,44 @@
+import { readFile, stat } from 'node:fs/promises';
+import { join } from 'node:path';
+import type { QemuProcess } from '@virt-trust/check/host/qemu-process.ts';
+import { QEMU_FILE_NAMES } from '@virt-trust/libvirt/layout.ts';
+import type { AgentPaths } from '../paths.ts';
+
+/** A device of a VM whose certificates on disk are newer than what it loaded. */
+export interface StaleDevice {
+  readonly vm: string;
+  readonly kind: 'chardev' | 'nbd';
+  readonly directory: string;
+}
+
+/** sysconf(3) CLK_TCK, which is 100 on every Linux that libvirt runs on. */
+const TICKS_PER_SECOND = 100;
+
+/** The devices of running VMs that loaded certificates from a directory whose files were changed since. */
+export async function staleDevices(
+  paths: AgentPaths,
+  processes: readonly QemuProcess[],
+): Promise<StaleDevice[]> {
+  if (processes.every(({ devices }) => devices.length === 0)) return [];
+  const booted = /^btime (\d{1,15})$/m.exec(await readFile(paths.at('/proc/stat'), 'utf8'))?.[1];
+  const stale: StaleDevice[] = [];
+  for (const { name, devices, startTicks } of processes) {
+    const startedMs = (Number(booted) + startTicks / TICKS_PER_SECOND) * 1000;
+    for (const { kind, directory } of devices)
+      if ((await changedAt(paths.at(directory))) > startedMs) stale.push({ vm: name, kind, directory });
+  }
+  return stale;
+}
+
+/** When the newest of a directory's TLS files was changed; 0 where there are none. */
+async function changedAt(directory: string): Promise<number> {
+  const times = await Promise.all(
+    Object.values(QEMU_FILE_NAMES).map((name) =>
+      stat(join(directory, name)).then(
+        ({ ctimeMs }) => ctimeMs,
+        () => 0,
+      ),
+    ),
+  );
+  return Math.max(0, ...times);
+}
