@@ -23,14 +23,17 @@ export function hostForm(
   limit = HOST_ENTRIES,
 ): readonly ListedRevocation[] {
   if (listed.length <= limit) return listed;
-  const rank = (entry: ListedRevocation): number => {
-    if (entry.canary) return entry.serialNumber === canary ? 3 : 0;
-    return HARMLESS.has(entry.reason) ? 1 : 2;
-  };
-  const kept = new Set(
-    [...listed]
-      .sort((one, other) => rank(other) - rank(one) || other.sequence - one.sequence)
-      .slice(0, limit),
-  );
-  return listed.filter((entry) => kept.has(entry));
+  /** Places of the newest, by how much they matter; no more than could be taken. */
+  const places: readonly number[][] = [[], [], [], []];
+  for (let place = listed.length - 1; place >= 0; place--) {
+    const some = places[importance(listed[place] as ListedRevocation, canary)] as number[];
+    if (some.length < limit) some.push(place);
+  }
+  const kept = places.toReversed().flat().slice(0, limit);
+  return kept.sort((one, other) => one - other).map((place) => listed[place] as ListedRevocation);
+}
+
+function importance(entry: ListedRevocation, canary: string | null): 0 | 1 | 2 | 3 {
+  if (entry.canary) return entry.serialNumber === canary ? 3 : 0;
+  return HARMLESS.has(entry.reason) ? 1 : 2;
 }
