@@ -25,7 +25,7 @@ export const CrlRecord = Type.Object(
 );
 export type CrlRecord = Static<typeof CrlRecord>;
 
-export const CrlRecords = Type.Object({ crls: Type.Array(CrlRecord, { maxItems: 8 }) }, strict);
+const CrlRecords = Type.Object({ crls: Type.Array(CrlRecord, { maxItems: 8 }) }, strict);
 
 /** The CRLs of this host, one for each purpose. */
 export function crlDocument(paths: AgentPaths): Document<typeof CrlRecords> {
