@@ -4,25 +4,16 @@ import { getObservedState } from '@virt-trust/contract/agent/operations.ts';
 import type { HostChannel } from './channels.ts';
 import type { Host, HostRepository } from './host.ts';
 
-/** Who is told what a host was seen to be; must not throw. */
-export type HostObserver = (host: Host, before: Host['observed']) => void;
-
 /**
  * Reads hosts' observed states and keeps them: one read at a time for each host, so that an answer that is older never
- * takes the place of a newer one, whoever asked for it.
+ * takes the place of a newer one, whoever asked for it. Who wants to know listens to the repository.
  */
 export class Observing {
   readonly #repository: HostRepository;
-  readonly #observers: HostObserver[] = [];
   readonly #turns = new Map<HostId, Promise<unknown>>();
 
   constructor(repository: HostRepository) {
     this.#repository = repository;
-  }
-
-  /** Tells the observer of every state that is read and is not as the one before. */
-  onObserved(observer: HostObserver): void {
-    this.#observers.push(observer);
   }
 
   /** Reads the host's state and keeps it, together with what `also` changes. */
@@ -34,14 +25,10 @@ export class Observing {
   ): Promise<Host> {
     return this.#inTurn(id, async () => {
       const observed = await channel.agent.call(getObservedState, {}, { signal });
-      let before: Host['observed'] = null;
-      const host = await this.#repository.update(id, (now) => {
-        before = now.observed;
+      return this.#repository.update(id, (now) => {
         const changed = also(now);
         return isDeepStrictEqual(changed.observed, observed) ? changed : { ...changed, observed };
       });
-      if (host.observed !== before) for (const observer of this.#observers) observer(host, before);
-      return host;
     });
   }
 

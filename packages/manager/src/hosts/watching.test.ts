@@ -124,10 +124,10 @@ async function watched(t: TestContext, more: Partial<Host> = {}) {
 }
 
 test('a host that came up is read once, and then only when something happens on it', async (t) => {
-  const { agent, host, watching, repository, observing, published } = await watched(t);
+  const { agent, host, watching, repository, published } = await watched(t);
   agent.events = ['from before'];
   const seen: (boolean | undefined)[] = [];
-  observing.onObserved((now) => seen.push(now.observed?.busy));
+  repository.onChange(async (id) => seen.push((await repository.get(id))?.observed?.busy));
   watching.up(host.id);
   watching.up(host.id);
   await agent.quiet();
@@ -225,6 +225,17 @@ test('an answer that is older never takes the place of a newer one', async (t) =
   slow.resolve();
   await Promise.all([first, second]);
   assert.equal((await repository.find('host-1'))?.observed?.number, 2);
+});
+
+test('SECURITY: a host where one thing follows the other is read less and less often', async (t) => {
+  const { agent, host, watching, pauses } = await watched(t);
+  watching.up(host.id);
+  await agent.quiet();
+  for (let n = 0; n < 8; n++) {
+    agent.say(`event ${n}`);
+    await agent.quiet();
+  }
+  assert.deepEqual(pauses, [500, 1000, 2000, 4000, 5000, 5000, 5000, 5000]);
 });
 
 test('SECURITY: a host that talks without end is listened to with pauses', async (t) => {

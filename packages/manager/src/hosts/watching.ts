@@ -35,6 +35,8 @@ export interface WatchingParts {
 
 /** What comes within this time after an event is read together with it. */
 const DEBOUNCE = SECOND / 2;
+/** SECURITY: and within this where one event follows the other, so that a host cannot have itself read all the time. */
+const LONGEST_DEBOUNCE = 5 * SECOND;
 /** SECURITY: a host that says more than this at a time is asked less often, so that it fills neither log nor disk. */
 const TALKATIVE = 100;
 const TALKATIVE_PAUSE = 10 * SECOND;
@@ -112,7 +114,8 @@ export class Watching {
     const channel = await this.#parts.channels.of(host);
     let position = await this.#catchUp(host, channel, await store.position(id), signal);
     await this.#read(id, channel, signal);
-    for (;;) {
+    for (let hurry = 0; ; hurry++) {
+      const asked = performance.now();
       const wait = 45 + Math.floor(((this.#parts.randomness.bytes(1)[0] ?? 0) * 16) / 256);
       const page = await channel.agent.call(
         listEvents,
@@ -121,7 +124,9 @@ export class Watching {
       );
       onSuccess();
       if (page.events.length === 0 && page.last >= position) continue;
-      if (page.events.length > 0) await this.#sleep(DEBOUNCE, signal);
+      if (performance.now() - asked > LONGEST_DEBOUNCE) hurry = 0;
+      if (page.events.length > 0)
+        await this.#sleep(Math.min(LONGEST_DEBOUNCE, DEBOUNCE * 2 ** Math.min(hurry, 10)), signal);
       position = await this.#catchUp(host, channel, position, signal);
       await this.#read(id, channel, signal);
     }
