@@ -88,7 +88,7 @@ export async function takeInventory(parts: InventoryParts): Promise<Inventory> {
     lsm,
     firewall,
     interfaces,
-    runningVms: processes.map(({ verifiesVncClients: _, ...process }) => ({
+    runningVms: processes.map(({ verifiesVncClients: _, devices: __, ...process }) => ({
       ...process,
       state: stateOf(process.uuid, running),
     })),

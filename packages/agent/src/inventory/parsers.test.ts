@@ -120,6 +120,7 @@ test("a QEMU's command line tells its VM, its VNC and the directory it started w
       vnc: [{ listen: '::', port: 5905, tlsDirectory: '/etc/pki/libvirt-vnc' }],
       spice: [],
       verifiesVncClients: true,
+      devices: [],
     },
   );
   const lenient = [
@@ -202,7 +203,7 @@ test('no output of a tool makes a parser throw or leave the form of the contract
       const line = ['qemu-system-x86_64', '-uuid', UUID, '-name', 'guest=x', ...words].join('\0');
       const vm = parseQemuCommandLine(line);
       if (vm === undefined) return;
-      const { verifiesVncClients: _, ...told } = vm;
+      const { verifiesVncClients: _, devices: __, ...told } = vm;
       validatorOf(RunningVm)({ ...told, state: '', pid: 1, startTicks: 1 }, 'VM');
     }),
   );
