@@ -114,7 +114,8 @@ export class Watching {
     const channel = await this.#parts.channels.of(host);
     let position = await this.#catchUp(host, channel, await store.position(id), signal);
     await this.#read(id, channel, signal);
-    for (let hurry = 0; ; hurry++) {
+    let hurry = -1;
+    for (;;) {
       const asked = performance.now();
       const wait = 45 + Math.floor(((this.#parts.randomness.bytes(1)[0] ?? 0) * 16) / 256);
       const page = await channel.agent.call(
@@ -123,8 +124,9 @@ export class Watching {
         { signal },
       );
       onSuccess();
+      hurry = performance.now() - asked > LONGEST_DEBOUNCE ? -1 : hurry;
       if (page.events.length === 0 && page.last >= position) continue;
-      if (performance.now() - asked > LONGEST_DEBOUNCE) hurry = 0;
+      hurry += 1;
       if (page.events.length > 0)
         await this.#sleep(Math.min(LONGEST_DEBOUNCE, DEBOUNCE * 2 ** Math.min(hurry, 10)), signal);
       position = await this.#catchUp(host, channel, position, signal);
