@@ -55,12 +55,6 @@ export class CrlIssuer {
     return this.#parts.crls.find(authority);
   }
 
-  /** Whether the newest CRL says all that is to be said and is of the present issuing CA. */
-  isCurrent(authority: string): boolean {
-    const crl = this.current(authority);
-    return crl !== null && crl.changes >= this.#parts.revocations.changes(authority);
-  }
-
   /** When the CRL is signed anew although nothing was revoked: well before it ends. */
   async refreshAt({ thisUpdate, nextUpdate }: Pick<Crl, 'thisUpdate' | 'nextUpdate'>): Promise<Instant> {
     const { settings } = this.#parts;

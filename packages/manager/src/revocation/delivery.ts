@@ -77,12 +77,34 @@ export class CrlDelivery {
     const { hosts, crls, revocations, log } = this.#parts;
     const host = await hosts.find(hostName);
     if (host === null || !takesCrls(host)) return;
-    const held = await crls.deliveriesTo(host.id);
-    const since = Math.min(...held.map(({ at }) => at), Number.MAX_SAFE_INTEGER);
-    const parties = since === Number.MAX_SAFE_INTEGER ? [] : await revocations.parties(instant(since));
+    const since = (await crls.deliveriesTo(host.id)).map(({ at }) => at);
+    const parties = since.length === 0 ? [] : await revocations.parties(instant(Math.min(...since)));
+    if (parties.length === 0 && (await this.#hasAll(host, signal))) return;
     const outcome = await this.deliver(host, parties, signal);
     if (outcome.kind === 'failed')
       log.warn({ host: hostName, reason: outcome.reason }, 'has not the newest CRLs');
+  }
+
+  /** Asked of the host itself: it may have been set back. What it can't answer is found out by the delivery. */
+  async #hasAll(host: Host, signal: AbortSignal): Promise<boolean> {
+    const { authorities, issuer, channels } = this.#parts;
+    try {
+      const { agent } = await channels.of(host);
+      const { crls } = await agent.call(
+        getObservedState,
+        {},
+        { signal: AbortSignal.any([signal, AbortSignal.timeout(TIMEOUT_MS)]) },
+      );
+      const hasAll = purposesOf(host).every((purpose) => {
+        const held = crls.find((one) => one.purpose === purpose && one.failure === null);
+        const newest = issuer.current(authorities.byPurpose(purpose).name);
+        return held?.number === newest?.number.toString(16);
+      });
+      if (hasAll) await this.#record(host, crls);
+      return hasAll;
+    } catch {
+      return false;
+    }
   }
 
   async #deliver(

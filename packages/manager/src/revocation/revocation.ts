@@ -80,7 +80,6 @@ export interface RevocationRepository {
   ): Promise<{ readonly authority: string; readonly reason: RevocationReason } | null>;
   /** Lets a host have certificates again. */
   lift(host: string): Promise<void>;
-  isBarred(host: string): Promise<boolean>;
   status(authority: string, serialNumber: SerialNumber): CertificateStatus;
   /** The state of a certificate of whichever authority. */
   statusOf(serialNumber: SerialNumber): CertificateStatus & { readonly authority?: string };

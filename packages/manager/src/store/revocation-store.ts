@@ -102,10 +102,6 @@ export class SqliteRevocationStore implements RevocationRepository {
     });
   }
 
-  async isBarred(host: string): Promise<boolean> {
-    return this.#database.get('select 1 from revoked_hosts where host = ?', host) !== undefined;
-  }
-
   status(authority: string, serialNumber: SerialNumber): CertificateStatus {
     const found = this.statusOf(serialNumber);
     return found.authority === authority ? found : { kind: 'unknown' };

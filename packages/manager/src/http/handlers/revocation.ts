@@ -60,7 +60,7 @@ async function listCrls({ authorities, issuer, crls, hosts }: RevocationHandlers
   const held = await crls.deliveries();
   const items = await Promise.all(
     authorities.list().map(async ({ name, purpose }) => {
-      const crl = await issuer.ensure(name);
+      const crl = issuer.current(name) ?? (await issuer.ensure(name));
       const concerned = fleet.filter((host) => purposesOf(host).includes(purpose));
       const behind = concerned.filter(
         (host) =>
