@@ -73,7 +73,7 @@ After=local-fs.target time-set.target
 Before=${GUARDED.join(' ')} virt-trust-agent.service
 Conflicts=shutdown.target
 Before=shutdown.target
-RequiresMountsFor=/var/lib/virt-trust
+RequiresMountsFor=/var/lib/virt-trust ${command[0]}
 ConditionPathExists=${command[0]}
 ConditionPathExists=/var/lib/virt-trust/services
 

@@ -2,6 +2,7 @@ import { describeError } from '@virt-trust/base/error.ts';
 import { isSpkiPin } from '@virt-trust/base/spki-pin.ts';
 import type { DesiredState } from '@virt-trust/contract/model/desired-state.ts';
 import type { ServedEndpoint } from '@virt-trust/contract/model/observed-state.ts';
+import { VmName } from '@virt-trust/contract/model/primitives.ts';
 import type { Service } from '@virt-trust/contract/model/service.ts';
 import type { HostFacts } from '../apply/host-effects.ts';
 import { LAYOUTS } from '../apply/layout.ts';
@@ -13,6 +14,12 @@ import { type ServedRecord, servedDocument } from './record.ts';
 import type { Sighting, Where } from './sighting.ts';
 
 const MAX_ENDPOINTS = 4096;
+const VM_NAME = new RegExp(VmName.pattern ?? '', 'u');
+
+/** A VM by its name, where that is one that the contract can carry; the target names it anyway. */
+function vmName(name: string | undefined): string | null {
+  return name !== undefined && VM_NAME.test(name) ? name : null;
+}
 
 /** What is served at every endpoint, compared with what should be; repaired where that disturbs no VM. */
 export class ServedWatch {
@@ -84,7 +91,7 @@ export class ServedWatch {
       const repairs = before?.repairs ?? 0;
       const judged = judge({ sighting, expected: wanted, settings: desired.settings, repairs });
       if (judged === undefined) continue;
-      const endpoint = { service, target, vm: vm?.name ?? null, expectedPin: wanted.pin, at, ...judged };
+      const endpoint = { service, target, vm: vmName(vm?.name), expectedPin: wanted.pin, at, ...judged };
       records.push(await this.#dated(endpoint));
     }
     return records;
