@@ -4,6 +4,7 @@ import type { DesiredState } from '@virt-trust/contract/model/desired-state.ts';
 import type { ServedEndpoint } from '@virt-trust/contract/model/observed-state.ts';
 import { VmName } from '@virt-trust/contract/model/primitives.ts';
 import type { Service } from '@virt-trust/contract/model/service.ts';
+import { validatorOf } from '@virt-trust/contract/validate.ts';
 import type { HostFacts } from '../apply/host-effects.ts';
 import { LAYOUTS } from '../apply/layout.ts';
 import { QUIET_MS } from '../apply/repair-count.ts';
@@ -14,11 +15,13 @@ import { type ServedRecord, servedDocument } from './record.ts';
 import type { Sighting, Where } from './sighting.ts';
 
 const MAX_ENDPOINTS = 4096;
-const VM_NAME = new RegExp(VmName.pattern ?? '', 'u');
-
 /** A VM by its name, where that is one that the contract can carry; the target names it anyway. */
 function vmName(name: string | undefined): string | null {
-  return name !== undefined && VM_NAME.test(name) ? name : null;
+  try {
+    return validatorOf(VmName)(name, 'the name of a VM');
+  } catch {
+    return null;
+  }
 }
 
 /** What is served at every endpoint, compared with what should be; repaired where that disturbs no VM. */
