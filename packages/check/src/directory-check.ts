@@ -5,8 +5,8 @@ import { checkPath, type PathReport } from './path-check.ts';
 import { readQemuUser } from './qemu-user.ts';
 import { installedVersion } from './versions.ts';
 
-/** The versions that are assumed where none is given and none installed: the oldest, with the strictest rules. */
-const ASSUMED = { libvirt: '9.0.0', qemu: '7.2.0' } as const;
+/** The versions that are assumed where none is given and none installed: Debian 12's, against which the rules were held. */
+const ASSUMED = { libvirt: '9.0.0', qemu: '7.2.22' } as const;
 
 /** A directory's report, with whose rules were taken and why. */
 export interface DirectoryReport extends PathReport {

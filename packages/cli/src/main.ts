@@ -6,6 +6,7 @@ import { addAuditCommands } from './commands/audit.ts';
 import { addAuthorityCommands } from './commands/authority.ts';
 import { addBackupCommands } from './commands/backup.ts';
 import { addCertificateCommands } from './commands/certificate.ts';
+import { addCheckCommand } from './commands/check.ts';
 import { addCompletionCommand } from './commands/completion.ts';
 import { addCrlCommands } from './commands/crl.ts';
 import { addHostCommands } from './commands/host.ts';
@@ -64,6 +65,7 @@ for (const add of [
   addSecretCommands,
   addBackupCommands,
   addProbeCommand,
+  addCheckCommand,
   addAgentCommands,
   addCompletionCommand,
 ]) {

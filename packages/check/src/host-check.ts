@@ -1,0 +1,75 @@
+import type { Clock } from '@virt-trust/base/clock.ts';
+import type { Instant } from '@virt-trust/base/instant.ts';
+import { isTriedVersion } from '@virt-trust/libvirt/checker.ts';
+import { checkClientFiles } from './client-section.ts';
+import { type HostFacts, readHostFacts } from './host-facts.ts';
+import { checkLibvirtFiles } from './libvirt-section.ts';
+import { readNetwork } from './network.ts';
+import { checkQemuDirectories } from './qemu-section.ts';
+import { type CheckFinding, type Verdict, verdictOf } from './report.ts';
+import { checkServedByVms } from './vm-section.ts';
+
+/** Findings about one thing. */
+export interface FindingGroup {
+  readonly title: string;
+  readonly findings: readonly CheckFinding[];
+}
+
+/** Everything that was found on this host. */
+export interface HostReport {
+  readonly verdict: Verdict;
+  readonly findings: readonly CheckFinding[];
+  readonly groups: readonly FindingGroup[];
+  /** What was assumed, and what could not be looked at. */
+  readonly notes: readonly string[];
+}
+
+/** Checks this host: configuration, files, network, what is served; changes nothing. */
+export async function checkHost(options: {
+  readonly at: Instant;
+  readonly clock: Clock;
+  /** A client's URI, whose pkipath is looked at. */
+  readonly uri?: string | undefined;
+  readonly libvirt?: string | undefined;
+  readonly qemu?: string | undefined;
+}): Promise<HostReport> {
+  const facts = await readHostFacts(options);
+  const network = facts.mode === undefined ? undefined : await readNetwork(facts);
+  const groups: FindingGroup[] = [{ title: 'Configuration', findings: facts.findings }];
+  if (network !== undefined) {
+    groups.push({ title: `Network of ${facts.daemon}`, findings: network.findings });
+    groups.push({
+      title: `Server files of ${facts.daemon}`,
+      findings: await checkLibvirtFiles(facts, network),
+    });
+    groups.push(...(await checkQemuDirectories(facts)));
+    groups.push({ title: 'Running VMs', findings: await checkServedByVms(options.clock) });
+  }
+  groups.push({ title: 'Client files of libvirt', findings: await checkClientFiles(facts, options.uri) });
+  const told = groups.map((group) => ({
+    ...group,
+    findings: group.findings.map((each) => asUser(each, facts)),
+  }));
+  const findings = told.flatMap((group) => group.findings);
+  return {
+    verdict: verdictOf(findings),
+    findings,
+    groups: told,
+    notes: [...facts.notes, ...versionNotes(facts)],
+  };
+}
+
+/** What a user may not read root may: no verdict follows from that. */
+function asUser(finding: CheckFinding, { isRoot }: HostFacts): CheckFinding {
+  if (isRoot || finding.code !== 'files.unreadable' || !finding.text.includes('permission denied'))
+    return finding;
+  return { ...finding, severity: 'note', remedy: 'run virt-trust check as root to have it judged' };
+}
+
+function versionNotes(facts: HostFacts): string[] {
+  return [facts.libvirt, facts.qemu].map((checker) => {
+    const title = checker.program === 'libvirt' ? 'libvirt' : 'QEMU';
+    const tried = isTriedVersion(checker) ? '' : '; they are from its source and were not tried';
+    return `judged by the rules of ${title} ${checker.version}${tried}`;
+  });
+}
