@@ -4,7 +4,7 @@ import { dirname, join } from 'node:path';
 import { describeError, TrustError } from '@virt-trust/base/error.ts';
 
 /** SECURITY: what a file or server may make us read. */
-export const MAX_CRL_BYTES = 24 * 1024 * 1024;
+const MAX_CRL_BYTES = 24 * 1024 * 1024;
 
 /** Where libvirt's client looks for CRLs: `system` for root, `user` for everybody else. */
 export function crlPath(scope: 'system' | 'user', home: string): string {

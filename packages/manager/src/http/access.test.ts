@@ -1,10 +1,14 @@
 import assert from 'node:assert/strict';
 import { test } from 'node:test';
+import * as alarmOperations from '@virt-trust/contract/manager/alarm-operations.ts';
+import * as lifecycleOperations from '@virt-trust/contract/manager/lifecycle-operations.ts';
 import * as operations from '@virt-trust/contract/manager/operations.ts';
+import * as secretOperations from '@virt-trust/contract/manager/secret-operations.ts';
 import { createLog } from '../log.ts';
 import { temporaryManager } from './fixtures.ts';
 
-const { MANAGER_OPERATIONS, ...byName } = operations;
+const { MANAGER_OPERATIONS } = operations;
+const byName = { ...operations, ...lifecycleOperations, ...alarmOperations, ...secretOperations };
 const ID = '00000000-0000-0000-0000-000000000000';
 const RANK = { auditor: 1, operator: 2, administrator: 3, public: 0 } as const;
 

@@ -18,9 +18,9 @@ import { crlFacts } from './crl-facts.ts';
 import { CrlIssuer } from './crl-issuer.ts';
 import { CrlDelivery } from './delivery.ts';
 import { Enforcement } from './enforcement.ts';
+import { channelsTo, SimulatedHost } from './fixture-hosts.ts';
 import { asked, revocationOn } from './fixtures.ts';
 import { revocationJob } from './revocation-job.ts';
-import { channelsTo, SimulatedHost } from './simulated-hosts.ts';
 import { CrlUpkeep } from './upkeep.ts';
 
 const NOWHERE = { interface: 'eth0', names: { dns: [], addresses: [] } };
