@@ -20,7 +20,7 @@ const configuration: KnipConfig = {
       project: ['{src,e2e}/**/*.ts!'],
     },
     bench: {
-      entry: ['src/main.ts!', 'src/{http-load-process,issuance-manager}.ts!'],
+      entry: ['src/main.ts!', 'src/{http-load-process,issuance-manager,simulated-agents}.ts!'],
       project: ['src/**/*.ts!'],
     },
   },

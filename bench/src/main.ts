@@ -3,12 +3,24 @@ import { availableParallelism } from 'node:os';
 import { fileURLToPath } from 'node:url';
 import { describeError, isTrustError } from '@virt-trust/base/error.ts';
 import { agentMemorySuite } from './agent-memory.ts';
+import { crlSuite } from './crl.ts';
 import { enrolmentSuite } from './enrolment.ts';
 import { issuanceSuite } from './issuance.ts';
+import { ocspSuite } from './ocsp.ts';
+import { renewalsSuite } from './renewals.ts';
 import { replaceSection } from './results.ts';
+import { revocationSuite } from './revocation.ts';
 import type { Suite } from './suite.ts';
 
-const SUITES: readonly Suite[] = [issuanceSuite, enrolmentSuite, agentMemorySuite];
+const SUITES: readonly Suite[] = [
+  issuanceSuite,
+  ocspSuite,
+  crlSuite,
+  enrolmentSuite,
+  renewalsSuite,
+  revocationSuite,
+  agentMemorySuite,
+];
 const RESULTS = fileURLToPath(new URL('../RESULTS.md', import.meta.url));
 
 const wanted = process.argv.slice(2);
