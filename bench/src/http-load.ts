@@ -10,6 +10,10 @@ export interface LoadOrder {
   readonly expectStatus: number;
   /** Connections kept alive, each with one request at a time. */
   readonly connections: number;
+  /** JSON where left out; with `base64` the bodies are octets in base64. */
+  readonly content?: { readonly type: string; readonly encoding: 'base64' };
+  /** `each` makes a connection for each request, for servers that close them. */
+  readonly connect?: 'once' | 'each';
   /** Not counted. */
   readonly warmUpSeconds: number;
   readonly seconds: number;
@@ -35,12 +39,44 @@ function readAnswer(bytes: Buffer): { readonly end: number; readonly status: num
   return last < 0 ? undefined : { end: last + 7, status };
 }
 
+/** One request on a connection of its own. */
+async function askOnce(order: LoadOrder, request: Buffer): Promise<void> {
+  const socket = connect(order.port, '127.0.0.1');
+  socket.setNoDelay(true);
+  const chunks: Buffer[] = [];
+  await new Promise<void>((resolve, reject) => {
+    socket.on('error', reject);
+    socket.on('connect', () => socket.write(request));
+    socket.on('data', (chunk) => {
+      chunks.push(chunk as Buffer);
+      const answer = readAnswer(chunks.length === 1 ? (chunk as Buffer) : Buffer.concat(chunks));
+      if (answer === undefined) return;
+      if (answer.status === order.expectStatus) resolve();
+      else reject(unexpected(order, Buffer.concat(chunks), answer.status));
+    });
+    socket.on('close', () => reject(new Error(`port ${order.port} closed the connection`)));
+  }).finally(() => socket.destroy());
+}
+
+function unexpected(order: LoadOrder, received: Buffer, status: number): TrustError {
+  const text = received.toString('utf8').slice(0, 2000);
+  const message = `cannot go on: ${order.path} answered ${status}: ${text}`;
+  return new TrustError('bench.unexpected_answer', 'failed', message);
+}
+
 async function drive(
   order: LoadOrder,
   next: () => Buffer,
   until: () => boolean,
   done: () => void,
 ): Promise<void> {
+  if (order.connect === 'each') {
+    while (!until()) {
+      await askOnce(order, next());
+      done();
+    }
+    return;
+  }
   const socket: Socket = connect(order.port, '127.0.0.1');
   socket.setNoDelay(true);
   await new Promise<void>((resolve, reject) => {
@@ -54,13 +90,7 @@ async function drive(
       const answer = readAnswer(received);
       if (answer === undefined) return;
       if (answer.status !== order.expectStatus) {
-        reject(
-          new TrustError(
-            'bench.unexpected_answer',
-            'failed',
-            `cannot go on: ${order.path} answered ${answer.status}: ${received.toString('utf8').slice(0, 2000)}`,
-          ),
-        );
+        reject(unexpected(order, received, answer.status));
         return;
       }
       received = received.subarray(answer.end);
@@ -77,11 +107,12 @@ export async function generateLoad(order: LoadOrder, bodies: readonly string[]):
     .map(([name, value]) => `${name}: ${value}\r\n`)
     .join('');
   // Whole requests are made beforehand: the generator shares the cores with what it measures.
-  const requests = bodies.map((body) =>
-    Buffer.from(
-      `POST ${order.path} HTTP/1.1\r\n${head}content-type: application/json\r\ncontent-length: ${Buffer.byteLength(body)}\r\n\r\n${body}`,
-    ),
-  );
+  const { type, encoding } = order.content ?? { type: 'application/json', encoding: 'utf8' };
+  const requests = bodies.map((text) => {
+    const body = Buffer.from(text, encoding);
+    const start = `POST ${order.path} HTTP/1.1\r\n${head}content-type: ${type}\r\n`;
+    return Buffer.concat([Buffer.from(`${start}content-length: ${body.length}\r\n\r\n`), body]);
+  });
   let index = 0;
   let count = 0;
   let from = 0;

@@ -1,8 +1,8 @@
 import { execFileSync, spawnSync } from 'node:child_process';
 import { existsSync, mkdirSync, writeFileSync } from 'node:fs';
-import { connect, createServer } from 'node:net';
 import { join } from 'node:path';
 import { type RunningChild, startServer } from './child.ts';
+import { freePort, takesConnections } from './ports.ts';
 
 /** Debian's CFSSL: installs it where it is missing and root runs this; false where it cannot be had. */
 export function haveCfssl(say: (line: string) => void): boolean {
@@ -13,26 +13,8 @@ export function haveCfssl(say: (line: string) => void): boolean {
   return installed.status === 0 && existsSync('/usr/bin/cfssl');
 }
 
-async function freePort(): Promise<number> {
-  const server = createServer();
-  await new Promise<void>((resolve) => server.listen(0, '127.0.0.1', resolve));
-  const address = server.address();
-  await new Promise((resolve) => server.close(resolve));
-  return typeof address === 'object' && address !== null ? address.port : 0;
-}
-
-function takesConnections(port: number): Promise<boolean> {
-  return new Promise((resolve) => {
-    const socket = connect(port, '127.0.0.1');
-    socket.once('connect', () => {
-      socket.destroy();
-      resolve(true);
-    });
-    socket.once('error', () => setTimeout(() => resolve(false), 20));
-  });
-}
-
-function makeAuthority(directory: string): void {
+/** An EC P-256 authority of OpenSSL's making: `ca.pem` and `ca-key.pem`. */
+export function makeAuthority(directory: string): void {
   mkdirSync(directory, { recursive: true });
   execFileSync(
     'openssl',

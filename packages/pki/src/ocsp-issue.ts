@@ -11,7 +11,7 @@ import { bitString, element, explicit, octetString, oid, sequence } from './der/
 import { algorithmOfKey, keyMatchesCertificate } from './key.ts';
 import { encodeNonce } from './ocsp-extensions.ts';
 import { OCSP_RESPONSE_STATUS, type OcspCertStatus, type OcspResponseStatus } from './ocsp-response.ts';
-import { signBytes, signBytesOnPool } from './signature.ts';
+import { signBytes } from './signature.ts';
 
 /** Who signs answers: an authority itself, or the holder of a certificate of its for this (RFC 6960 §4.2.2.2). */
 export interface OcspSigner {
@@ -111,12 +111,6 @@ function encodeResponse(signer: OcspSigner, tbs: Uint8Array, signature: Uint8Arr
 export function signOcspResponse(signer: OcspSigner, answers: OcspAnswers): Uint8Array {
   const tbs = encodeResponseData(signer, answers);
   return encodeResponse(signer, tbs, signBytes(tbs, signer.signatureAlgorithm, signer.key));
-}
-
-/** Like `signOcspResponse`, on the thread pool. */
-export async function signOcspResponseOnPool(signer: OcspSigner, answers: OcspAnswers): Promise<Uint8Array> {
-  const tbs = encodeResponseData(signer, answers);
-  return encodeResponse(signer, tbs, await signBytesOnPool(tbs, signer.signatureAlgorithm, signer.key));
 }
 
 /** A response without an answer, unsigned (RFC 6960 §4.2.1). */

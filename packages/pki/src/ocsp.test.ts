@@ -6,12 +6,7 @@ import type { Certificate } from './certificate.ts';
 import type { Issuer } from './certificate-issue.ts';
 import { generatePrivateKey } from './key.ts';
 import { encodeCertId, issuerHashes } from './ocsp-cert-id.ts';
-import {
-  type OcspAnswers,
-  prepareOcspSigner,
-  signOcspResponse,
-  signOcspResponseOnPool,
-} from './ocsp-issue.ts';
+import { type OcspAnswers, prepareOcspSigner, signOcspResponse } from './ocsp-issue.ts';
 import { type OcspCertStatus, parseOcspResponse } from './ocsp-response.ts';
 import { type OcspDemands, statusInOcspResponse } from './ocsp-verify.ts';
 import type { LeafProfileName } from './profiles.ts';
@@ -55,7 +50,7 @@ async function delegated(
   const key = await generatePrivateKey('ecdsa-p256-sha256');
   const names = profile === 'ocsp-responder' ? { names: [] } : {};
   const certificate = issueLeaf(issuer, profile, key, { ...names, notAfter: inDays(days) });
-  return signOcspResponseOnPool(prepareOcspSigner(certificate, key), answers);
+  return signOcspResponse(prepareOcspSigner(certificate, key), answers);
 }
 
 test('RFC 6960 §4.2.2.2: the issuer signs itself, or whom it certified for this', async () => {

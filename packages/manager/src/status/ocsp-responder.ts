@@ -4,13 +4,13 @@ import { HOUR, type Instant, instant, SECOND } from '@virt-trust/base/instant.ts
 import type { Log } from '@virt-trust/base/log.ts';
 import type { Certificate } from '@virt-trust/pki/certificate.ts';
 import { type CertId, type IssuerHashes, issuerHashes, namesIssuer } from '@virt-trust/pki/ocsp-cert-id.ts';
-import { encodeOcspError, type OcspAnswer, signOcspResponseOnPool } from '@virt-trust/pki/ocsp-issue.ts';
+import { encodeOcspError, type OcspAnswer, signOcspResponse } from '@virt-trust/pki/ocsp-issue.ts';
 import { encodeOcspRequest, type OcspRequest, parseOcspRequest } from '@virt-trust/pki/ocsp-request.ts';
 import type { Authorities } from '../authorities/authorities.ts';
 import type { Authority } from '../authorities/authority.ts';
 import { AnswerCache, type SignedAnswer } from './answer-cache.ts';
 import type { ResponderSigners } from './responder-signers.ts';
-import type { StatusSource } from './status-source.ts';
+import type { CertificateStatus, StatusSource } from './status-source.ts';
 
 export interface OcspResponderParts {
   readonly authorities: Pick<Authorities, 'list'>;
@@ -47,13 +47,16 @@ const INTERNAL = error('internalError');
 export class OcspResponder {
   readonly #parts: OcspResponderParts;
   readonly #answers: AnswerCache;
+  readonly #statuses = new Map<string, { readonly epoch: number; readonly status: CertificateStatus }>();
+  readonly #most: number;
   /** By request: who asks the same meanwhile gets the same. */
   readonly #signing = new Map<string, Promise<OcspReply>>();
   readonly #hashes = new WeakMap<Certificate, readonly IssuerHashes[]>();
 
   constructor(parts: OcspResponderParts) {
     this.#parts = parts;
-    this.#answers = new AnswerCache(parts.mostAnswers ?? MOST_ANSWERS);
+    this.#most = parts.mostAnswers ?? MOST_ANSWERS;
+    this.#answers = new AnswerCache(this.#most);
     parts.source.onChange((authorities) => {
       for (const authority of authorities) this.#answers.invalidate(authority);
     });
@@ -91,7 +94,7 @@ export class OcspResponder {
     if (certId === undefined || authority === undefined || request.nonce !== undefined) {
       return this.#signSingle(request, authority);
     }
-    const known = this.#parts.source.statusOf(authority.name, certId.serialNumber).kind !== 'unknown';
+    const known = this.#known(authority, certId).kind !== 'unknown';
     // SECURITY: what nobody was issued is never kept, or made-up serial numbers would push out the real ones.
     if (request.certIds.length > 1 || !known) return this.#signSingle(request, authority);
     return this.#signShared(request, certId, authority);
@@ -159,14 +162,29 @@ export class OcspResponder {
       }),
     );
     const { nonce } = request;
-    const der = await signOcspResponseOnPool(signer, { producedAt, answers, nonce });
+    // In this thread: it takes no longer than to hand it to another one.
+    const der = signOcspResponse(signer, { producedAt, answers, nonce });
     return { der: Buffer.from(der.buffer, der.byteOffset, der.length), producedAt, nextUpdate };
   }
 
   /** RFC 6960 §2.2: unknown what this authority never issued, and what another one did, for whom it cannot speak. */
   #statusOf(certId: CertId, authority: Authority): OcspAnswer['status'] {
-    if (!this.#names(certId, authority)) return { kind: 'unknown' };
-    return this.#parts.source.statusOf(authority.name, certId.serialNumber);
+    return this.#names(certId, authority) ? this.#known(authority, certId) : { kind: 'unknown' };
+  }
+
+  /** As the source has it, which is not asked again before something changes; made-up serial numbers are not kept. */
+  #known({ name }: Authority, { serialNumber }: CertId): CertificateStatus {
+    const epoch = this.#answers.epochOf(name);
+    const key = `${name} ${serialNumber}`;
+    const kept = this.#statuses.get(key);
+    if (kept?.epoch === epoch) return kept.status;
+    this.#statuses.delete(key);
+    const status = this.#parts.source.statusOf(name, serialNumber);
+    if (status.kind === 'unknown') return status;
+    this.#statuses.set(key, { epoch, status });
+    const oldest = this.#statuses.keys().next().value;
+    if (this.#statuses.size > this.#most && oldest !== undefined) this.#statuses.delete(oldest);
+    return status;
   }
 
   #authorityOf(certId: CertId): Authority | undefined {
