@@ -1,3 +1,4 @@
+import { stat } from 'node:fs/promises';
 import { libvirtClientFiles } from '@virt-trust/connect/client-files.ts';
 import type { HostFacts } from './host-facts.ts';
 import { checkKeyMode } from './modes.ts';
@@ -31,6 +32,16 @@ export async function checkClientFiles(facts: HostFacts, uri: string | undefined
   const findings = await judgeSet(paths, { role: 'client', at }, libvirt);
   if (files.certificate.state.kind !== 'missing') {
     findings.push(...(await checkKeyMode(paths.key, [0, process.getuid?.() ?? 0])));
+    const keyMode = isRoot ? await stat(paths.key).catch(() => undefined) : undefined;
+    if (keyMode !== undefined && (keyMode.mode & 0o004) === 0 && pkipath === undefined) {
+      findings.push({
+        severity: 'note',
+        code: 'client.key_of_root',
+        file: paths.key,
+        text: 'root alone can use this client certificate, as it should be; virt-pki-validate of libvirt 9 asks for mode 0644',
+        remedy: `users take a certificate of their own, in ~/.pki/libvirt`,
+      });
+    }
     if (isRoot && mode !== undefined && pkipath === undefined) {
       findings.push({
         severity: 'warning',

@@ -3,7 +3,7 @@ import { LIBVIRT_SYSTEM_FILES } from '@virt-trust/libvirt/layout.ts';
 import { OID } from '@virt-trust/pki/der/oid.ts';
 import { nameAttribute } from '@virt-trust/pki/name.ts';
 import type { HostFacts } from './host-facts.ts';
-import { checkKeyMode } from './modes.ts';
+import { checkKeyMode, checkPkiDirectories } from './modes.ts';
 import { checkOwnNames } from './names.ts';
 import type { NetworkState } from './network.ts';
 import { judgeSet } from './path-check.ts';
@@ -36,6 +36,7 @@ export async function checkLibvirtFiles(facts: HostFacts, network: NetworkState)
       });
     }
   }
+  if (files.kind === 'default') findings.push(...(await checkPkiDirectories()));
   const [identity] = files.identities;
   const paths = {
     ca: files.caCertificate ?? LIBVIRT_SYSTEM_FILES.caCertificate,
@@ -55,6 +56,15 @@ export async function checkLibvirtFiles(facts: HostFacts, network: NetworkState)
       remedy: `put CA, certificate and key in place, then systemctl enable --now ${facts.daemon}-tls.socket`,
     });
     return findings;
+  }
+  if (network.tls === 'off') {
+    findings.push({
+      severity: 'note',
+      code: 'network.tls_off',
+      file: paths.certificate,
+      text: 'the certificate is in place, and nothing listens for TLS: no client reaches this host',
+      remedy: `systemctl enable --now ${facts.daemon}-tls.socket, and open port ${network.tlsPort} in the firewall`,
+    });
   }
   const judged = await judgeSet(paths, { role: 'server', at }, facts.libvirt);
   findings.push(...judged.map((finding) => withoutSanity(finding, libvirtd.tlsNoSanityCertificate)));

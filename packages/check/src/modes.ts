@@ -9,6 +9,15 @@ export async function checkKeyMode(path: string, owners: readonly number[]): Pro
   if (found === undefined || !found.isFile()) return [];
   const mode = (found.mode & 0o777).toString(8).padStart(4, '0');
   const findings: CheckFinding[] = [];
+  if ((found.mode & 0o007) === 0 && (found.mode & 0o077) !== 0 && found.gid !== 0 && owners.length === 1) {
+    findings.push({
+      severity: 'note',
+      code: 'key.group',
+      file: path,
+      text: `group ${found.gid} may use the private key (mode ${mode}), which its daemon does not need`,
+      remedy: `chmod 0600 ${path}`,
+    });
+  }
   if ((found.mode & 0o007) !== 0) {
     findings.push({
       severity: 'warning',
@@ -51,4 +60,31 @@ export async function checkWay(path: string, user: ReadingUser | undefined): Pro
     ];
   }
   return [];
+}
+
+/** Directories of libvirt's own that are missing, or that users may not look into. */
+export async function checkPkiDirectories(): Promise<CheckFinding[]> {
+  const findings: CheckFinding[] = [];
+  for (const directory of ['/etc/pki', '/etc/pki/CA', '/etc/pki/libvirt', '/etc/pki/libvirt/private']) {
+    const found = await stat(directory).catch(() => undefined);
+    const isPrivate = directory.endsWith('private');
+    if (found === undefined || !found.isDirectory()) {
+      findings.push({
+        severity: 'note',
+        code: 'directory.missing',
+        file: directory,
+        text: 'there is no such directory, in which libvirt looks by default',
+        remedy: `mkdir -m ${isPrivate ? '0750' : '0755'} ${directory}`,
+      });
+    } else if (!isPrivate && (found.mode & 0o005) !== 0o005) {
+      findings.push({
+        severity: 'note',
+        code: 'directory.closed',
+        file: directory,
+        text: 'users other than root may not look into it: their libvirt clients find no CA there',
+        remedy: `chmod 0755 ${directory}`,
+      });
+    }
+  }
+  return findings;
 }

@@ -163,7 +163,15 @@ export async function judgeSet(
   const findings = refused
     ? judged.findings
     : [...judged.findings, ...adviseOnSet(judged, role, checker, at)];
-  return findings.map((finding) => toCheck(finding, files[finding.part], role));
+  const whose = checker.program === 'libvirt' ? 'libvirt' : 'QEMU';
+  const fails =
+    role === 'server'
+      ? `${whose} refuses to start or reload a server with it`
+      : `${whose} refuses to connect with it`;
+  return findings.map((finding) => {
+    const message = finding.severity === 'error' ? `${finding.message}: ${fails}` : finding.message;
+    return toCheck({ ...finding, message }, files[finding.part], role);
+  });
 }
 
 /** The handshake's check of the peer's certificate; the directory needs nothing but the CA and, if there is one, a CRL. */
