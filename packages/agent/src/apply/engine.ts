@@ -13,15 +13,14 @@ import type { ApplyEngine } from '../ports.ts';
 import { HostRounds } from '../served/host-rounds.ts';
 import { Document } from '../state/document.ts';
 import { failureOf } from './failure.ts';
-import { targetSockets, withService } from './forward-steps.ts';
-import { keepsEveryService } from './found.ts';
 import { checkHost } from './guard.ts';
 import type { HostFacts } from './host-effects.ts';
 import { observe } from './observe.ts';
-import { planApplication, planRemoval } from './plan.ts';
+import { planRemoval } from './plan.ts';
+import { emptyJournal, planJournal } from './plan-journal.ts';
 import { readsDefaults } from './reads-defaults.ts';
 import { runJournal, type StepContext, Stopped } from './run.ts';
-import type { ApplyState, Journal, Transition } from './state.ts';
+import type { Journal, Transition } from './state.ts';
 import { STEPS } from './steps.ts';
 import { type ApplyOptions, Workshop } from './workshop.ts';
 
@@ -259,38 +258,12 @@ export class JournaledEngine implements ApplyEngine {
     return epoch === desired.epoch && number === desired.number;
   }
 
-  async #plan(desired: DesiredState): Promise<Journal> {
-    const workshop = this.#workshop;
-    const state = await this.#numbered(await workshop.state());
-    const waiting = this.#abandoned;
-    this.#abandoned = [];
-    const { foundKept, settingsDiffer } = await this.#differences(desired, state);
-    const plan = planApplication({ desired, state, waiting, foundKept, settingsDiffer });
-    const kept = new Set(plan.transitions.map(({ service, to }) => `${service}/${to}`));
-    for (const one of waiting)
-      if (!kept.has(`${one.service}/${one.to}`)) await workshop.staging.destroy(one.service, one.to);
-    const steps = plan.steps.length === 0 ? ['settle'] : [...plan.steps];
-    return { ...emptyJournal('applying'), desired, transitions: [...plan.transitions], steps };
-  }
-
-  /** A set that was left for running VMs by an earlier removal keeps its number. */
-  async #numbered(state: ApplyState): Promise<ApplyState> {
-    let numbered = state;
-    for (const service of SERVICES) {
-      const highest = Math.max(0, ...(await this.#workshop.serving.generations(service)));
-      if (highest > 0)
-        numbered = withService(numbered, service, (known) => ({
-          ...known,
-          lastNumber: Math.max(known.lastNumber, highest),
-        }));
-    }
-    return numbered;
-  }
-
   /** Where not even a plan can be made, that is what became of the desired state. */
   async #planOrFail(desired: DesiredState): Promise<Journal | undefined> {
     try {
-      return await this.#plan(desired);
+      const waiting = this.#abandoned;
+      this.#abandoned = [];
+      return await planJournal(this.#workshop, desired, waiting);
     } catch (error) {
       const failure = failureOf(error, 'plan', this.#options.clock.now());
       const { epoch, number } = desired;
@@ -302,16 +275,6 @@ export class JournaledEngine implements ApplyEngine {
 
   /** Transitions whose requests still wait, of an application that a newer one replaced. */
   #abandoned: Transition[] = [];
-
-  async #differences(desired: DesiredState, state: ApplyState) {
-    const workshop = this.#workshop;
-    const facts = await this.#options.effects.facts();
-    const manifest = await workshop.found.read();
-    if (manifest === undefined) return { foundKept: false, settingsDiffer: true };
-    const sockets = JSON.stringify(targetSockets(desired, manifest, facts)) !== JSON.stringify(facts.sockets);
-    const files = await workshop.settings.differs(manifest, desired, facts, state.ownKeys);
-    return { foundKept: keepsEveryService(manifest), settingsDiffer: sockets || files };
-  }
 
   async #begin(journal: Journal): Promise<void> {
     if (journal.kind === 'applying') await this.#workshop.reserve.take();
@@ -438,25 +401,6 @@ export class JournaledEngine implements ApplyEngine {
       }
     });
   }
-}
-
-function emptyJournal(kind: Journal['kind']): Journal {
-  return {
-    kind,
-    desired: null,
-    transitions: [],
-    steps: [],
-    at: 0,
-    offset: 0,
-    sockets: null,
-    ownKeysBefore: null,
-    settingsChanged: false,
-    proofs: [],
-    proofDeadline: null,
-    failure: null,
-    restored: [],
-    left: [],
-  };
 }
 
 function assertOnePerService({ credentials }: DesiredState): void {
