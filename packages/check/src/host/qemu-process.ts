@@ -32,7 +32,7 @@ export interface QemuCommandLine {
 }
 
 /** A device of a VM that loaded certificates once. */
-export interface TlsDevice {
+interface TlsDevice {
   readonly kind: 'chardev' | 'nbd';
   readonly directory: string;
 }
