@@ -1,6 +1,7 @@
 import type { Clock } from '@virt-trust/base/clock.ts';
 import type { Log } from '@virt-trust/base/log.ts';
 import type { Randomness } from '@virt-trust/base/randomness.ts';
+import type { RunHostCommand } from '@virt-trust/check/host/host-command.ts';
 import type { CrlDelivery, InstalledCrl, RevokedParty } from '@virt-trust/contract/model/crl.ts';
 import type { DesiredState } from '@virt-trust/contract/model/desired-state.ts';
 import type { InstallOrder } from '@virt-trust/contract/model/enrolment.ts';
@@ -13,7 +14,6 @@ import type {
   ProofVerdict,
 } from '@virt-trust/contract/model/observed-state.ts';
 import type { Firewall } from './firewall/firewall.ts';
-import type { RunHostCommand } from '@virt-trust/check/host/host-command.ts';
 import type { AgentPaths } from './paths.ts';
 
 /** What the agent's parts work with. */

@@ -51,7 +51,7 @@ async function withSecrets(directory: string) {
 
 /** Runs the child until it says that it is there, and kills it there. */
 async function killAt(t: TestContext, directory: string, where: string): Promise<void> {
-  const program = fileURLToPath(new URL('rotation-child.ts', import.meta.url));
+  const program = fileURLToPath(new URL('crash-rotation.ts', import.meta.url));
   const child = spawn(process.execPath, [program, directory, where], {
     stdio: ['ignore', 'pipe', 'inherit'],
   });

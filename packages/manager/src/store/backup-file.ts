@@ -1,31 +1,8 @@
 import { createHmac, hkdfSync, timingSafeEqual } from 'node:crypto';
 import { TrustError } from '@virt-trust/base/error.ts';
-import { Count, Line, Sha256Hex, Time } from '@virt-trust/contract/model/primitives.ts';
+import { BackupHeader } from '@virt-trust/contract/model/backup.ts';
 import { validatorOf } from '@virt-trust/contract/validate.ts';
-import Type, { type Static } from 'typebox';
 import type { SealKey } from '../seal/seal-key.ts';
-
-const strict = { additionalProperties: false };
-const KeyId = Type.String({ pattern: '^[0-9a-f]{8}$' });
-
-/** What a backup says of itself, before the database. */
-const BackupHeader = Type.Object(
-  {
-    version: Line,
-    madeAt: Time,
-    /** The last step of the schema. */
-    schema: Type.Object({ number: Count, name: Line }, strict),
-    /** Under which its secrets are sealed. */
-    sealKeys: Type.Array(KeyId, { minItems: 1, maxItems: 16 }),
-    /** Which of them authenticates the backup. */
-    authenticatedBy: KeyId,
-    bytes: Count,
-    sha256: Sha256Hex,
-    audit: Type.Object({ entries: Count, head: Sha256Hex }, strict),
-  },
-  strict,
-);
-export type BackupHeader = Static<typeof BackupHeader>;
 
 const MAGIC = 'virt-trust backup 1\n';
 const TAG = /^hmac-sha256 ([A-Za-z0-9_-]{43})$/;

@@ -15,7 +15,7 @@ import { SqliteSealedValues } from '../store/sealed-values.ts';
 import { rotationJob, type SealedValues } from './rotation.ts';
 import { sealKeyPlace } from './seal-key-file.ts';
 
-// A process for rotation-crash.test.ts to kill: it rotates, says on standard output where it is, and stays there.
+// A process for rotation.test.ts to kill: it rotates, says on standard output where it is, and stays there.
 const [directory = '', where = ''] = process.argv.slice(2);
 const { database } = openStore(directory, systemClock);
 const place = sealKeyPlace(directory, undefined);
