@@ -1,5 +1,5 @@
-import type { Inventory } from '@virt-trust/contract/model/inventory.ts';
 import type { RunHostCommand } from '@virt-trust/check/host/host-command.ts';
+import type { Inventory } from '@virt-trust/contract/model/inventory.ts';
 import type { AgentPaths } from '../paths.ts';
 import { Document } from '../state/document.ts';
 import { FirewalldFirewall } from './firewalld.ts';

@@ -1,6 +1,6 @@
 import { isTrustError } from '@virt-trust/base/error.ts';
-import { canonicalIpAddress } from '@virt-trust/pki/ip-address.ts';
 import type { RunHostCommand } from '@virt-trust/check/host/host-command.ts';
+import { canonicalIpAddress } from '@virt-trust/pki/ip-address.ts';
 import { type InputChain, type OwnRule, parseRuleset } from './nft-ruleset.ts';
 import type { Opening, PortRange } from './opening.ts';
 

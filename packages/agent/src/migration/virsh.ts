@@ -1,7 +1,7 @@
 import { isIP } from 'node:net';
 import { describeError, TrustError } from '@virt-trust/base/error.ts';
-import type { MigrationOrder, MigrationProgress } from '@virt-trust/contract/model/migration.ts';
 import type { RunHostCommand } from '@virt-trust/check/host/host-command.ts';
+import type { MigrationOrder, MigrationProgress } from '@virt-trust/contract/model/migration.ts';
 import { type MigrationTls, parseJobInfo, parseMigrateParameters } from './job-info.ts';
 
 const LOCAL = ['-c', 'qemu:///system'];
