@@ -6,8 +6,8 @@ import { crlNumberOctets } from './crl-number.ts';
 import { OID } from './der/oid.ts';
 import { contextTag, TAG } from './der/reader.ts';
 import { encodeTime } from './der/time.ts';
-import { element, elementHeader, sequence, smallInteger } from './der/writer.ts';
-import { encodeAuthorityKeyIdentifier, encodeExtension, encodeSigned } from './extension-encode.ts';
+import { bitString, element, elementHeader, sequence, smallInteger } from './der/writer.ts';
+import { encodeAuthorityKeyIdentifier, encodeExtension } from './extension-encode.ts';
 import { formatName } from './name.ts';
 import { signBytes } from './signature.ts';
 
@@ -98,15 +98,40 @@ export function issueCrl(
     encodeAuthorityKeyIdentifier(issuer.keyIdentifier),
     encodeExtension(OID.crlNumber, 'not-critical', element(TAG.integer, crlNumberOctets(fields.number))),
   );
-  const tbs = sequence(
+  const head = Buffer.concat([
     VERSION_2,
     identifier,
     issuer.certificate.subject.der,
     encodeTime(fields.thisUpdate),
     encodeTime(fields.nextUpdate),
-    // RFC 5280 §5.1.2.6: absent where nothing is revoked. Header and content apart spare one copy of a long list.
-    ...(encoded.count === 0 ? [] : [elementHeader(TAG.sequence, encoded.bytes.length), encoded.bytes]),
-    element(contextTag(0, 'constructed'), extensions),
-  );
-  return encodeSigned(tbs, identifier, signBytes(tbs, issuer.signatureAlgorithm, issuer.key));
+    // RFC 5280 §5.1.2.6: absent where nothing is revoked.
+    ...(encoded.count === 0 ? [] : [elementHeader(TAG.sequence, encoded.bytes.length)]),
+  ]);
+  return signInPlace(issuer, [head, encoded.bytes, element(contextTag(0, 'constructed'), extensions)]);
+}
+
+/** What identifier and length octets take at most, and a signature with all that is around it. */
+const MAX_HEADER = 8;
+const MAX_SIGNATURE = 2048;
+
+/** CertificateList around the parts of its TBSCertList, in one buffer: a long list is copied once and not again to be signed. */
+function signInPlace(issuer: Issuer, parts: readonly Uint8Array[]): Uint8Array {
+  const { signatureAlgorithm, key } = issuer;
+  const length = parts.reduce((sum, part) => sum + part.length, 0);
+  const result = Buffer.allocUnsafe(2 * MAX_HEADER + length + MAX_SIGNATURE);
+  const tbsHeader = elementHeader(TAG.sequence, length);
+  let end = MAX_HEADER;
+  const append = (bytes: Uint8Array) => {
+    result.set(bytes, end);
+    end += bytes.length;
+  };
+  append(tbsHeader);
+  for (const part of parts) append(part);
+  const signature = signBytes(result.subarray(MAX_HEADER, end), signatureAlgorithm, key);
+  append(signatureAlgorithm.identifier);
+  append(bitString(signature));
+  const header = elementHeader(TAG.sequence, end - MAX_HEADER);
+  const start = MAX_HEADER - header.length;
+  result.set(header, start);
+  return result.subarray(start, end);
 }
