@@ -45,6 +45,8 @@ Commands:
                           that goes on driving its hosts
   probe [options] <uri>  A real handshake from here, as the URI’s own client
                           makes it: which side refuses, and why
+  check [options]  What is wrong with the TLS of libvirt and QEMU, here
+                          or in a directory
   agent  The agent of this host (as root on it)
   completion <shell>  Words for the shell: source <(virt-trust completion
                           bash)
