@@ -299,3 +299,31 @@ error: cannot do putSetting: it is for the role administrator, token reader has 
 hint: use a token with the role administrator
 [exit 5]
 `));
+
+test('the fleet is frozen and let go on, and nothing is to be renewed where no host is', () =>
+  shows(`
+$ virt-trust renewal list
+AT  HOST  SERVICE  STATE  EXPIRES  SERIAL  LAST FAILURE
+$ virt-trust freeze --reason "storage work"
+frozen since TIME by token:administrator: storage work; let it go on with: virt-trust unfreeze
+$ virt-trust renewal list
+frozen since TIME by token:administrator: storage work; let it go on with: virt-trust unfreeze
+AT  HOST  SERVICE  STATE  EXPIRES  SERIAL  LAST FAILURE
+$ virt-trust unfreeze
+renewals and repairs go on
+$ virt-trust unfreeze --json | head -2
+{
+  "frozen": false,
+$ virt-trust certificate renew 0F:FF
+error: cannot find a certificate with serial number 0fff
+hint: see them with: virt-trust certificate list
+[exit 3]
+$ virt-trust certificate renew kvm1 vnc
+error: cannot find host kvm1: there is none of that name
+hint: see them with: virt-trust host list
+[exit 3]
+$ virt-trust setting set renewal.window "Sun 02:00-05:00 Mars/Olympus"
+error: cannot set renewal.window: not always, or windows like \`Sat,Sun 02:00-05:00 Europe/Berlin\` with \`;\` between them
+hint: When renewals may begin: always, or windows like \`Sat,Sun 02:00-05:00 Europe/Berlin\` with \`;\` between them. Days are Mon to Sun, in lists and ranges, each day where there are none; the time zone is one of IANA's, UTC where there is none; an end that is not after the start is the next day's. Where no window opens in the first five sixths of a certificate's life, it is renewed then in spite of them.
+[exit 2]
+`));
