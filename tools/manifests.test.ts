@@ -24,7 +24,7 @@ const manifests = globSync(
 ).map((file): [string, Manifest] => [file, JSON.parse(readFileSync(join(root, file), 'utf8')) as Manifest]);
 
 test('every workspace has the version, the licence and the form of the whole', () => {
-  assert.equal(manifests.length, 12);
+  assert.equal(manifests.length, 13);
   for (const [file, { version, license, private: hidden, type }] of manifests)
     assert.deepEqual([version, license, hidden, type], [VERSION, 'Apache-2.0', true, 'module'], file);
 });

@@ -7,7 +7,7 @@ import type { Host } from '../../src/host.ts';
 import { OWN_SETS, type OwnSet, type SetFile } from './own-sets.ts';
 
 /** Whose rules judge a set. */
-export type Program = 'libvirt' | 'qemu';
+type Program = 'libvirt' | 'qemu';
 
 /** What a daemon or tool made of a set; the words are its own. */
 export interface RealVerdict {

@@ -55,7 +55,7 @@ const USE = keyUsage(['digitalSignature', 'keyEncipherment'], true);
 const HOST = names([2, 'host.example'], [7, Uint8Array.of(192, 0, 2, 1)]);
 const LEAF = [basicConstraints(false), USE, SERVER, HOST];
 
-export const root = make({ subject: 'O=lab,CN=root', extensions: CA_USE });
+const root = make({ subject: 'O=lab,CN=root', extensions: CA_USE });
 const other = make({ subject: 'O=lab,CN=other', key: 'other', extensions: CA_USE });
 const intermediate = make({
   subject: 'O=lab,CN=intermediate',

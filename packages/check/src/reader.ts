@@ -57,7 +57,7 @@ async function readText(path: string): Promise<string> {
 }
 
 /** Whether the mode bits let a user read; root reads everything. */
-export function mayRead(file: { mode: number; uid: number; gid: number }, user: ReadingUser): boolean {
+function mayRead(file: { mode: number; uid: number; gid: number }, user: ReadingUser): boolean {
   return may(file, user, 4);
 }
 

@@ -1,5 +1,5 @@
 /** How much something that was found matters: `error` means that libvirt or QEMU refuses. */
-export type Severity = 'error' | 'warning' | 'note';
+type Severity = 'error' | 'warning' | 'note';
 
 /** Something that was found, with what mends it. */
 export interface CheckFinding {
