@@ -45,7 +45,7 @@ export async function writeSets(base: string, sets: readonly OwnSet[] = OWN_SETS
         if (file !== undefined) await writeSetFile(join(directory, names[part]), file);
       }
       // Else QEMU computes parameters of its own for each set.
-      if (program === 'qemu') await writeFile(join(directory, 'dh-params.pem'), FFDHE2048_PEM);
+      if (program === 'qemu') await writeSetFile(join(directory, 'dh-params.pem'), set.dh ?? FFDHE2048_PEM);
     }
   }
 }

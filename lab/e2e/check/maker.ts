@@ -27,6 +27,7 @@ export type KeyKind =
   | 'secp256k1'
   | 'rsa'
   | 'rsa1024'
+  | 'rsa4096'
   | 'rsa768'
   | 'ed25519'
   | 'ed448'
@@ -58,6 +59,7 @@ function generate(kind: KeyKind): KeyObject {
   switch (kind) {
     case 'rsa':
     case 'rsa1024':
+    case 'rsa4096':
     case 'rsa768':
       return generateKeyPairSync('rsa', { modulusLength: Number(kind.slice(3) || 2048) }).privateKey;
     case 'pss':

@@ -46,6 +46,8 @@ export interface OwnSet {
   readonly crl?: SetFile;
   readonly cert?: SetFile;
   readonly key?: SetFile;
+  /** QEMU's DH parameters; good ones where left out. */
+  readonly dh?: SetFile;
 }
 
 const CA_USE = [basicConstraints(true), keyUsage(['keyCertSign', 'cRLSign'], true)];
@@ -686,4 +688,42 @@ export const OWN_SETS: readonly OwnSet[] = [
   }),
   client('client CRL unreadable', { crl: { content: makeCrl({ issuer: root }), mode: 0o600 } }),
   client('client directory in place of key, cert missing', { key: { kind: 'directory' } }),
+  own('DH parameters that are rubbish', { dh: 'hello\n' }),
+  own('DH parameters that are empty', { dh: '' }),
+  own('DH parameters that are no parameters', { dh: encodePem('DH PARAMETERS', sequence(utf8String('x'))) }),
+  own('DH parameters that are a directory', { dh: { kind: 'directory' } }),
+  own('no DH parameters', { dh: { kind: 'dangling' } }),
+  client('client with DH parameters that are rubbish', { dh: 'hello\n' }),
+  uses('RSA of 4096 bits', LEAF, { key: 'rsa4096' }),
+  uses('EC P-192', LEAF, { key: 'p192' }),
+  uses('EC P-224', LEAF, { key: 'p224' }),
+  own('client’s identity that is broken beside the server’s', {}),
+  own('key on the first line without a newline before it', { key: `x${EC}` }),
+  own('OpenSSH key', {
+    key: '-----BEGIN OPENSSH PRIVATE KEY-----\nAAAA\n-----END OPENSSH PRIVATE KEY-----\n',
+  }),
+  own('public key in place of the key', {
+    key: '-----BEGIN PUBLIC KEY-----\nAAAA\n-----END PUBLIC KEY-----\n',
+  }),
+  own('ENCRYPTED label around a plain key', { key: EC.replaceAll('PRIVATE KEY', 'ENCRYPTED PRIVATE KEY') }),
+  own('lower-case labels', { cert: server.pem.replaceAll('CERTIFICATE', 'certificate') }),
+  own('four dashes', { cert: server.pem.replace('-----BEGIN', '----BEGIN') }),
+  own('END of another label', { cert: server.pem.replace('END CERTIFICATE', 'END X509 CRL') }),
+  own('padding missing', { cert: withBody(server.pem, (body) => body.replace(/=+\n$/, '\n')) }),
+  own('comment between base64 and END', { cert: server.pem.replace('-----END', '# x\n-----END') }),
+  uses('two basic constraints that disagree', [basicConstraints(false), basicConstraints(true)]),
+  uses('subject key identifier, critical', [
+    ...LEAF,
+    extension(OID.subjectKeyIdentifier, octetString(Uint8Array.of(1)), true),
+  ]),
+  under('authority with the leaf’s own name', make({ subject: 'O=lab,CN=host', extensions: CA_USE })),
+  under('leaf that names itself as issuer', make({ subject: 'O=lab,CN=host', extensions: CA_USE }), {
+    subject: 'O=lab,CN=host',
+  }),
+  own('issuer’s name in another case', {
+    cert: make({ issuer: { subject: nameOf('O=LAB,CN=ROOT'), key: root.key }, extensions: LEAF }).pem,
+  }),
+  own('leaf signed by the right name and another key', {
+    cert: make({ issuer: { subject: root.subject, key: keyOf('other') }, extensions: LEAF }).pem,
+  }),
 ];

@@ -13,6 +13,7 @@ import {
 import { type QemuSettings, readQemuSettings } from '@virt-trust/libvirt/qemu-settings.ts';
 import { runHostCommand } from './host/host-command.ts';
 import { type DaemonMode, readDaemonMode } from './host/libvirt-daemons.ts';
+import { wholeSeconds } from './path-check.ts';
 import { readQemuUser } from './qemu-user.ts';
 import type { ReadingUser } from './reader.ts';
 import type { CheckFinding } from './report.ts';
@@ -73,7 +74,7 @@ export async function readHostFacts(options: {
   const isRoot = process.getuid?.() === 0;
   if (!isRoot) notes.push('run as a user: what only root may read, keys above all, could not be judged');
   return {
-    at: options.at,
+    at: wholeSeconds(options.at),
     isRoot,
     home: isRoot ? null : homedir(),
     mode,

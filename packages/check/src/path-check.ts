@@ -44,7 +44,8 @@ export interface PathReport {
 }
 
 /** Judges one directory, or a peer against it, and looks at nothing else of the machine. */
-export async function checkPath(question: PathQuestion): Promise<PathReport> {
+export async function checkPath(asked: PathQuestion): Promise<PathReport> {
+  const question = { ...asked, at: wholeSeconds(asked.at) };
   const names = await readdir(question.directory).catch(() => undefined);
   const found = layoutsOf(names ?? []);
   const programs = found.length > 0 ? found : [question.program ?? 'libvirt'];
@@ -229,4 +230,9 @@ function readPresented(text: string): GnutlsCertificate[] {
 function toCheck(finding: Finding, file: string, role: TlsRole): CheckFinding {
   const { code, severity, message } = finding;
   return { code, severity, file, text: message, remedy: remedyFor(code, { file, role }) };
+}
+
+/** libvirt and QEMU know no parts of a second: what ends at a second is valid until the next. */
+export function wholeSeconds(at: Instant): Instant {
+  return (at - (((at % 1000) + 1000) % 1000)) as Instant;
 }

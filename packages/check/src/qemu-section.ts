@@ -1,11 +1,15 @@
 import { stat } from 'node:fs/promises';
 import { join } from 'node:path';
+import { isTrustError } from '@virt-trust/base/error.ts';
+import type { Instant } from '@virt-trust/base/instant.ts';
 import type { TlsRole } from '@virt-trust/libvirt/certificate-use.ts';
 import { QEMU_FILE_NAMES, type QemuTlsService } from '@virt-trust/libvirt/layout.ts';
+import { parseCertificates } from '@virt-trust/pki/certificate.ts';
+import { verifyPath } from '@virt-trust/pki/path.ts';
 import { checkConfinement } from './confinement.ts';
 import type { FindingGroup } from './host-check.ts';
 import type { HostFacts } from './host-facts.ts';
-import { pathsIn } from './layout.ts';
+import { pathsIn, type SetPaths } from './layout.ts';
 import { checkKeyMode, checkWay } from './modes.ts';
 import { checkOwnNames } from './names.ts';
 import { judgeSet } from './path-check.ts';
@@ -73,6 +77,7 @@ async function checkDirectory(
     findings.push(...judged, ...(await checkWay(paths.certificate, qemuUser)));
     findings.push(...(await checkKeyMode(paths.key, [0, qemuUser?.uid ?? 0])));
     if (role === 'client') continue;
+    if (services.includes('spice')) findings.push(...(await checkForOpenssl(paths, at)));
     findings.push(...(await checkOwnNames(paths.certificate)));
     findings.push(...(await checkConfinement(directory, QEMU_FILE_NAMES.serverCertificate)));
     if ((await readFileState(join(directory, QEMU_FILE_NAMES.dhParameters))).kind === 'missing') {
@@ -90,4 +95,28 @@ async function checkDirectory(
       ({ code, file, text }) => code === finding.code && file === finding.file && text === finding.text,
     ) === index;
   return findings.filter(unique);
+}
+
+/** SPICE's server and clients verify with OpenSSL, which goes by RFC 5280 where GnuTLS does not. */
+async function checkForOpenssl(paths: SetPaths, at: Instant): Promise<CheckFinding[]> {
+  const [ca, own] = await Promise.all([readFileState(paths.ca), readFileState(paths.certificate)]);
+  if (ca.kind !== 'text' || own.kind !== 'text') return [];
+  try {
+    const [leaf, ...intermediates] = parseCertificates(own.text);
+    if (leaf === undefined) return [];
+    const anchors = parseCertificates(ca.text);
+    verifyPath({ leaf, intermediates, anchors, at, purpose: 'serverAuth', conformance: 'tolerant' });
+    return [];
+  } catch (error) {
+    if (!isTrustError(error)) throw error;
+    return [
+      {
+        severity: 'warning',
+        code: 'spice.refused_by_clients',
+        file: paths.certificate,
+        text: `clients of SPICE verify with OpenSSL and may refuse it: ${error.message}`,
+        remedy: `issue ${paths.certificate} again, and put its authorities up to the root into ${paths.ca}`,
+      },
+    ];
+  }
 }

@@ -33,7 +33,7 @@ export async function readFileState(path: string, user?: ReadingUser): Promise<F
     return { kind: 'text', text: await readText(path) };
   } catch (error) {
     const code = (error as NodeJS.ErrnoException).code ?? 'error';
-    if (code === 'ENOENT' || code === 'ENOTDIR') return { kind: 'missing' };
+    if (code === 'ENOENT' || code === 'ENOTDIR' || code === 'ELOOP') return { kind: 'missing' };
     return { kind: 'unreadable', reason: code === 'EACCES' ? 'permission denied' : code };
   }
 }

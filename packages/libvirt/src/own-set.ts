@@ -1,5 +1,6 @@
 import { isTrustError } from '@virt-trust/base/error.ts';
 import type { Instant } from '@virt-trust/base/instant.ts';
+import { DerReader, TAG } from '@virt-trust/pki/der/reader.ts';
 import type { Finding, SetPart, TlsRole } from './certificate-use.ts';
 import { type Checker, type CheckerRules, rulesOf } from './checker.ts';
 import {
@@ -193,8 +194,22 @@ class OwnSet {
     const state = this.#files.dhParameters;
     if (state.kind === 'unreadable') {
       this.#error('files.unreadable', 'dh-params', `the DH parameters cannot be read: ${state.reason}`);
-    } else if (state.kind === 'text' && findBlock(state.text, 'DH PARAMETERS').kind !== 'found') {
+    } else if (state.kind === 'text' && !areDhParameters(state.text)) {
       this.#error('dh_params.malformed', 'dh-params', 'the file of DH parameters holds none');
     }
+  }
+}
+
+/** PKCS #3: prime and base (gnutls_dh_params_import_pkcs3). */
+function areDhParameters(text: string): boolean {
+  const block = findBlock(text, 'DH PARAMETERS');
+  if (block.kind !== 'found') return false;
+  try {
+    const fields = DerReader.over(block.der, { what: 'DH parameters' }).sequence();
+    fields.content(TAG.integer);
+    fields.content(TAG.integer);
+    return true;
+  } catch {
+    return false;
   }
 }

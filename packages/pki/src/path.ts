@@ -158,7 +158,6 @@ class Search {
 /**
  * Verifies that a path leads from a trusted authority to the leaf (RFC 5280 §6) and returns it as evidence;
  * throws `path.*`, the most telling refusal of those met. Revocation is not part of it.
- * @public
  */
 export function verifyPath(question: PathQuestion): VerifiedPath {
   return new Search(question).run();

@@ -1,6 +1,6 @@
 import { systemClock } from '@virt-trust/base/clock.ts';
 import { TrustError } from '@virt-trust/base/error.ts';
-import { parseInstant } from '@virt-trust/base/instant.ts';
+import { type Instant, parseInstant } from '@virt-trust/base/instant.ts';
 import { type CheckFinding, VERDICT_EXIT_CODES, type Verdict } from '@virt-trust/check/report.ts';
 import { type Command, Option } from 'commander';
 import { writeJson, writeLine } from '../output.ts';
@@ -50,7 +50,7 @@ export function addCheckCommand(program: Command): void {
 }
 
 async function check(options: CheckOptions): Promise<void> {
-  const at = options.at === undefined ? systemClock.now() : parseInstant(options.at);
+  const at = options.at === undefined ? systemClock.now() : parseTime(options.at);
   for (const version of [options.libvirt, options.qemu]) {
     if (version !== undefined && !/^\d{1,4}\.\d{1,4}(\.\d{1,4})?$/.test(version))
       throw wrong(`a version is written 9.0.0, not ${version}`);
@@ -74,6 +74,11 @@ async function check(options: CheckOptions): Promise<void> {
   const { checkDirectory } = await import('@virt-trust/check/directory-check.ts');
   const report = await checkDirectory({ ...options, directory: options.path, role: options.role, at });
   tell(options, report, [{ title: options.peer ?? options.path, findings: report.findings }]);
+}
+
+/** A time in UTC, or a day, which stands for its first second. */
+function parseTime(text: string): Instant {
+  return parseInstant(/^\d{4}-\d{2}-\d{2}$/.test(text) ? `${text}T00:00:00Z` : text);
 }
 
 function tell(
