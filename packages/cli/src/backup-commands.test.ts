@@ -33,10 +33,6 @@ test('a manager is backed up while it serves, rotates its seal key while it serv
   assert.equal(existsSync(join(shell.home, 'restored/manager.db')), false);
   const said = JSON.parse(await run(`${restore} --seal-key then.key --json`)) as { epoch: number };
   assert.ok(said.epoch > 1);
-  assert.match(
-    await run(`${restore} --seal-key then.key`, 4),
-    /it is as it was|has certificates|cannot restore/,
-  );
   await manager.restart('--state-dir', join(shell.home, 'restored'));
   assert.equal(await run('virt-trust manager identity'), identity);
   assert.match(await run('virt-trust audit verify'), /^intact/);

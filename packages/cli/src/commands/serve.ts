@@ -4,13 +4,15 @@ import { isSea } from 'node:sea';
 import { TrustError } from '@virt-trust/base/error.ts';
 import { VERSION } from '@virt-trust/base/version.ts';
 import type { ListenOptions } from '@virt-trust/manager/http/listen.ts';
-import type { Command } from 'commander';
+import { type Command, Option } from 'commander';
 import { readInputFile } from '../input-file.ts';
 import { writeErrorLine, writeLine } from '../output.ts';
 import { collect } from './option.ts';
 
 interface ServeOptions {
   stateDir: string;
+  /** As `backup` and `restore` name it. */
+  stateDirectory?: string;
   listen: string;
   statusListen?: string;
   program?: string;
@@ -26,6 +28,7 @@ export function addServeCommand(program: Command): void {
     .command('serve')
     .description('Run the manager: embedded store and internal authorities')
     .option('--state-dir <directory>', 'where the store and the keys are', '/var/lib/virt-trust-manager')
+    .addOption(new Option('--state-directory <directory>').hideHelp())
     .option('--listen <address:port>', 'where the API is served', '127.0.0.1:16516')
     .option(
       '--status-listen <address:port>',
@@ -54,7 +57,7 @@ export function addServeCommand(program: Command): void {
 async function serve(options: ServeOptions): Promise<void> {
   const { startManager } = await import('@virt-trust/manager/manager.ts');
   const manager = await startManager({
-    stateDirectory: options.stateDir,
+    stateDirectory: options.stateDirectory ?? options.stateDir,
     version: VERSION,
     listen: { ...parseListen(options.listen), ...(await tlsOf(options)) },
     statusListen: options.statusListen === undefined ? undefined : parseListen(options.statusListen),
