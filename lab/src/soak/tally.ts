@@ -2,7 +2,7 @@ import { describeError } from '@virt-trust/base/error.ts';
 
 /** What a soak counts. */
 export type SoakKind = 'libvirt handshake' | 'VNC handshake' | 'VM start' | 'migration' | 'renewal';
-export const SOAK_KINDS: readonly SoakKind[] = [
+const SOAK_KINDS: readonly SoakKind[] = [
   'libvirt handshake',
   'VNC handshake',
   'VM start',
