@@ -1,6 +1,8 @@
 import { spawn } from 'node:child_process';
-import { TrustError } from '@virt-trust/base/error.ts';
+import { loadavg } from 'node:os';
+import { isTrustError, TrustError } from '@virt-trust/base/error.ts';
 import type { CrlFigures } from './crl-build.ts';
+import { measureConsumers } from './crl-consumers.ts';
 import type { Measurement, Suite } from './suite.ts';
 
 const SIZES = [1000, 100_000] as const;
@@ -42,6 +44,9 @@ function rowsOf(figures: CrlFigures): Measurement[] {
   ];
 }
 
+const CONSUMERS =
+  'On a host of the lab, by the programs that an operator would use: the time of the one that has the CRL read, less that of the same program when it has nothing read; medians of 9. QEMU’s start is `qemu-img` with the credentials of a migration’s destination, which loads them as a starting QEMU does.';
+
 /** CRLs as they are published, and what they cost those who read them. */
 export const crlSuite: Suite = {
   name: 'crl',
@@ -52,9 +57,17 @@ export const crlSuite: Suite = {
       say(`building CRLs of ${size} entries`);
       rows.push(...rowsOf(await figuresFor(size)));
     }
+    const consumers = await measureConsumers(say).catch((error: unknown) => {
+      if (!isTrustError(error, 'bench.no_lab')) throw error;
+      say(error.message);
+      return [];
+    });
+    rows.push(...consumers);
     return {
       rows,
       notes: [
+        ...(consumers.length > 0 ? [CONSUMERS] : ['What CRLs cost on a host was left out: no lab here.']),
+        `When it ended the machine’s load was ${(loadavg()[0] ?? 0).toFixed(1)}: what else runs on the cores is in the times.`,
         'EC P-256, serial numbers of 17 octets, each entry with a reason; medians of 5 (build, parse, look-up) and of 15 (one entry more, which appends to what is encoded already). Memory is what the process grew by for the first build, entries as objects not counted.',
       ],
     };

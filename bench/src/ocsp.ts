@@ -1,5 +1,5 @@
 import { mkdirSync, mkdtempSync, rmSync } from 'node:fs';
-import { tmpdir } from 'node:os';
+import { loadavg, tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { TrustError } from '@virt-trust/base/error.ts';
 import { askOwn, startOwn } from './child.ts';
@@ -181,6 +181,7 @@ export const ocspSuite: Suite = {
         rows: rowsOf(rounds),
         notes: [
           `POST from one load generator in a process of its own, ${CONNECTIONS} kept-alive connections with one request at a time each, ${CERTIFICATES} certificates in turn; median of ${ROUNDS} rounds of ${SECONDS} s after 1 s of warm-up, all servers in turn; ratios are medians of the rounds’ ratios. \`openssl ocsp\` closes each connection, so it and the responder beside it get a new one for each request, 8 at a time.`,
+          `When it ended the machine’s load was ${(loadavg()[0] ?? 0).toFixed(1)}: what else runs on the cores is in the times, though hardly in those of raw signing, which are taken in fractions of a millisecond. Carrying a request over HTTP costs more than a signature: the bare server is what a responder of one thread could reach at most.`,
           'The responder is the listener of `serve --status-listen` of a manager with its store; answers are of about a kilobyte, with the responder’s certificate.',
         ],
       };
