@@ -153,7 +153,7 @@ describe('what is served drifts from what should be', { skip }, () => {
       const contested = await untilServed(a, path, 'contested');
       assert.match(contested.action, /find out what changes it/);
       assert.ok((await observedOn(a)).pending.some(({ what }) => what === path));
-      const told = (await eventsSince(began)).filter((event) => event.startsWith('repair.'));
+      const told = (await eventsSince(began)).filter((event) => /^repair\.\S+ \//.test(event));
       assert.deepEqual(told, [`repair.done ${path}`, `repair.done ${path}`, `repair.left_alone ${path}`]);
     } finally {
       tool.kill();
