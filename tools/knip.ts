@@ -20,7 +20,10 @@ const configuration: KnipConfig = {
       project: ['{src,e2e}/**/*.ts!'],
     },
     bench: {
-      entry: ['src/main.ts!', 'src/{http-load-process,issuance-manager,simulated-agents}.ts!'],
+      entry: [
+        'src/main.ts!',
+        'src/{http-load-process,issuance-manager,ocsp-server,ocsp-bare-server,simulated-agents}.ts!',
+      ],
       project: ['src/**/*.ts!'],
     },
   },

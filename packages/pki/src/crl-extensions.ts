@@ -9,7 +9,7 @@ import {
 } from './distribution-point.ts';
 
 /** Which certificates and reasons a CRL covers (RFC 5280 §5.2.5). */
-export interface IssuingDistributionPoint {
+interface IssuingDistributionPoint {
   readonly distributionPoint: DistributionPointName | undefined;
   readonly onlyContains: 'any' | 'user-certificates' | 'authority-certificates' | 'attribute-certificates';
   /** Undefined where it covers all reasons. */

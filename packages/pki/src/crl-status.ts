@@ -116,6 +116,7 @@ function revokes(reading: Reading, readings: readonly Reading[]): boolean {
  * Whether CRLs say that a certificate is revoked (RFC 5280 §6.3.3), which is believed only of CRLs that `verifyCrl`
  * accepts; one that is merely overdue can still revoke. Certificate and authorities are taken for verified. CRLs signed
  * by another name than the certificate's issuer are not used.
+ * @public
  */
 export function statusInCrl(question: CrlQuestion): CrlStatus {
   const { certificate, crls } = question;

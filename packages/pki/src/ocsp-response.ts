@@ -174,6 +174,7 @@ function notAnswered(status: number): TrustError {
 /**
  * Parses a DER OCSPResponse, its signature unverified; throws `der.malformed`, `ocsp.not_answered` with the responder's
  * status where it gave no answer, `ocsp.type_unknown`.
+ * @public
  */
 export function parseOcspResponse(der: Uint8Array): OcspResponse {
   const reader = DerReader.over(der, { what: 'OCSP response', maxBytes: MAX_BYTES });

@@ -183,6 +183,7 @@ function refusalOf(
 /**
  * What an answer says about a certificate of the issuer (RFC 6960 §3.2), believed only where `verifyOcspResponse` accepts
  * it. Where several parts are about the certificate, the worst holds.
+ * @public
  */
 export function statusInOcspResponse(
   response: OcspResponse,
