@@ -34,7 +34,7 @@ export function crlOf(
 }
 
 /** For tests: the serial number of the first certificate of a PEM text. */
-export function serialOf(pem: string): string {
+function serialOf(pem: string): string {
   return parseCertificates(pem)[0]?.serialNumber ?? '';
 }
 

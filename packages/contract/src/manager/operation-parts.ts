@@ -3,7 +3,7 @@ import { Line, Name, Uuid } from '../model/primitives.ts';
 import type { Operation } from '../operation.ts';
 
 /** Who may call an operation; `public` needs no token. */
-export type Access = 'administrator' | 'operator' | 'auditor' | 'public';
+type Access = 'administrator' | 'operator' | 'auditor' | 'public';
 
 /** An operation of the manager; each role may do what the roles after it may: administrator, operator, auditor. */
 export type ManagerOperation = Operation & { readonly access: Access };

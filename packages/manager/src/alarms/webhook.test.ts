@@ -252,7 +252,7 @@ test('a manager that is killed after the receiver took it sends it again under t
   const directory = temporaryDirectory(t);
   const child = spawn(
     process.execPath,
-    [fileURLToPath(new URL('webhook-crash-child.ts', import.meta.url)), directory, receiver.url],
+    [fileURLToPath(new URL('crash-webhook.ts', import.meta.url)), directory, receiver.url],
     { stdio: ['ignore', 'inherit', 'inherit'] },
   );
   const first = await receiver.next();
