@@ -84,6 +84,7 @@ export class JournaledEngine implements ApplyEngine {
     this.#wanted = await this.#desired.read();
     this.#journal = await this.#workshop.journal.read();
     this.#removing = this.#journal?.kind === 'removing';
+    this.#work(() => this.#rounds.letClientsIn());
     this.#work(() => this.#proceed());
     this.#work(() => this.#check());
     if (this.#options.checkIntervalMs !== null) this.#rounds.soon();

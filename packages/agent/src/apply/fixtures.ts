@@ -235,6 +235,10 @@ export class FileEffects implements HostEffects {
     this.#call('close-ports');
   }
 
+  async letClientsIn(): Promise<boolean> {
+    return false;
+  }
+
   async reload(service: Service): Promise<void> {
     this.#call(`reload-${service}`);
   }

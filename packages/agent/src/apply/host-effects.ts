@@ -68,6 +68,8 @@ export interface HostEffects {
   bringDaemon(target: DaemonTarget): Promise<void>;
   openPorts(services: readonly Service[]): Promise<void>;
   closePorts(): Promise<void>;
+  /** Ends what a reload that was killed left of itself: a daemon that lets no client in. True where it did. */
+  letClientsIn(): Promise<boolean>;
   /** Has running processes read the service's files again. */
   reload(service: Service, facts: HostFacts): Promise<void>;
   /** The VMs that run now. */

@@ -20,7 +20,7 @@ import { RpcDaemonUnits } from './daemon.ts';
 import type { DaemonTarget, Expectation, HostEffects, HostFacts } from './host-effects.ts';
 import { forbidReading, permitReading } from './lsm.ts';
 import { proveLibvirt } from './services/libvirt.ts';
-import { reloadLibvirt } from './services/libvirt-reload.ts';
+import { letClientsIn, reloadLibvirt } from './services/libvirt-reload.ts';
 import { proveMigration } from './services/migration.ts';
 import { proveSpice } from './services/spice.ts';
 import { proveVnc, reloadVnc } from './services/vnc.ts';
@@ -99,6 +99,10 @@ export class SystemEffects implements HostEffects {
 
   async closePorts(): Promise<void> {
     for (const what of Object.values(OPENINGS)) await this.#firewall.close(what);
+  }
+
+  async letClientsIn(): Promise<boolean> {
+    return await letClientsIn(this.#run, await this.#daemon());
   }
 
   async reload(service: Service, facts: HostFacts): Promise<void> {

@@ -18,6 +18,8 @@ ExecStart=${command.join(' ')}
 Restart=always
 RestartSec=1
 TimeoutStopSec=30
+# What the agent runs on the host comes to its end: a reload of libvirtd that is cut off leaves it closed to clients.
+KillMode=mixed
 RuntimeDirectory=virt-trust
 RuntimeDirectoryMode=0711
 RuntimeDirectoryPreserve=restart

@@ -1,3 +1,4 @@
+import { describeError } from '@virt-trust/base/error.ts';
 import type { DesiredState } from '@virt-trust/contract/model/desired-state.ts';
 import type { Workshop } from '../apply/workshop.ts';
 import { watchedPaths } from './files.ts';
@@ -25,6 +26,8 @@ export class HostRounds {
   readonly served: ServedWatch;
   readonly #parts: RoundParts;
   readonly #rounds: Rounds;
+  /** Whether the daemon may be as a reload that was killed left it, since it did not answer. */
+  #held = false;
 
   constructor(parts: RoundParts) {
     const { workshop, intervalMs } = parts;
@@ -50,16 +53,34 @@ export class HostRounds {
   async round(): Promise<void> {
     const { workshop, waitsForManager, settled, applications, exclusively, check } = this.#parts;
     const { effects } = workshop.options;
+    if (this.#held) await this.letClientsIn();
     if (waitsForManager()) return await this.rescue();
     await exclusively(check);
     const [desired, before] = [await settled(), applications()];
     if (desired === undefined) return;
     const facts = await effects.facts();
     const sightings = await this.served.look(desired, facts);
+    this.#held = sightings.some(({ service, seen }) => service === 'libvirt' && seen.kind === 'nothing');
     await exclusively(async () => {
       if ((await settled()) !== desired || applications() !== before) return;
       await this.served.conclude(desired, facts, sightings);
     });
+  }
+
+  /** Opens a daemon that a reload which was killed left closed, before anything waits for it. */
+  async letClientsIn(): Promise<void> {
+    const { effects, emit, log } = this.#parts.workshop.options;
+    try {
+      if (await effects.letClientsIn())
+        await emit(
+          'repair.done',
+          'libvirt',
+          'a reload that was killed had left it closed to clients; open again',
+        );
+    } catch (error) {
+      // A daemon that is stopped holds nobody up.
+      log.debug({ reason: describeError(error) }, 'cannot ask for the limits of clients');
+    }
   }
 
   /** Keeps a set whose time is not now from keeping VMs from starting. */

@@ -1,7 +1,7 @@
 import assert from 'node:assert/strict';
 import { test } from 'node:test';
 import type { RunHostCommand } from '@virt-trust/check/host/host-command.ts';
-import { reloadLibvirt } from './libvirt-reload.ts';
+import { letClientsIn, reloadLibvirt } from './libvirt-reload.ts';
 
 /** A daemon as virt-admin shows it: its limit of clients, and TLS clients of which some are still shaking hands. */
 class FakeDaemon {
@@ -106,4 +106,24 @@ test('Two reloads at once leave the limits of the host, and not those that one o
   daemon.clients = 77;
   await Promise.all([reloadLibvirt(daemon.run, 'libvirtd'), reloadLibvirt(daemon.run, 'libvirtd')]);
   assert.deepEqual(daemon.done, ['hold', 'update', 'let go 77 20', 'hold', 'update', 'let go 77 20']);
+});
+
+test('A daemon that a killed reload left closed is opened, and one that is open is left alone.', async () => {
+  const daemon = new FakeDaemon();
+  assert.equal(await letClientsIn(daemon.run, 'libvirtd'), false);
+  assert.deepEqual(daemon.done, []);
+  daemon.clients = 0;
+  daemon.unauthenticated = 0;
+  assert.equal(await letClientsIn(daemon.run, 'libvirtd'), true);
+  assert.deepEqual(daemon.done, ['let go 5000 20']);
+  daemon.tells = false;
+  assert.equal(await letClientsIn(daemon.run, 'libvirtd'), false);
+});
+
+test('What a reload itself holds is not let go by another.', async () => {
+  const daemon = new FakeDaemon();
+  const reloaded = reloadLibvirt(daemon.run, 'libvirtd');
+  assert.equal(await letClientsIn(daemon.run, 'libvirtd'), false);
+  await reloaded;
+  assert.deepEqual(daemon.done, ['hold', 'update', 'let go 5000 20']);
 });

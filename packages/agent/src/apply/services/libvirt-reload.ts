@@ -33,6 +33,19 @@ export function reloadLibvirt(
   return inTurn(`reload of ${daemon}`, () => reload(run, daemon, pause));
 }
 
+/**
+ * Lets clients in again where a reload was killed between holding and letting go; true where that was needed. Never
+ * while a reload is under way.
+ */
+export function letClientsIn(run: RunHostCommand, daemon: RpcDaemon): Promise<boolean> {
+  return inTurn(`reload of ${daemon}`, async () => {
+    const limits = await readLimits(run, daemon);
+    if (limits?.held !== true) return false;
+    await setLimits(run, daemon, limits);
+    return true;
+  });
+}
+
 async function reload(
   run: RunHostCommand,
   daemon: RpcDaemon,
@@ -59,7 +72,10 @@ function admin(daemon: RpcDaemon): string[] {
 }
 
 /** The limits as they are; undefined where the daemon does not tell them. */
-async function readLimits(run: RunHostCommand, daemon: RpcDaemon): Promise<ClientLimits | undefined> {
+async function readLimits(
+  run: RunHostCommand,
+  daemon: RpcDaemon,
+): Promise<(ClientLimits & { readonly held: boolean }) | undefined> {
   const { stdout } = await run('virt-admin', [...admin(daemon), 'server-clients-info', daemon], {
     timeoutMs: ASK_MS,
     acceptedCodes: [1],
@@ -71,7 +87,7 @@ async function readLimits(run: RunHostCommand, daemon: RpcDaemon): Promise<Clien
   const [clients, unauthenticated] = [number('nclients_max'), number('nclients_unauth_max')];
   if (clients === undefined || unauthenticated === undefined) return undefined;
   // Killed between holding and letting go: the step is run again, and this is where it is made good.
-  return clients === 0 ? DEFAULT_LIMITS : { clients, unauthenticated };
+  return clients === 0 ? { ...DEFAULT_LIMITS, held: true } : { clients, unauthenticated, held: false };
 }
 
 async function setLimits(run: RunHostCommand, daemon: RpcDaemon, limits: ClientLimits): Promise<void> {
