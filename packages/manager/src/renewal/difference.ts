@@ -40,7 +40,9 @@ export function differencesOf(record: CertificateRecord, terms: PresentTerms): s
   // The names of this module's algorithms go on with the digest that they sign with.
   if (!key.startsWith(terms.keyAlgorithm))
     differences.push(`its key is to be ${terms.keyAlgorithm} now, not ${key}`);
-  const { issuedAt, notAfter } = record;
+  const { notAfter } = record;
+  // Certificates count in whole seconds.
+  const issuedAt = Math.floor(record.issuedAt / SECOND) * SECOND;
   const possible = Math.min(terms.lifetime, authority.notAfter - issuedAt);
   if (notAfter - issuedAt > possible + 2 * SECOND)
     differences.push(

@@ -48,6 +48,11 @@ test('Without jitter and windows it is half of the lifetime, which the explanati
   ]);
 });
 
+test('A lifetime is told in what it was set to, at whatever millisecond the certificate was made.', () => {
+  const { explanation } = planRenewal(facts({ issuedAt: instant(ISSUED + 999) }));
+  assert.match(explanation[0] ?? '', /: 180 d$/);
+});
+
 test('Jitter follows the half, is the same each time, and never goes past three quarters of the lifetime.', () => {
   fc.assert(
     fc.property(lifetime, serialNumber, jitterPercent, (life, serial, percent) => {

@@ -43,7 +43,8 @@ const MOST_DOUBLINGS = 40;
  */
 export function planRenewal(facts: RenewalFacts): PlannedRenewal {
   const { issuedAt, notAfter } = facts;
-  const lifetime = Math.max(1, notAfter - issuedAt);
+  // Certificates count in whole seconds.
+  const lifetime = Math.max(1, notAfter - seconds(issuedAt));
   const lines = [
     `issued ${formatInstant(seconds(issuedAt))}, valid until ${formatInstant(notAfter)}: ${formatDuration(lifetime)}`,
   ];
