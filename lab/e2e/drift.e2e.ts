@@ -177,4 +177,16 @@ describe('what is served drifts from what should be', { skip }, () => {
     await startVm(a, { name: 'viewed', spiceListen: '0.0.0.0' });
     assert.equal((await untilServed(a, 'VM viewed', 'as-desired')).servedPin, await pinOf('spice'));
   });
+
+  it('7. a libvirtd that a killed reload left closed to clients is opened', async () => {
+    await sh(`systemctl kill --signal KILL ${AGENT}
+virt-admin -c libvirtd:///system server-clients-set libvirtd --max-clients 0 --max-unauth-clients 0`);
+    await a.run(['systemctl', 'restart', AGENT]);
+    await a.run(['virsh', '-c', 'qemu:///system', 'list'], { timeout: 60_000 });
+    assert.match(
+      await a.run(['virt-admin', '-c', 'libvirtd:///system', 'server-clients-info', 'libvirtd']),
+      /nclients_max\s*: 5000/,
+    );
+    await untilServed(a, `${a.address}:16514`, 'as-desired');
+  });
 });
