@@ -64,6 +64,7 @@ export function noEngines(asked: string[] = []): EngineFactory {
         asked.push('putCrls');
         return { crls: [], disconnected: [] };
       },
+      held: async () => [],
       stop: async () => {},
     },
     migrations: {

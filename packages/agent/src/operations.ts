@@ -61,6 +61,7 @@ export function agentHandlers(parts: OperationParts): Handlers {
     putCertificates: changing(({ body }) => apply.putCertificates(body.certificates)),
     postProofs: changing(({ body }) => apply.postProofs(body.proofs)),
     putCrls: changing(({ body }) => crls.put(body.crls, body.revoked)),
+    getCrls: async () => ({ crls: await crls.held() }),
     getIdentity: async () => identity.describe(),
     announceIdentity: () => identity.announce(),
     activateIdentity: async ({ body }) => {

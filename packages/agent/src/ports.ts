@@ -55,6 +55,8 @@ export interface Crls {
     crls: readonly CrlDelivery[],
     revoked: readonly RevokedParty[],
   ): Promise<{ crls: InstalledCrl[]; disconnected: string[] }>;
+  /** The CRLs themselves, as they were verified. */
+  held(): Promise<CrlDelivery[]>;
   stop(): Promise<void>;
 }
 

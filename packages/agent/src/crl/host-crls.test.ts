@@ -149,6 +149,8 @@ describe('The CRLs of a host', () => {
     assert.equal(events.filter((event) => event.startsWith('crl.installed')).length, 3);
     const { crls: observed } = await (await engineOf()).observedState();
     assert.deepEqual(observed, installed);
+    // As they came, for a manager that does not know them any more.
+    assert.deepEqual(await crls.held(), deliveries(pem));
   });
 
   it('change nothing where one of them is refused, which is said', async () => {

@@ -109,6 +109,14 @@ export class HostCrls implements Crls {
     });
   }
 
+  /** What is installed, in PEM; waits for no daemon. */
+  async held(): Promise<CrlDelivery[]> {
+    return (await this.#places.records()).map(({ installed, pem }) => ({
+      purpose: installed.purpose,
+      crl: pem,
+    }));
+  }
+
   async #verify(deliveries: readonly CrlDelivery[]): Promise<VerifiedDelivery[]> {
     const records = await this.#places.records();
     const desired = await this.#desired.read();

@@ -168,6 +168,17 @@ export const putCrls = {
   doors: ['channel'],
 } as const satisfies AgentOperation;
 
+export const getCrls = {
+  id: 'getCrls',
+  summary:
+    'The CRLs of the manager that the host holds, one for each purpose: for a manager that was restored from before it signed them.',
+  method: 'GET',
+  path: '/v1/crls',
+  result: Type.Object({ crls: Type.Array(CrlDelivery, { maxItems: 8 }) }, strict),
+  status: 200,
+  doors: ['channel', 'local'],
+} as const satisfies AgentOperation;
+
 export const getIdentity = {
   id: 'getIdentity',
   summary: 'The keys by which the agent is known.',
@@ -292,6 +303,7 @@ export const AGENT_OPERATIONS: readonly AgentOperation[] = [
   putCertificates,
   postProofs,
   putCrls,
+  getCrls,
   getIdentity,
   announceIdentity,
   activateIdentity,
