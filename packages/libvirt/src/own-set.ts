@@ -183,7 +183,7 @@ class OwnSet {
         'key',
         `the key cannot be used: ${read.reason}`,
       );
-    } else if (leaf !== undefined && !isKeyOf(read.spki, leaf.spki)) {
+    } else if (leaf !== undefined && !isKeyOf(read.key, leaf.spki)) {
       this.#error('key.mismatch', 'key', 'the key does not belong to the certificate');
     }
   }

@@ -109,7 +109,7 @@ function sameAlgorithm(left: Uint8Array, right: Uint8Array): boolean {
 }
 
 /** A Name; where its strings are not what we would issue, its attributes stay unread, as GnuTLS compares DER. */
-function readNameAsGnutls(der: Uint8Array): Name {
+export function readNameAsGnutls(der: Uint8Array): Name {
   const list = DerReader.over(der, { what: 'distinguished name' }).sequence();
   while (!list.done) {
     const set = list.enter(TAG.set);

@@ -1,7 +1,7 @@
 import { TrustError } from '@virt-trust/base/error.ts';
 import type { Instant } from '@virt-trust/base/instant.ts';
 import { contextTag, DerReader, TAG } from '@virt-trust/pki/der/reader.ts';
-import type { GnutlsCertificate } from './certificate.ts';
+import { type GnutlsCertificate, readNameAsGnutls } from './certificate.ts';
 import { findBlock } from './pem.ts';
 import { readTimeAsGnutls } from './time.ts';
 
@@ -50,22 +50,66 @@ function readGnutlsCrl(der: Uint8Array): GnutlsCrl {
   outer.finish();
   const inner = DerReader.over(tbs, { what: 'CRL', maxBytes: MAX_BYTES }).sequence();
   if (inner.nextIs(TAG.integer)) inner.content(TAG.integer);
-  inner.element(TAG.sequence);
-  const issuer = inner.element(TAG.sequence);
-  const thisUpdate = readTimeAsGnutls(inner);
-  const hasNext = inner.nextIs(TAG.utcTime) || inner.nextIs(TAG.generalizedTime);
-  const nextUpdate = hasNext ? readTimeAsGnutls(inner) : undefined;
+  for (const algorithm of [inner.element(TAG.sequence), signatureAlgorithm]) readAlgorithmForm(algorithm);
+  const issuer = readNameAsGnutls(inner.element(TAG.sequence)).der;
+  const thisUpdate = readTime(inner) ?? (0 as Instant);
+  const nextUpdate = nextIsTime(inner) ? readTime(inner) : undefined;
   const serials = new Set<string>();
   if (inner.nextIs(TAG.sequence)) {
     const list = inner.sequence();
     while (!list.done) {
       const entry = list.sequence();
       serials.add(Buffer.from(entry.content(TAG.integer)).toString('hex'));
+      readTime(entry);
+      if (!entry.done) readExtensionsForm(entry.sequence());
+      entry.finish();
     }
   }
-  if (inner.nextIs(contextTag(0, 'constructed'))) inner.element();
+  const tag = contextTag(0, 'constructed');
+  if (inner.nextIs(tag)) {
+    const wrapper = inner.enter(tag);
+    readExtensionsForm(wrapper.sequence());
+    wrapper.finish();
+  }
   inner.finish();
   return { der, tbs, signatureAlgorithm, signature, issuer, thisUpdate, nextUpdate, serials };
+}
+
+function nextIsTime(reader: DerReader): boolean {
+  return reader.nextIs(TAG.utcTime) || reader.nextIs(TAG.generalizedTime);
+}
+
+/** A Time, undefined where its digits are no time. */
+function readTime(reader: DerReader): Instant | undefined {
+  if (!nextIsTime(reader)) return reader.fail('no time where one belongs');
+  const element = reader.element();
+  // libtasn1 is strict about the form of times here, not about their value.
+  const text = Buffer.from(element.subarray(2)).toString('latin1');
+  if (!(element[0] === TAG.utcTime ? /^\d{12}Z$/ : /^\d{14}(?:\.\d+)?Z$/).test(text))
+    reader.fail('a malformed time');
+  try {
+    return readTimeAsGnutls(DerReader.over(element, { what: 'time' }));
+  } catch {
+    return undefined;
+  }
+}
+
+function readAlgorithmForm(der: Uint8Array): void {
+  const fields = DerReader.over(der, { what: 'signature algorithm' }).sequence();
+  fields.element(TAG.oid);
+  if (!fields.done) fields.element();
+  fields.finish();
+}
+
+/** Extensions are to be decodable; what they say does not count. */
+function readExtensionsForm(list: DerReader): void {
+  while (!list.done) {
+    const entry = list.sequence();
+    entry.element(TAG.oid);
+    if (entry.nextIs(TAG.boolean)) entry.content(TAG.boolean);
+    entry.content(TAG.octetString);
+    entry.finish();
+  }
 }
 
 /** The CRL that revokes a certificate, as GnuTLS looks for it: the newest of the issuer's name, by serial number. */

@@ -114,9 +114,14 @@ function fits({ asymmetricKeyType }: KeyObject, wanted: KeyType): boolean {
   return asymmetricKeyType === wanted || (wanted === 'rsa-pss' && asymmetricKeyType === 'rsa');
 }
 
+/** An AlgorithmIdentifier; one that is malformed is one that nobody knows. */
 function readAlgorithm(der: Uint8Array): { oid: string; parameters: Uint8Array | undefined } {
-  const fields = DerReader.over(der, { what: 'signature algorithm' }).sequence();
-  return { oid: fields.oid(), parameters: fields.done ? undefined : fields.element() };
+  try {
+    const fields = DerReader.over(der, { what: 'signature algorithm' }).sequence();
+    return { oid: fields.oid(), parameters: fields.done ? undefined : fields.element() };
+  } catch {
+    return { oid: '', parameters: undefined };
+  }
 }
 
 /** RSASSA-PSS-params (RFC 4055 §3.1); SHA-1, its default, is refused anyway. */
