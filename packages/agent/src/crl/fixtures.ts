@@ -1,7 +1,6 @@
 import { readFile, writeFile } from 'node:fs/promises';
 import { join } from 'node:path';
 import { DAY, type Instant, instant } from '@virt-trust/base/instant.ts';
-import { parseCertificates } from '@virt-trust/pki/certificate.ts';
 import type { Issuer } from '@virt-trust/pki/certificate-issue.ts';
 import { issueCrl } from '@virt-trust/pki/crl-issue.ts';
 import type { CrlReason } from '@virt-trust/pki/crl-reason.ts';
@@ -31,11 +30,6 @@ export function crlOf(
     reason: options.reason ?? 'unspecified',
   }));
   return encodePem('X509 CRL', issueCrl(issuer, { number: BigInt(number), thisUpdate, nextUpdate, entries }));
-}
-
-/** For tests: the serial number of the first certificate of a PEM text. */
-function serialOf(pem: string): string {
-  return parseCertificates(pem)[0]?.serialNumber ?? '';
 }
 
 /** For tests: a host without processes; what a daemon has loaded is a file of its own. */
