@@ -26,12 +26,14 @@ async function host(t: TestContext, answer: (args: readonly string[]) => string 
   return { paths, asked, effects: new SystemCrlEffects(paths, run) };
 }
 
-/** A QEMU as /proc shows it, with a VNC server on our certificates. */
+/** A QEMU as /proc shows it, with a VNC server on our certificates, and as libvirt notes it. */
 async function putQemu(paths: AgentPaths, pid: number, uuid: string, verifies: boolean): Promise<void> {
+  await mkdir(paths.at('/run/libvirt/qemu'), { recursive: true });
+  await writeFile(paths.at(`/run/libvirt/qemu/vm${pid}.pid`), `${pid}`);
   const directory = join(paths.at('/proc'), `${pid}`);
   await mkdir(directory, { recursive: true });
   const object = `{"qom-type":"tls-creds-x509","id":"c","dir":"/etc/pki/libvirt-vnc","verify-peer":${verifies}}`;
-  const line = ['/usr/bin/qemu-system-x86_64', '-name', 'guest=vm', '-uuid', uuid, '-object', object];
+  const line = ['/usr/bin/qemu-system-x86_64', '-name', `guest=vm${pid}`, '-uuid', uuid, '-object', object];
   await writeFile(join(directory, 'cmdline'), [...line, '-vnc', '0.0.0.0:0,tls-creds=c', ''].join('\0'));
   await writeFile(join(directory, 'status'), `NSpid:\t${pid}\n`);
   await writeFile(join(directory, 'stat'), `${pid} (qemu) ${'1 '.repeat(30)}`);

@@ -49,21 +49,22 @@ const COMMAND_LINE_LIMIT = 2 * 1024 * 1024;
 
 /** The VMs' QEMU processes, found without libvirt, which may be stopped while they run. */
 export async function readQemuProcesses(paths: HostRoot): Promise<QemuProcess[]> {
-  const proc = paths.at('/proc');
-  const pids = (await readdir(proc)).filter((name) => /^\d+$/.test(name)).map(Number);
+  const pids = (await readdir(paths.at('/proc'))).filter((name) => /^\d+$/.test(name)).map(Number);
   const found: QemuProcess[] = [];
   for (const pid of pids) {
-    const process = await readQemuProcess(proc, pid);
+    const process = await readQemuProcess(paths, pid);
     if (process !== undefined && found.length < MAX_VMS) found.push(process);
   }
   return found;
 }
 
-async function readQemuProcess(proc: string, pid: number): Promise<QemuProcess | undefined> {
+async function readQemuProcess(paths: HostRoot, pid: number): Promise<QemuProcess | undefined> {
+  const proc = paths.at('/proc');
   try {
     const bytes = await readFile(join(proc, `${pid}`, 'cmdline'));
-    const line = parseQemuCommandLine(bytes.subarray(0, COMMAND_LINE_LIMIT).toString('utf8'));
-    if (line === undefined) return undefined;
+    const text = bytes.subarray(0, COMMAND_LINE_LIMIT).toString('utf8');
+    const line = parseQemuCommandLine(text);
+    if (line === undefined || !(await isOfLibvirt(paths, pid, guestOf(text.split('\0'))))) return undefined;
     // A container's VMs are its own host's.
     if (isOfContainer(await readFile(join(proc, `${pid}`, 'status'), 'utf8'))) return undefined;
     const startTicks = parseStartTicks(await readFile(join(proc, `${pid}`, 'stat'), 'utf8'));
@@ -72,6 +73,16 @@ async function readQemuProcess(proc: string, pid: number): Promise<QemuProcess |
     // It ended meanwhile.
     return undefined;
   }
+}
+
+/**
+ * SECURITY: any user can start what looks like a QEMU, and have the agent knock anywhere, wait for ever, or go back for
+ * want of a proof. Only libvirt writes the process id of a VM there (qemu_process.c, qemuProcessLaunch).
+ */
+async function isOfLibvirt(paths: HostRoot, pid: number, name = '/'): Promise<boolean> {
+  if (name.includes('/')) return false;
+  const text = await readFile(paths.at(`/run/libvirt/qemu/${name}.pid`), 'utf8');
+  return Number(text) === pid;
 }
 
 /** proc(5): NSpid has a number for each PID namespace below the reader's; one means the reader's own. */
@@ -91,7 +102,7 @@ export function parseQemuCommandLine(commandLine: string): QemuCommandLine | und
   const words = commandLine.split('\0');
   if (!PROGRAM.test(words[0] ?? '')) return undefined;
   const uuid = valuesOf(words, '-uuid')[0] ?? '';
-  const name = optionsOf(valuesOf(words, '-name')[0] ?? '').get('guest');
+  const name = guestOf(words);
   if (!UUID.test(uuid) || name === undefined || name === '') return undefined;
   const directories = new Map<string, string>();
   const verifying = new Set<string>();
@@ -113,6 +124,11 @@ export function parseQemuCommandLine(commandLine: string): QemuCommandLine | und
     verifiesVncClients,
     devices: devicesOf(directories),
   };
+}
+
+/** The VM's name as libvirt has it. */
+function guestOf(words: readonly string[]): string | undefined {
+  return optionsOf(valuesOf(words, '-name')[0] ?? '').get('guest');
 }
 
 /** By the names that libvirt gives their credentials: `objcharserial0_tls0`, `objlibvirt-1-storage_tls0`. */
