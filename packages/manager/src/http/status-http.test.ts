@@ -269,3 +269,16 @@ test('serve --status-listen: status stands on the API without a token, and alone
   const elsewhere = await call(manager.statusUrl ?? '', { path: '/api/v1/authorities' });
   assert.equal(elsewhere.status, 404);
 });
+
+test('SECURITY: who asks and then reads nothing of a long answer loses the connection', async (t) => {
+  const server = createStatusServer((_, response) => void response.end(Buffer.alloc(64 * 1024 * 1024)), 100);
+  t.after(() => void server.close());
+  const url = new URL(await listenForStatus(server, { address: '127.0.0.1', port: 0 }));
+  const client = connect(Number(url.port), url.hostname);
+  t.after(() => void client.destroy());
+  client.on('error', () => {});
+  const [socket] = await once(server, 'connection');
+  client.pause().write('GET /crl/control.crl HTTP/1.1\r\nhost: a\r\n\r\n');
+  await once(socket, 'close');
+  assert.ok(client.bytesRead < 64 * 1024 * 1024);
+});

@@ -36,11 +36,14 @@ const LIMITS = {
   keepAliveTimeout: 15_000,
 } as const;
 const MOST_CONNECTIONS = 1024;
+/** SECURITY: whoever asks for a long CRL and reads none of it would else keep his connection for ever. */
+const IDLE_MS = 30_000;
 
 /** A server of its own for CRLs and OCSP; not yet listening. */
-export function createStatusServer(handler: StatusHandler): Server {
+export function createStatusServer(handler: StatusHandler, idleMs = IDLE_MS): Server {
   const server = createServer(LIMITS, handler);
   server.maxConnections = MOST_CONNECTIONS;
+  server.setTimeout(idleMs);
   return server;
 }
 
