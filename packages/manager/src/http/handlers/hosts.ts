@@ -1,3 +1,4 @@
+import { TrustError } from '@virt-trust/base/error.ts';
 import type { Job } from '@virt-trust/contract/model/job.ts';
 import { collect } from '../../hosts/collect.ts';
 import { type hostJobs, prepareAdd } from '../../hosts/host-jobs.ts';
@@ -8,7 +9,7 @@ import { requireHost } from '../../hosts/require-host.ts';
 import { scanHostKeys } from '../../hosts/ssh-scan.ts';
 import type { JobRunner } from '../../jobs/job-runner.ts';
 import { pageOf } from '../cursor.ts';
-import type { Handlers } from '../handlers.ts';
+import type { Actor, Handlers } from '../handlers.ts';
 
 type HostOperations =
   | 'scanSshHostKeys'
@@ -46,6 +47,20 @@ export function hostHandlers({
   const detail = async (name: string) => {
     const [host, fleet] = await Promise.all([requireHost(name, context), context.repository.list()]);
     return detailOf(host, fleet, context.channels.stateOf(host.id), alarmsOf(name));
+  };
+  /** SECURITY: what an administrator has revoked, nobody below takes back. */
+  const refuseLift = async (name: string, actor: Actor) => {
+    const reason = 'it was revoked, and only an administrator takes it back';
+    await context.audit.append({
+      actor: actor.auditName,
+      action: 'host.lift',
+      subject: name,
+      outcome: 'refused',
+      detail: reason,
+    });
+    return new TrustError('access.role', 'denied', `cannot provision host ${name}: ${reason}`, {
+      hint: 'use a token with the role administrator',
+    });
   };
   return {
     async scanSshHostKeys({ body, signal }) {
@@ -90,6 +105,7 @@ export function hostHandlers({
     },
     async provisionHost({ params, body, actor, idempotencyKey }) {
       const { revoked } = await requireHost(params.name, context);
+      if (revoked !== undefined && actor.role !== 'administrator') throw await refuseLift(params.name, actor);
       const payload = {
         host: params.name,
         renew: body.renew === true,
