@@ -53,6 +53,7 @@ const manager = await startManager(
       const revocations = new SqliteRevocationStore(core.database, core.clock);
       const status = composeStatus(core, issuing, {
         statusOf: (authority, serialNumber) => revocations.status(authority, serialNumber),
+        isHeld: () => false,
         crlOf: () => null,
         onChange: () => undefined,
       });

@@ -16,12 +16,15 @@ import { cancelMigrations } from './revocation/cancel-migrations.ts';
 import { crlConditions } from './revocation/crl-conditions.ts';
 import { crlFacts } from './revocation/crl-facts.ts';
 import { CrlIssuer } from './revocation/crl-issuer.ts';
+import { CrlLearning } from './revocation/crl-learning.ts';
+import { CrlRecovery } from './revocation/crl-recovery.ts';
 import { CrlDelivery, takesCrls, undelivered } from './revocation/delivery.ts';
 import { Enforcement } from './revocation/enforcement.ts';
 import { revocationJob } from './revocation/revocation-job.ts';
 import { Revoking } from './revocation/revoking.ts';
 import { CrlUpkeep } from './revocation/upkeep.ts';
 import type { StatusSource } from './status/status-source.ts';
+import { SqliteCrlRecoveryStore } from './store/crl-recovery-store.ts';
 import { SqliteCrlStore } from './store/crl-store.ts';
 import { SqliteRevocationStore } from './store/revocation-store.ts';
 
@@ -60,6 +63,32 @@ export function composeRevocation(core: Core, parts: RevocationParts): Revocatio
     for (const listener of listeners) listener(names);
     core.alarms.changed('revocation');
   };
+  const recoveries = new SqliteCrlRecoveryStore(core.database, clock);
+  const recovery = new CrlRecovery({
+    repository: recoveries,
+    hosts,
+    takesCrls,
+    clock,
+    log,
+    onEnd: () => {
+      changed(authorities.list().map(({ name }) => name));
+      upkeep.hurry();
+    },
+  });
+  const learning = new CrlLearning({
+    authorities,
+    crls,
+    repository: recoveries,
+    recovery,
+    takesCrls,
+    hosts,
+    channels,
+    audit: core.audit,
+    onLearnt: (names) => {
+      changed(names);
+      if (!recovery.held) upkeep.hurry();
+    },
+  });
   const canaries = new Canaries(authorities, issuance, repository);
   const issuer = new CrlIssuer({
     authorities,
@@ -69,6 +98,7 @@ export function composeRevocation(core: Core, parts: RevocationParts): Revocatio
     clock,
     log,
     canary: async () => ((await hosts.list()).some(takesCrls) ? canaries.make() : null),
+    requireSigning: (what) => recovery.require(what),
     onSigned: ({ authority }) => changed([authority]),
   });
   const delivery = new CrlDelivery({
@@ -80,28 +110,31 @@ export function composeRevocation(core: Core, parts: RevocationParts): Revocatio
     channels,
     clock,
     log,
-    onLeap: (host, authority, number, believed) =>
-      core.audit.append([
-        {
-          actor: 'manager',
-          action: 'crl.leap',
-          subject: authority,
-          outcome: believed ? 'done' : 'refused',
-          detail: believed
-            ? `host ${host} holds CRL number ${number.toString(16)}, which this store never gave out: it was restored, and what was revoked since the backup has to be revoked again`
-            : `host ${host} says it holds CRL number ${number.toString(16)}, which cannot be`,
-        },
-      ]),
+    recovery,
+    learning,
   });
   const enforcement = new Enforcement({ authorities, issuer, delivery, canaries, hosts, ownClient, clock });
   const revoking = new Revoking({ repository, authorities, clock, onChange: changed });
-  const upkeep = new CrlUpkeep({ authorities, issuer, crls, delivery, hosts, channels, clock, log, signal });
+  const upkeep = new CrlUpkeep({
+    authorities,
+    issuer,
+    crls,
+    delivery,
+    recovery,
+    hosts,
+    channels,
+    clock,
+    log,
+    signal,
+  });
   const require = (name: string) => requireHost(name, { repository: hosts });
   const job = revocationJob({
     revoking,
     repository,
     enforcement,
     requireHost: require,
+    isHeld: () => recovery.held,
+    recover: (endedBy, until) => learning.recover(endedBy, until),
     cancelMigrations: (host, actor) => cancelMigrations(host, actor, jobs),
   });
   jobs.register(job);
@@ -109,10 +142,23 @@ export function composeRevocation(core: Core, parts: RevocationParts): Revocatio
     name: 'revocation',
     conditions: async () =>
       crlConditions(
-        await crlFacts({ authorities, issuer, crls, hosts, channels, clock, settings, repository, upkeep }),
+        await crlFacts({
+          authorities,
+          issuer,
+          crls,
+          hosts,
+          channels,
+          clock,
+          settings,
+          repository,
+          upkeep,
+          recovery,
+        }),
       ),
   });
   const spread = async (parties: readonly RevokedParty[], until: AbortSignal) => {
+    // Held back, it is signed and brought once that is over.
+    if (recovery.held) return;
     await enforcement.sign('if-needed');
     await enforcement.spread(until, parties);
   };
@@ -123,12 +169,14 @@ export function composeRevocation(core: Core, parts: RevocationParts): Revocatio
       revoking,
       authorities,
       issuer,
+      recovery,
       crls,
       hosts,
       requireHost: require,
     }),
     forHosts: {
       async crlForHosts(purpose: Purpose) {
+        recovery.require('tell what was revoked');
         const crl = await issuer.ensure(authorities.byPurpose(purpose).name);
         return encodePem('X509 CRL', crl.forHosts);
       },
@@ -154,6 +202,7 @@ export function composeRevocation(core: Core, parts: RevocationParts): Revocatio
     },
     status: {
       statusOf: (authority, serialNumber) => repository.status(authority, serialNumber),
+      isHeld: () => recovery.held,
       crlOf: (authority) => {
         const crl = issuer.current(authority);
         return crl === null

@@ -13,10 +13,11 @@ import { planCrlFile } from '../crl-install.ts';
 import { readInputFile } from '../input-file.ts';
 import { followJob } from '../job-watch.ts';
 import { managerClient } from '../manager-client.ts';
-import { formatTime, writeJson, writeLine, writeTable } from '../output.ts';
+import { formatTime, writeJson, writeLine, writeNote, writeTable } from '../output.ts';
 import { jsonOption } from './option.ts';
 
 type Crl = ResultOf<typeof listCrls>['items'][number];
+type Held = NonNullable<ResultOf<typeof listCrls>['held']>;
 
 export function addCrlCommands(program: Command): void {
   const crl = program.command('crl').description('The lists of revoked certificates, one for each authority');
@@ -54,7 +55,8 @@ export function addCrlCommands(program: Command): void {
 }
 
 async function list(options: { json?: boolean }): Promise<void> {
-  const { items } = await managerClient().call(listCrls, {});
+  const { items, held } = await managerClient().call(listCrls, {});
+  if (held !== null) writeNote(wordsOf(held));
   if (options.json === true) return writeJson(items.map(({ pem: _, ...rest }) => rest));
   writeTable(
     ['authority', 'number', 'issued', 'next update', 'refresh', 'entries', 'hosts', 'behind'],
@@ -72,7 +74,8 @@ async function list(options: { json?: boolean }): Promise<void> {
 }
 
 async function show(authority: string, options: { pem?: boolean; json?: boolean }): Promise<void> {
-  const { items } = await managerClient().call(listCrls, {});
+  const { items, held } = await managerClient().call(listCrls, {});
+  if (held !== null) writeNote(wordsOf(held));
   const one = items.find((candidate) => candidate.authority === authority);
   if (one === undefined) {
     throw new TrustError('authority.unknown', 'not-found', `cannot find an authority named ${authority}`, {
@@ -80,7 +83,7 @@ async function show(authority: string, options: { pem?: boolean; json?: boolean 
     });
   }
   if (options.json === true) return writeJson(one);
-  if (options.pem === true) return void process.stdout.write(pemOf(one));
+  if (options.pem === true) return void process.stdout.write(pemOf(one, held));
   const lines: [string, string][] = [
     ['authority', `${one.authority} (${one.purpose})`],
     ['number', one.number],
@@ -97,8 +100,22 @@ async function show(authority: string, options: { pem?: boolean; json?: boolean 
   for (const [name, value] of lines) writeLine(`${name.padEnd(12)} ${value}`);
 }
 
-function pemOf({ authority, pem }: Crl): string {
+function wordsOf({ heard, hosts }: Held): string {
+  return `this manager was restored, and holds its CRLs back: ${heard} of ${hosts} hosts were asked what was revoked since the backup`;
+}
+
+function pemOf({ authority, pem }: Crl, held: Held | null): string {
   if (pem !== null) return pem;
+  if (held !== null) {
+    throw new TrustError(
+      'crl.held',
+      'unavailable',
+      `cannot print the CRL of ${authority}: ${wordsOf(held)}`,
+      {
+        hint: 'bring the hosts up (virt-trust host list), or go on without those that are away: virt-trust crl refresh',
+      },
+    );
+  }
   throw new TrustError(
     'crl.too_long',
     'failed',

@@ -76,7 +76,14 @@ export const listCrls = {
   summary: 'The CRL of each authority, and which hosts have it.',
   method: 'GET',
   path: '/api/v1/crls',
-  result: Type.Object({ items: Type.Array(Crl, { maxItems: 64 }) }, strict),
+  result: Type.Object(
+    {
+      items: Type.Array(Crl, { maxItems: 64 }),
+      /** After a restore, as long as not enough hosts were asked: no CRL is signed, and none is published. */
+      held: Type.Union([Type.Object({ heard: Count, hosts: Count }, strict), Type.Null()]),
+    },
+    strict,
+  ),
   status: 200,
   access: 'auditor',
 } as const satisfies ManagerOperation;

@@ -16,6 +16,8 @@ export const AlarmKind = Type.Union([
   Type.Literal('crl-stale'),
   /** A host has not the newest CRL. */
   Type.Literal('crl-behind'),
+  /** CRLs are held back after a restore. */
+  Type.Literal('crl-held'),
   /** A CRL comes near the number of entries that QEMU can bear. */
   Type.Literal('crl-size'),
   /** What is served is not what should be. */

@@ -174,6 +174,11 @@ export function statusHandler(parts: StatusHttpParts): StatusHandler {
   };
 
   const getCrl = (request: IncomingMessage, response: ServerResponse, name: string): void => {
+    if (crls.held) {
+      const text = 'this manager was restored, and asks its hosts first what was revoked since the backup';
+      sendText(response, 503, text, { 'retry-after': 60 });
+      return;
+    }
     const file = crls.find(name);
     if (file === undefined) {
       sendText(response, 404, 'no such CRL');

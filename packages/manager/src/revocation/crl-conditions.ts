@@ -2,11 +2,14 @@ import { formatInstant, type Instant, MINUTE } from '@virt-trust/base/instant.ts
 import type { Purpose, Service } from '@virt-trust/contract/model/service.ts';
 import type { Condition } from '../alarms/condition.ts';
 import type { Crl } from './crl.ts';
+import type { RecoveryProgress } from './crl-recovery.ts';
 import { HOST_ENTRIES, HOST_ENTRIES_WARNING } from './host-form.ts';
 
 /** What alarms about CRLs are decided from. */
 export interface CrlFacts {
   readonly now: Instant;
+  /** How far a restored manager has come in asking its hosts, as long as it holds CRLs back. */
+  readonly held: RecoveryProgress | null;
   /** Of its time after which a CRL is signed anew. */
   readonly refreshPercent: number;
   /** Why the last signing failed. */
@@ -42,7 +45,12 @@ const ON_ITS_WAY = MINUTE;
 /** What is wrong with CRLs and revoked certificates now; pure. */
 export function crlConditions(facts: CrlFacts): Condition[] {
   return [
-    ...facts.crls.flatMap((crl) => [...stalePublished(crl, facts), ...tooLong(crl)]),
+    ...heldBack(facts),
+    // As long as CRLs are held back none is published.
+    ...facts.crls.flatMap((crl) => [
+      ...(facts.held === null ? stalePublished(crl, facts) : []),
+      ...tooLong(crl),
+    ]),
     ...facts.hosts.flatMap((host) => [
       ...host.held.flatMap((one) => ofHost(host, one, facts)),
       ...host.servedRevoked.map((served) => revokedServed(host.name, served)),
@@ -56,6 +64,21 @@ type HostFact = CrlFacts['hosts'][number];
 /** Half of the time is over in which the next one should have been signed, or brought. */
 function isNearEnd(crl: { readonly nextUpdate: Instant }, lifetime: number, facts: CrlFacts): boolean {
   return crl.nextUpdate - facts.now < (lifetime * (100 - facts.refreshPercent)) / 200;
+}
+
+function heldBack({ held, now }: CrlFacts): Condition[] {
+  if (held === null || now - held.since <= ON_ITS_WAY) return [];
+  return [
+    {
+      kind: 'crl-held',
+      subject: 'CRLs after the restore',
+      host: null,
+      severity: 'critical',
+      message: `no CRL is signed or published and OCSP answers tryLater: of ${held.hosts} hosts ${held.heard} were asked what was revoked since the backup`,
+      action:
+        'bring the others up (virt-trust host list) or remove them; to go on without them: virt-trust crl refresh',
+    },
+  ];
 }
 
 function stalePublished(crl: CrlFact, facts: CrlFacts): Condition[] {

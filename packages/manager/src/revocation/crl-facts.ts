@@ -7,6 +7,7 @@ import type { Settings } from '../settings/settings.ts';
 import type { CrlRepository } from './crl.ts';
 import type { CrlFacts } from './crl-conditions.ts';
 import type { CrlIssuer } from './crl-issuer.ts';
+import type { CrlRecovery } from './crl-recovery.ts';
 import { purposesOf, takesCrls } from './delivery.ts';
 import type { RevocationRepository } from './revocation.ts';
 import type { CrlUpkeep } from './upkeep.ts';
@@ -21,6 +22,7 @@ export interface CrlFactsParts {
   readonly clock: Clock;
   readonly settings: Settings;
   readonly upkeep: Pick<CrlUpkeep, 'failure'>;
+  readonly recovery: Pick<CrlRecovery, 'held' | 'progress'>;
 }
 
 /** Collects what alarms about CRLs are decided from. */
@@ -39,6 +41,7 @@ export async function crlFacts(parts: CrlFactsParts): Promise<CrlFacts> {
   });
   return {
     now: clock.now(),
+    held: parts.recovery.held ? await parts.recovery.progress() : null,
     refreshPercent: await settings.value('crl.refresh_percent'),
     signingFailure: upkeep.failure,
     crls: authorities.list().flatMap(({ name, purpose }) => {

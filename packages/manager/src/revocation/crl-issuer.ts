@@ -21,6 +21,8 @@ export interface CrlIssuerParts {
   readonly log: Log;
   /** Makes the canary for the next CRL of the control authority; null where there is no host to try it on. */
   canary(): Promise<SerialNumber | null>;
+  /** Throws as long as CRLs are held back. */
+  requireSigning(what: string): void;
   /** Told of each CRL that was signed and kept. */
   onSigned(crl: Crl): void;
 }
@@ -36,14 +38,10 @@ function entryOf({ serialNumber, at, reason }: ListedRevocation): CrlEntryFields
   return { serialNumber, revocationDate: at, reason };
 }
 
-/** SECURITY: how far a host may be ahead: a lying one must not use up the numbers. 400 days in milliseconds. */
-const MAX_LEAP = 400 * 86_400_000;
-
 /** Signs each authority's CRL: at its first start, when something was revoked, and well before the last one ends. */
 export class CrlIssuer {
   readonly #parts: CrlIssuerParts;
   readonly #busy = new Map<string, Promise<Crl>>();
-  readonly #floor = new Map<string, number>();
   readonly #known = new Map<string, Read>();
 
   constructor(parts: CrlIssuerParts) {
@@ -53,6 +51,15 @@ export class CrlIssuer {
   /** The newest CRL of an authority, null before the first. */
   current(authority: string): Crl | null {
     return this.#parts.crls.find(authority);
+  }
+
+  /** Whether the next one has something to say that the newest has not, or has to be numbered past another. */
+  isDue(authority: string): boolean {
+    const { revocations, crls } = this.#parts;
+    const crl = this.current(authority);
+    return (
+      crl === null || crl.changes < revocations.changes(authority) || crl.number < crls.highest(authority)
+    );
   }
 
   /** When the CRL is signed anew although nothing was revoked: well before it ends. */
@@ -66,15 +73,18 @@ export class CrlIssuer {
   }
 
   /**
-   * A CRL that has everything that was revoked until now, signed unless there is one; with `anew` in any case. Who comes
-   * while one is being signed shares the next.
+   * A CRL that has everything that was revoked until now, numbered past all that were ever seen, signed unless there is
+   * one; with `anew` in any case. Who comes while one is being signed shares the next. Throws `crl.held`.
    */
   async ensure(authority: string, how: 'if-needed' | 'anew' = 'if-needed'): Promise<Crl> {
-    const { revocations } = this.#parts;
+    const { revocations, crls, requireSigning } = this.#parts;
     const wanted = revocations.changes(authority);
-    const last = this.current(authority)?.number ?? 0;
+    const least = Math.max(
+      crls.highest(authority),
+      how === 'anew' ? (this.current(authority)?.number ?? 0) + 1 : 0,
+    );
     const good = (crl: Crl | null): crl is Crl =>
-      crl !== null && crl.changes >= wanted && (how === 'if-needed' || crl.number > last);
+      crl !== null && crl.changes >= wanted && crl.number >= least;
     for (;;) {
       const current = this.current(authority);
       if (good(current)) return current;
@@ -82,22 +92,12 @@ export class CrlIssuer {
       if (busy === undefined) break;
       await busy.catch(() => {});
     }
+    requireSigning(`sign a CRL of authority ${authority}`);
     const signing = this.#sign(this.#parts.authorities.byName(authority)).finally(() =>
       this.#busy.delete(authority),
     );
     this.#busy.set(authority, signing);
     return signing;
-  }
-
-  /**
-   * Makes the numbers to come exceed one that a host holds: it had it of this manager before its store was restored.
-   * False for a number that this manager can't have given out.
-   */
-  leapOver(authority: string, number: bigint): boolean {
-    const limit = Math.max(this.current(authority)?.number ?? 0, this.#parts.clock.now()) + MAX_LEAP;
-    if (number > BigInt(limit)) return false;
-    this.#floor.set(authority, Math.max(this.#floor.get(authority) ?? 0, Number(number)));
-    return true;
   }
 
   /** What the CRL has to say; of a long one, only what was added since is read and encoded. */
@@ -137,7 +137,8 @@ export class CrlIssuer {
         Math.max(authority.issuing.notAfter, thisUpdate + SECOND),
       ),
     );
-    const number = Math.max(now, (crls.find(name)?.number ?? 0) + 1, (this.#floor.get(name) ?? 0) + 1);
+    // Those that hosts hold of before a restore are among them.
+    const number = Math.max(now, (crls.find(name)?.number ?? 0) + 1, crls.highest(name) + 1);
     const forHosts = hostForm(listed, canary);
     const fields = { number: BigInt(number), thisUpdate, nextUpdate };
     const whole = await authority.signCrl({ ...fields, entries: encoded });

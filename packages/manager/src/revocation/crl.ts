@@ -37,6 +37,10 @@ export interface CrlAtHost {
 /** Where CRLs are kept. Each method is one durable unit of work. */
 export interface CrlRepository {
   find(authority: string): Crl | null;
+  /** Whether this store has all that a CRL of that number said: it signed it, or learnt from it. */
+  knows(authority: string, number: number): boolean;
+  /** The greatest number that is known of an authority; 0 before the first. */
+  highest(authority: string): number;
   /**
    * Keeps a CRL in place of the one before, whose number is lower, and lets go of the entries, up to a sequence, whose
    * certificates had ended `endedBefore` it: they were on it once more (RFC 5280 §3.3).

@@ -3,7 +3,7 @@ import { describeError, isTrustError, TrustError } from '@virt-trust/base/error.
 import type { HostId } from '@virt-trust/base/host-id.ts';
 import { instant } from '@virt-trust/base/instant.ts';
 import type { Log } from '@virt-trust/base/log.ts';
-import { getObservedState, putCrls } from '@virt-trust/contract/agent/operations.ts';
+import { putCrls } from '@virt-trust/contract/agent/operations.ts';
 import type { InstalledCrl, RevokedParty } from '@virt-trust/contract/model/crl.ts';
 import { PURPOSE_OF_SERVICE, PURPOSES, type Purpose } from '@virt-trust/contract/model/service.ts';
 import { parseCrlNumber } from '@virt-trust/pki/crl-number.ts';
@@ -13,6 +13,8 @@ import type { HostChannels } from '../hosts/channels.ts';
 import type { Host, HostRepository } from '../hosts/host.ts';
 import type { Crl, CrlRepository } from './crl.ts';
 import type { CrlIssuer } from './crl-issuer.ts';
+import type { CrlLearning } from './crl-learning.ts';
+import type { CrlRecovery } from './crl-recovery.ts';
 import type { RevocationRepository } from './revocation.ts';
 
 export interface CrlDeliveryParts {
@@ -24,8 +26,8 @@ export interface CrlDeliveryParts {
   readonly channels: HostChannels;
   readonly clock: Clock;
   readonly log: Log;
-  /** Told of numbers that a host holds and this store never gave out. */
-  onLeap(host: string, authority: string, number: bigint, believed: boolean): Promise<void>;
+  readonly recovery: Pick<CrlRecovery, 'held' | 'hasHeard'>;
+  readonly learning: Pick<CrlLearning, 'ask'>;
 }
 
 /** What became of bringing a host the newest CRLs. */
@@ -51,7 +53,10 @@ export function purposesOf(host: Host): readonly Purpose[] {
   return services.length === 0 ? PURPOSES : PURPOSES.filter((purpose) => services.includes(purpose));
 }
 
-/** Brings each host the newest CRL of every purpose that it serves, one delivery to a host at a time. */
+/**
+ * Brings each host the newest CRL of every purpose that it serves, one delivery to a host at a time. SECURITY: nothing is
+ * brought to a host that was not asked first what it holds, so that a restored manager takes no revocation off it.
+ */
 export class CrlDelivery {
   readonly #parts: CrlDeliveryParts;
   readonly #turns = new Map<HostId, Promise<unknown>>();
@@ -87,24 +92,28 @@ export class CrlDelivery {
 
   /** Asked of the host itself: it may have been set back. What it can't answer is found out by the delivery. */
   async #hasAll(host: Host, signal: AbortSignal): Promise<boolean> {
-    const { authorities, issuer, channels } = this.#parts;
     try {
-      const { agent } = await channels.of(host);
-      const { crls } = await agent.call(
-        getObservedState,
-        {},
-        { signal: AbortSignal.any([signal, AbortSignal.timeout(TIMEOUT_MS)]) },
-      );
-      const hasAll = purposesOf(host).every((purpose) => {
-        const held = crls.find((one) => one.purpose === purpose && one.failure === null);
-        const newest = issuer.current(authorities.byPurpose(purpose).name);
-        return held?.number === newest?.number.toString(16);
-      });
+      const { crls } = await this.#parts.learning.ask(host, signal);
+      const hasAll = this.#lacking(host, crls).length === 0;
       if (hasAll) await this.#record(host, crls);
       return hasAll;
     } catch {
       return false;
     }
+  }
+
+  /** The purposes of which a host has not loaded the newest CRL, or one is to be signed. */
+  #lacking(host: Host, crls: readonly InstalledCrl[]): Purpose[] {
+    const { authorities, issuer, recovery } = this.#parts;
+    return purposesOf(host).filter((purpose) => {
+      const { name } = authorities.byPurpose(purpose);
+      const newest = issuer.current(name);
+      const held = crls.find((one) => one.purpose === purpose && one.failure === null);
+      // Held back, the newest is of the backup: there is nothing for who has a newer one.
+      if (recovery.held)
+        return newest !== null && (held === undefined || parseCrlNumber(held.number) < BigInt(newest.number));
+      return issuer.isDue(name) || held?.number !== newest?.number.toString(16);
+    });
   }
 
   async #deliver(
@@ -120,7 +129,12 @@ export class CrlDelivery {
       return { kind: 'away', host, reason };
     }
     try {
-      return await this.#put(host, parties, limit, 'first');
+      const { recovery, learning } = this.#parts;
+      if (!recovery.held && recovery.hasHeard(host.id)) return await this.#put(host, parties, limit, 'first');
+      const { crls } = await learning.ask(host, limit);
+      return recovery.held
+        ? await this.#putOfBackup(host, crls, parties, limit)
+        : await this.#put(host, parties, limit, 'first');
     } catch (error) {
       signal.throwIfAborted();
       const away = isTrustError(error) && AWAY.has(error.code);
@@ -154,31 +168,36 @@ export class CrlDelivery {
       return { kind: 'current', host, cut: disconnected };
     } catch (error) {
       if (attempt === 'again' || !behind(error)) throw error;
-      const { crls } = await agent.call(getObservedState, {}, { signal });
-      if (!(await this.#leap(host, crls))) throw error;
+      // It holds what this store never signed: what that says is learnt, and the next one is numbered past it.
+      const { learnt } = await this.#parts.learning.ask(host, signal, 'all');
+      if (learnt === 0) throw error;
       return this.#put(host, parties, signal, 'again');
     }
   }
 
-  /** A host holds numbers of before this store was restored: those to come exceed them, and the CRLs are signed anew. */
-  async #leap(host: Host, held: readonly InstalledCrl[]): Promise<boolean> {
-    const { authorities, issuer, onLeap } = this.#parts;
-    let leapt = false;
-    const known = held.map(({ purpose, number }) => {
-      const { name } = authorities.byPurpose(purpose);
-      const theirs = parseCrlNumber(number);
-      return { name, theirs, ahead: theirs - BigInt(issuer.current(name)?.number ?? 0) };
+  /** As long as CRLs are held back, a host that has an older one, or none, gets what the backup had. */
+  async #putOfBackup(
+    host: Host,
+    held: readonly InstalledCrl[],
+    parties: readonly RevokedParty[],
+    signal: AbortSignal,
+  ): Promise<DeliveryOutcome> {
+    const { authorities, issuer, channels } = this.#parts;
+    const crls = this.#lacking(host, held).flatMap((purpose) => {
+      const crl = issuer.current(authorities.byPurpose(purpose).name);
+      return crl === null ? [] : [{ purpose, crl: encodePem('X509 CRL', crl.forHosts) }];
     });
-    // Another one with the same number is refused as well: only where none is ahead can it be that.
-    const least = known.some(({ ahead }) => ahead > 0n) ? 1n : 0n;
-    for (const { name, theirs } of known.filter(({ ahead }) => ahead >= least)) {
-      const believed = issuer.leapOver(name, theirs);
-      await onLeap(host.name, name, theirs, believed);
-      if (!believed) continue;
-      await issuer.ensure(name, 'anew');
-      leapt = true;
+    if (crls.length === 0 && parties.length === 0) {
+      await this.#record(host, held);
+      return { kind: 'current', host, cut: [] };
     }
-    return leapt;
+    const { agent } = await channels.of(host);
+    const after = await agent.call(putCrls, { body: { crls, revoked: [...parties] } }, { signal });
+    await this.#record(host, after.crls);
+    const failed = after.crls.find(({ failure }) => failure !== null);
+    if (failed === undefined) return { kind: 'current', host, cut: after.disconnected };
+    const reason = `the CRL for ${failed.purpose} is not loaded: ${failed.failure}`;
+    return { kind: 'failed', host, reason };
   }
 
   async #record(host: Host, held: readonly InstalledCrl[]): Promise<void> {

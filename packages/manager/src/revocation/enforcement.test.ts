@@ -1,103 +1,22 @@
 import assert from 'node:assert/strict';
-import { type TestContext, test } from 'node:test';
+import { test } from 'node:test';
 import { TrustError } from '@virt-trust/base/error.ts';
 import { DAY, HOUR } from '@virt-trust/base/instant.ts';
 import { silentLog } from '@virt-trust/base/log.ts';
 import type { Job } from '@virt-trust/contract/model/job.ts';
 import { EventLog } from '../events/event-log.ts';
-import { testHost } from '../hosts/fixtures.ts';
 import { over } from '../jobs/fixtures.ts';
 import type { JobContext } from '../jobs/job.ts';
 import { JobRunner } from '../jobs/job-runner.ts';
 import { SqliteEventStore } from '../store/event-store.ts';
-import { SqliteHostRepository } from '../store/host-repository.ts';
 import { SqliteJobStore } from '../store/job-store.ts';
-import { Canaries } from './canary.ts';
-import { crlConditions } from './crl-conditions.ts';
-import { crlFacts } from './crl-facts.ts';
-import { CrlIssuer } from './crl-issuer.ts';
-import { CrlDelivery } from './delivery.ts';
+import type { CrlIssuer } from './crl-issuer.ts';
+import type { CrlDelivery } from './delivery.ts';
 import { Enforcement } from './enforcement.ts';
-import { channelsTo, SimulatedHost } from './fixture-hosts.ts';
-import { asked, revocationOn } from './fixtures.ts';
+import { fleetOf, simulatedHosts } from './fixture-fleet.ts';
+import type { SimulatedHost } from './fixture-hosts.ts';
+import { asked } from './fixtures.ts';
 import { revocationJob } from './revocation-job.ts';
-import { CrlUpkeep } from './upkeep.ts';
-
-const NOWHERE = { interface: 'eth0', names: { dns: [], addresses: [] } };
-
-/** Revocation with simulated hosts; nobody can be dialled on them. */
-async function fleetOf(t: TestContext, names: readonly string[]) {
-  const on = await revocationOn(t);
-  const { authorities, issuance, repository, crls, settings, clock, database } = on;
-  const hosts = new SqliteHostRepository(database);
-  const simulated = names.map((name) => new SimulatedHost(testHost(name, { declared: NOWHERE })));
-  for (const { host } of simulated) await hosts.save(host);
-  const channels = channelsTo(simulated);
-  const canaries = new Canaries(authorities, issuance, repository);
-  const issuer = new CrlIssuer({
-    authorities,
-    revocations: repository,
-    crls,
-    settings,
-    clock,
-    log: silentLog,
-    canary: () => canaries.make(),
-    onSigned: () => {},
-  });
-  const leaps: [string, boolean][] = [];
-  const delivery = new CrlDelivery({
-    authorities,
-    issuer,
-    crls,
-    revocations: repository,
-    hosts,
-    channels,
-    clock,
-    log: silentLog,
-    onLeap: async (host, _, __, believed) => void leaps.push([host, believed]),
-  });
-  const enforcement = new Enforcement({
-    authorities,
-    issuer,
-    delivery,
-    canaries,
-    hosts,
-    ownClient: async () => ({ certificatePem: '', privateKeyPem: '' }),
-    clock,
-  });
-  const stop = new AbortController();
-  t.after(() => stop.abort());
-  const { signal } = stop;
-  const upkeep = new CrlUpkeep({
-    authorities,
-    issuer,
-    crls,
-    delivery,
-    hosts,
-    channels,
-    clock,
-    log: silentLog,
-    signal,
-  });
-  const conditions = async () =>
-    crlConditions(
-      await crlFacts({ authorities, issuer, crls, hosts, channels, clock, settings, repository, upkeep }),
-    );
-  return {
-    ...on,
-    hosts,
-    simulated,
-    channels,
-    canaries,
-    issuer,
-    delivery,
-    enforcement,
-    upkeep,
-    leaps,
-    signal,
-    conditions,
-  };
-}
 
 /** A job that only remembers its steps. */
 function recordingJob(signal: AbortSignal): JobContext & { readonly said: Map<string, string> } {
@@ -121,7 +40,7 @@ const numberOf = (host: SimulatedHost | undefined, purpose = 'control') =>
 
 test('every host that is up gets the CRLs of all its purposes and whose sessions to cut; one that is away, later', async (t) => {
   const { enforcement, simulated, delivery, issuer, revoking, issue, signal, repository, clock, crls } =
-    await fleetOf(t, ['host-1', 'host-2']);
+    await fleetOf(t, simulatedHosts(['host-1', 'host-2']));
   const [one, two] = simulated;
   assert.ok(one && two);
   await enforcement.run('if-needed', [], recordingJob(signal));
@@ -150,7 +69,7 @@ test('every host that is up gets the CRLs of all its purposes and whose sessions
 });
 
 test('a host that hangs or refuses holds no other up, and the job says that it goes without', async (t) => {
-  const { enforcement, simulated, signal } = await fleetOf(t, ['host-1', 'host-2', 'host-3']);
+  const { enforcement, simulated, signal } = await fleetOf(t, simulatedHosts(['host-1', 'host-2', 'host-3']));
   const [one, two, three] = simulated;
   assert.ok(one && two && three);
   const hanging = Promise.withResolvers<never>();
@@ -171,7 +90,7 @@ test('a host that hangs or refuses holds no other up, and the job says that it g
 });
 
 test('each CRL of control revokes one canary, whose client this manager has, and none before', async (t) => {
-  const { issuer, canaries, repository } = await fleetOf(t, ['host-1']);
+  const { issuer, canaries, repository } = await fleetOf(t, simulatedHosts(['host-1']));
   const first = await issuer.ensure('control');
   const second = await issuer.ensure('control', 'anew');
   assert.ok(first.canary && second.canary);
@@ -183,34 +102,8 @@ test('each CRL of control revokes one canary, whose client this manager has, and
   assert.equal((await issuer.ensure('migration')).canary, null);
 });
 
-test('a host that holds a number of after the backup gets a greater one; a lie about numbers is not believed', async (t) => {
-  const { enforcement, delivery, simulated, issuer, leaps, signal, clock } = await fleetOf(t, [
-    'host-1',
-    'host-2',
-  ]);
-  const [one, two] = simulated;
-  assert.ok(one && two);
-  await enforcement.run('if-needed', [], recordingJob(signal));
-  const held = one.held.get('control');
-  const other = two.held.get('control');
-  assert.ok(held && other);
-  const later = clock.now() + 30 * DAY;
-  one.held.set('control', { ...held, number: later.toString(16) });
-  assert.equal((await delivery.deliver(one.host, [], signal)).kind, 'current');
-  assert.ok(numberOf(one) > later);
-  assert.equal(numberOf(one), issuer.current('control')?.number);
-  two.held.set('control', { ...other, number: 'f'.repeat(39) });
-  const before = issuer.current('control')?.number;
-  assert.equal((await delivery.deliver(two.host, [], signal)).kind, 'failed');
-  assert.equal(issuer.current('control')?.number, before);
-  assert.deepEqual(leaps, [
-    ['host-1', true],
-    ['host-2', false],
-  ]);
-});
-
 test('upkeep signs the first CRLs, signs them anew when they are due, and tells hosts that are behind', async (t) => {
-  const { upkeep, issuer, simulated, clock, delivery, signal } = await fleetOf(t, ['host-1']);
+  const { upkeep, issuer, simulated, clock, delivery, signal } = await fleetOf(t, simulatedHosts(['host-1']));
   const [one] = simulated;
   await upkeep.start();
   await upkeep.idle();
@@ -229,7 +122,10 @@ test('upkeep signs the first CRLs, signs them anew when they are due, and tells 
 });
 
 test('alarms: a host that is behind, a CRL near its end and past it, and a revoked certificate that is served', async (t) => {
-  const { upkeep, simulated, clock, conditions, hosts, issue, revoking } = await fleetOf(t, ['host-1']);
+  const { upkeep, simulated, clock, conditions, hosts, issue, revoking } = await fleetOf(
+    t,
+    simulatedHosts(['host-1']),
+  );
   const [one] = simulated;
   assert.ok(one);
   await upkeep.look();
@@ -263,7 +159,7 @@ test('alarms: a host that is behind, a CRL near its end and past it, and a revok
 
 test('a revocation that is killed at any of its steps is finished by the next start, once', async (t) => {
   for (const at of ['record', 'sign', 'bring'] as const) {
-    const on = await fleetOf(t, ['host-1']);
+    const on = await fleetOf(t, simulatedHosts(['host-1']));
     const { database, clock, repository, revoking, audit, simulated } = on;
     const serial = await on.issue();
     const store = new SqliteJobStore(database, clock);
@@ -307,6 +203,8 @@ test('a revocation that is killed at any of its steps is finished by the next st
         repository,
         enforcement,
         requireHost: async () => assert.fail(),
+        isHeld: () => false,
+        recover: async () => assert.fail(),
         cancelMigrations: async () => 0,
       });
       runner.register({

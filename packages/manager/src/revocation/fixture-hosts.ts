@@ -18,6 +18,10 @@ export class SimulatedHost {
   /** What its daemon says, so that it does not load them. */
   failure: string | null = null;
   readonly held = new Map<string, InstalledCrl>();
+  /** In PEM, by purpose. */
+  readonly shown = new Map<string, string>();
+  /** How often it was asked for its CRLs. */
+  asked = 0;
   readonly cut: RevokedParty[] = [];
 
   constructor(host: Host) {
@@ -32,6 +36,7 @@ export class SimulatedHost {
       const before = this.held.get(purpose);
       if (before !== undefined && BigInt(`0x${before.number}`) > number)
         throw new TrustError('crl.older', 'conflict', 'an older one');
+      this.shown.set(purpose, crl);
       this.held.set(purpose, {
         purpose,
         issuer: formatName(parsed.issuer),
@@ -62,7 +67,7 @@ export function channelsTo(hosts: readonly SimulatedHost[]): HostChannels {
 }
 
 function clientOf(simulated: SimulatedHost): ApiClient {
-  return new ApiClient(async ({ path, body, signal }) => {
+  return new ApiClient(async ({ method, path, body, signal }) => {
     const json = (status: number, value: object) => ({
       status,
       contentType: 'application/json',
@@ -70,6 +75,10 @@ function clientOf(simulated: SimulatedHost): ApiClient {
     });
     if (path === '/v1/observed-state')
       return json(200, settledState('ours', { crls: [...simulated.held.values()] }));
+    if (method === 'GET' && path === '/v1/crls') {
+      simulated.asked += 1;
+      return json(200, { crls: [...simulated.shown].map(([purpose, crl]) => ({ purpose, crl })) });
+    }
     signal?.throwIfAborted();
     if (simulated.refusal !== null) await simulated.refusal();
     try {

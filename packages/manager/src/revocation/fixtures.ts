@@ -6,6 +6,7 @@ import { verifyCrl } from '@virt-trust/pki/crl-verify.ts';
 import type { SerialNumber } from '@virt-trust/pki/serial-number.ts';
 import { issuanceOn, requestPem } from '../issuance/fixtures.ts';
 import { SqliteCrlStore } from '../store/crl-store.ts';
+import type { Database } from '../store/database.ts';
 import { settableClock, temporaryStore } from '../store/fixtures.ts';
 import { SqliteRevocationStore } from '../store/revocation-store.ts';
 import type { CrlRepository } from './crl.ts';
@@ -15,10 +16,14 @@ import { Revoking } from './revoking.ts';
 /** Issuance and revocation on a real store, without hosts. */
 export async function revocationOn(
   t: TestContext,
-  options: { readonly wrap?: (crls: CrlRepository) => CrlRepository } = {},
+  options: {
+    readonly wrap?: (crls: CrlRepository) => CrlRepository;
+    /** A store that is there already. */
+    readonly on?: { readonly database: Database; readonly clock: ReturnType<typeof settableClock> };
+  } = {},
 ) {
-  const clock = settableClock();
-  const { database } = temporaryStore(t, clock);
+  const clock = options.on?.clock ?? settableClock();
+  const { database } = options.on ?? temporaryStore(t, clock);
   const issuing = await issuanceOn(database, clock);
   const { authorities, issuance, settings, audit } = issuing;
   const repository = new SqliteRevocationStore(database, clock);
@@ -32,6 +37,7 @@ export async function revocationOn(
       clock,
       log: silentLog,
       canary: async () => null,
+      requireSigning: () => {},
       onSigned: () => {},
     });
   const issuer = newIssuer();

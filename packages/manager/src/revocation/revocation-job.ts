@@ -29,6 +29,10 @@ export interface RevocationJobParts {
   readonly enforcement: Enforcement;
   /** Throws `host.unknown`. */
   readonly requireHost: (name: string) => Promise<Host>;
+  /** Whether CRLs are held back after a restore. */
+  readonly isHeld: () => boolean;
+  /** Asks the hosts what they hold; with `endedBy` CRLs are held back no longer, whoever is away. */
+  readonly recover: (endedBy: string | null, signal: AbortSignal) => Promise<void>;
   /** Cancels migrations from and to a host; answers how many. */
   readonly cancelMigrations: (host: string, actor: string) => Promise<number>;
 }
@@ -42,6 +46,10 @@ export function revocationJob(parts: RevocationJobParts): JobDefinition<Revocati
     urgent: true,
     async run(work, job) {
       const done = await record(work, parts, job);
+      if (parts.isHeld())
+        await job.step('Ask the hosts what was revoked since the backup', () =>
+          parts.recover(work.kind === 'refresh' ? job.actor : null, job.signal),
+        );
       const parties = await parts.repository.partyOf(job.id);
       const how =
         work.kind === 'refresh' && (await job.recall('signed')) === undefined ? 'anew' : 'if-needed';

@@ -9,6 +9,7 @@ import type { HostChannels } from '../hosts/channels.ts';
 import type { Host, HostRepository } from '../hosts/host.ts';
 import type { CrlRepository } from './crl.ts';
 import type { CrlIssuer } from './crl-issuer.ts';
+import type { CrlRecovery } from './crl-recovery.ts';
 import { type CrlDelivery, purposesOf, takesCrls } from './delivery.ts';
 
 export interface CrlUpkeepParts {
@@ -16,6 +17,7 @@ export interface CrlUpkeepParts {
   readonly issuer: CrlIssuer;
   readonly crls: CrlRepository;
   readonly delivery: CrlDelivery;
+  readonly recovery: Pick<CrlRecovery, 'held' | 'hasHeard' | 'review'>;
   readonly hosts: HostRepository;
   readonly channels: HostChannels;
   readonly clock: Clock;
@@ -34,6 +36,7 @@ export class CrlUpkeep {
   #stop: () => void = () => {};
   #looking: Promise<void> = Promise.resolve();
   #failure: string | null = null;
+  #hurrying = false;
 
   constructor(parts: CrlUpkeepParts) {
     this.#parts = parts;
@@ -62,10 +65,27 @@ export class CrlUpkeep {
     await this.#bring();
   }
 
+  /** Looks as soon as no other look is under way, once for all who say so meanwhile. */
+  hurry(): void {
+    if (this.#hurrying) return;
+    this.#hurrying = true;
+    this.#next(async () => {
+      this.#hurrying = false;
+      await this.look();
+    });
+  }
+
   #go(): void {
-    this.#looking = this.#lookAndRest().catch((error: unknown) => {
-      if (!this.#parts.signal.aborted)
-        this.#parts.log.error({}, `cannot keep CRLs fresh: ${describeError(error)}`);
+    this.#next(() => this.#lookAndRest());
+  }
+
+  #next(look: () => Promise<void>): void {
+    this.#looking = this.#looking.then(async () => {
+      const { signal, log } = this.#parts;
+      if (signal.aborted) return;
+      await look().catch((error: unknown) => {
+        if (!signal.aborted) log.error({}, `cannot keep CRLs fresh: ${describeError(error)}`);
+      });
     });
   }
 
@@ -81,7 +101,9 @@ export class CrlUpkeep {
   }
 
   async #sign(): Promise<void> {
-    const { authorities, issuer, clock, log } = this.#parts;
+    const { authorities, issuer, recovery, clock, log } = this.#parts;
+    await recovery.review('patient');
+    if (recovery.held) return;
     let failure: string | null = null;
     for (const { name } of authorities.list()) {
       try {
@@ -120,7 +142,8 @@ export class CrlUpkeep {
   }
 
   #isBehind(host: Host, held: Awaited<ReturnType<CrlRepository['deliveries']>>): boolean {
-    const { authorities, issuer } = this.#parts;
+    const { authorities, issuer, recovery } = this.#parts;
+    if (!recovery.hasHeard(host.id)) return true;
     return purposesOf(host).some((purpose) => {
       const { name } = authorities.byPurpose(purpose);
       const one = held.find((candidate) => candidate.host === host.id && candidate.authority === name);

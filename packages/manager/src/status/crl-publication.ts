@@ -24,6 +24,11 @@ export class CrlPublication {
     });
   }
 
+  /** Whether nothing is published for now: it would take revocations back. */
+  get held(): boolean {
+    return this.#source.isHeld();
+  }
+
   /** The newest CRL of the authority of that name; undefined where there is no such authority or no CRL yet. */
   find(authority: string): CrlFile | undefined {
     const kept = this.#files.get(authority);

@@ -19,12 +19,17 @@ class Revocations implements StatusSource {
   readonly statuses = new Map<string, CertificateStatus>();
   readonly crls = new Map<string, PublishedCrl>();
   readonly #listeners: ((authorities: readonly string[]) => void)[] = [];
+  held = false;
   /** Called before each look. */
   onLook: () => void = () => undefined;
 
   statusOf(authority: string, serialNumber: SerialNumber): CertificateStatus {
     this.onLook();
     return this.statuses.get(`${authority} ${serialNumber}`) ?? { kind: 'unknown' };
+  }
+
+  isHeld(): boolean {
+    return this.held;
   }
 
   crlOf(authority: string): PublishedCrl | null {

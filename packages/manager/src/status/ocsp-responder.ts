@@ -39,6 +39,7 @@ const error = (status: Parameters<typeof encodeOcspError>[0]): OcspReply => ({
 });
 const MALFORMED = error('malformedRequest');
 const INTERNAL = error('internalError');
+const TRY_LATER = error('tryLater');
 
 /**
  * Answers OCSP requests (RFC 6960) for the authorities of this manager. What many ask is signed once and kept for half of
@@ -64,6 +65,8 @@ export class OcspResponder {
 
   /** The reply to a DER request; never throws. */
   respond(request: Buffer): OcspReply | Promise<OcspReply> {
+    // SECURITY: what was revoked since the backup would else be good.
+    if (this.#parts.source.isHeld()) return TRY_LATER;
     const key = request.toString('latin1');
     const answer = this.#answers.find(key, this.#parts.clock.now());
     if (answer !== undefined) return { kind: 'shared', answer };

@@ -22,6 +22,8 @@ export interface StatusSource {
    * mark.
    */
   statusOf(authority: string, serialNumber: SerialNumber): CertificateStatus;
+  /** Whether it is not known of any certificate that it is good: a restored manager has not asked its hosts yet. */
+  isHeld(): boolean;
   /** The newest CRL, complete; null while there is none. */
   crlOf(authority: string): PublishedCrl | null;
   /**

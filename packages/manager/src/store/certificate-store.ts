@@ -14,6 +14,7 @@ import type {
   Holder,
 } from '../issuance/certificate-record.ts';
 import { appendAudit } from './audit-log.ts';
+import { barHost } from './barred-hosts.ts';
 import type { Database, Row } from './database.ts';
 import { bytes, integer, text, textOrNull, time, timeOrNull } from './row.ts';
 
@@ -136,7 +137,29 @@ export class SqliteCertificateStore implements CertificateRepository {
     const holder = this.#claimKey(intent);
     if (holder !== undefined) return { kind: 'key-reused', holder };
     this.#insert(intent);
+    this.#heedRevocation(intent);
     return this.#apply({ kind: 'issued', serialNumber: intent.serialNumber, signature });
+  }
+
+  /** SECURITY: who still serves what a CRL of before a restore revokes must not renew itself back. */
+  #heedRevocation({ serialNumber, holder, notAfter }: CertificateIntent): void {
+    const row = this.#database.get(
+      'select at, reason, comment from revocations where serial_number = ?',
+      serialNumber,
+    );
+    if (row === undefined) return;
+    this.#database.run(
+      'update revocations set not_after = ? where serial_number = ?',
+      notAfter,
+      serialNumber,
+    );
+    if (holder.kind !== 'host') return;
+    const { at, reason, comment } = {
+      at: time(row, 'at'),
+      reason: text(row, 'reason') as RevocationReason,
+      comment: text(row, 'comment'),
+    };
+    barHost(this.#database, holder.host, { at, reason, comment });
   }
 
   #record(intent: CertificateIntent): ChangeOutcome {

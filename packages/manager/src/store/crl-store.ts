@@ -27,6 +27,24 @@ export class SqliteCrlStore implements CrlRepository {
     return this.#newest.get(authority) ?? null;
   }
 
+  knows(authority: string, number: number): boolean {
+    return (
+      this.#database.get(
+        'select 1 from crl_numbers where authority = ? and number = ?',
+        authority,
+        number,
+      ) !== undefined
+    );
+  }
+
+  highest(authority: string): number {
+    const row = this.#database.get(
+      'select max(number) as number from crl_numbers where authority = ?',
+      authority,
+    );
+    return row === undefined || row['number'] === null ? 0 : integer(row, 'number');
+  }
+
   async keep(
     crl: Crl,
     gone: { readonly through: number; readonly endedBefore: Instant },
@@ -51,6 +69,7 @@ export class SqliteCrlStore implements CrlRepository {
         crl.whole,
         crl.forHosts === crl.whole ? null : crl.forHosts,
       );
+      noteCrlNumber(this.#database, crl.authority, crl.number);
       const left = this.#database.run(
         'update revocations set listed = 0 where authority = ? and listed = 1 and sequence <= ? and not_after < ?',
         crl.authority,
@@ -94,6 +113,26 @@ export class SqliteCrlStore implements CrlRepository {
       }
     });
   }
+}
+
+/** So many numbers of an authority are kept; a host that holds an older one is asked for it once more. */
+const NUMBERS_KEPT = 10_000;
+
+/** Notes, within a transaction, that all is known that the CRL of a number says; false where it was noted before. */
+export function noteCrlNumber(database: Database, authority: string, number: number): boolean {
+  const added = database.run(
+    'insert into crl_numbers (authority, number) values (?, ?) on conflict do nothing',
+    authority,
+    number,
+  );
+  database.run(
+    `delete from crl_numbers where authority = ? and number < (select number from crl_numbers where authority = ?
+      order by number desc limit 1 offset ?)`,
+    authority,
+    authority,
+    NUMBERS_KEPT,
+  );
+  return added === 1;
 }
 
 function crlOf(row: Row): Crl {

@@ -1,6 +1,7 @@
 import type { Clock } from '@virt-trust/base/clock.ts';
 import { SECOND } from '@virt-trust/base/instant.ts';
 import { appendAudit } from './audit-log.ts';
+import { holdCrls } from './crl-recovery-store.ts';
 import type { Database } from './database.ts';
 import { markRestored } from './manager-identity-store.ts';
 import { integer } from './row.ts';
@@ -26,6 +27,7 @@ export function markStoreRestored(database: Database, clock: Clock, detail: stri
       Math.floor(clock.now() / SECOND),
     );
     markRestored(database, epoch);
+    holdCrls(database);
     const jobsCancelled = cancelJobs(database, clock);
     appendAudit(database, clock, [
       {

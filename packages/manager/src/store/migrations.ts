@@ -5,6 +5,7 @@ import { hosts } from './migrations/0003-hosts.ts';
 import { revocation } from './migrations/0004-revocation.ts';
 import { renewal } from './migrations/0005-renewal.ts';
 import { alarms } from './migrations/0006-alarms.ts';
+import { crlRecovery } from './migrations/0007-crl-recovery.ts';
 
 /** Every step of the schema in order; imported statically because the program is one file when deployed. */
 export const MIGRATIONS: readonly Migration[] = [
@@ -14,4 +15,5 @@ export const MIGRATIONS: readonly Migration[] = [
   revocation,
   renewal,
   alarms,
+  crlRecovery,
 ];

@@ -1,5 +1,5 @@
 import type { Clock } from '@virt-trust/base/clock.ts';
-import { formatInstant, type Instant } from '@virt-trust/base/instant.ts';
+import type { Instant } from '@virt-trust/base/instant.ts';
 import type { RevocationReason } from '@virt-trust/contract/model/certificate.ts';
 import type { RevokedParty } from '@virt-trust/contract/model/crl.ts';
 import { parseTbsCertificate } from '@virt-trust/pki/certificate.ts';
@@ -17,15 +17,14 @@ import {
   type RevocationRepository,
 } from '../revocation/revocation.ts';
 import { appendAudit } from './audit-log.ts';
+import { barHost } from './barred-hosts.ts';
+import { noteCrlChange } from './crl-changes.ts';
 import type { Database, Row } from './database.ts';
 import { bytes, integer, json, text, textOrNull, time } from './row.ts';
 
 /** What one request to an agent may name. */
 const MAX_PARTIES = 64;
 
-const STATUS = `select certificates.authority, revocations.at, revocations.reason from certificates
-  left join revocations on revocations.serial_number = certificates.serial_number
-  where certificates.serial_number = ?`;
 const LIVE = `not_after > ? and not exists
   (select 1 from revocations where revocations.serial_number = certificates.serial_number)`;
 
@@ -51,18 +50,7 @@ export class SqliteRevocationStore implements RevocationRepository {
     return this.#database.durableTransaction(() => {
       const now = this.#clock.now();
       if (bar) {
-        this.#database.run(
-          'insert into revoked_hosts (host, at) values (?, ?) on conflict do nothing',
-          host.name,
-          now,
-        );
-        this.#database.run(
-          `update hosts set state = 'failed', document = json_set(document, '$.revoked', json(?), '$.state', 'failed',
-            '$.reason', ?) where name = ?`,
-          JSON.stringify({ at: now, reason: order.reason, comment: order.comment }),
-          revokedText(host.name, order.reason, now),
-          host.name,
-        );
+        barHost(this.#database, host.name, { at: now, reason: order.reason, comment: order.comment });
       }
       const live = this.#live(host.name, now, 'all').map(({ serialNumber }) => serialNumber);
       const outcomes = this.#revoke({ ...order, host, serials: live });
@@ -87,7 +75,7 @@ export class SqliteRevocationStore implements RevocationRepository {
       const found = { authority: text(row, 'authority'), reason: text(row, 'reason') as RevocationReason };
       if (found.reason !== 'certificateHold') return found;
       this.#database.run('delete from revocations where serial_number = ?', serialNumber);
-      this.#touch(found.authority, 1);
+      noteCrlChange(this.#database, found.authority, 1);
       const audit = { actor, action: 'certificate.release', subject: serialNumber, outcome: 'done' } as const;
       appendAudit(this.#database, this.#clock, [{ ...audit, detail: 'off hold' }]);
       return found;
@@ -108,16 +96,24 @@ export class SqliteRevocationStore implements RevocationRepository {
   }
 
   statusOf(serialNumber: SerialNumber): CertificateStatus & { authority?: string } {
-    const row = this.#database.get(STATUS, serialNumber);
-    if (row === undefined) return { kind: 'unknown' };
-    const authority = text(row, 'authority');
-    if (row['at'] === null) return { kind: 'good', authority };
-    return {
-      kind: 'revoked',
-      at: time(row, 'at'),
-      reason: text(row, 'reason') as RevocationReason,
-      authority,
-    };
+    // SECURITY: it counts also where the certificate is not known: learnt from a CRL after a restore.
+    const revoked = this.#database.get(
+      'select authority, at, reason from revocations where serial_number = ?',
+      serialNumber,
+    );
+    if (revoked !== undefined) {
+      return {
+        kind: 'revoked',
+        at: time(revoked, 'at'),
+        reason: text(revoked, 'reason') as RevocationReason,
+        authority: text(revoked, 'authority'),
+      };
+    }
+    const row = this.#database.get(
+      'select authority from certificates where serial_number = ?',
+      serialNumber,
+    );
+    return row === undefined ? { kind: 'unknown' } : { kind: 'good', authority: text(row, 'authority') };
   }
 
   changes(authority: string): number {
@@ -210,7 +206,7 @@ export class SqliteRevocationStore implements RevocationRepository {
       audit.push({ actor, action: 'certificate.revoke', subject: serialNumber, outcome: 'done', detail });
       return outcome;
     });
-    for (const [authority, rewrites] of touched) this.#touch(authority, rewrites);
+    for (const [authority, rewrites] of touched) noteCrlChange(this.#database, authority, rewrites);
     if (order.origin !== CANARY && (subjects.size > 0 || order.host !== undefined)) {
       this.#noteParty(order, at, [...subjects]);
     }
@@ -284,19 +280,10 @@ export class SqliteRevocationStore implements RevocationRepository {
     const row = this.#database.get('select reason from revocations where serial_number = ?', serialNumber);
     return row?.['reason'] === 'certificateHold';
   }
-
-  #touch(authority: string, rewrites: number): void {
-    this.#database.run(
-      `insert into crl_changes (authority, changes, rewrites) values (?, 1, ?)
-        on conflict (authority) do update set changes = changes + 1, rewrites = rewrites + excluded.rewrites`,
-      authority,
-      rewrites,
-    );
-  }
 }
 
 /** A subject in either order of its RDNs: which one libvirt prints depends on its GnuTLS. */
-function subjectsOf(tbs: Uint8Array): string[] {
+export function subjectsOf(tbs: Uint8Array): string[] {
   const subject = formatName(parseTbsCertificate(tbs).subject);
   return [
     subject,
@@ -315,10 +302,6 @@ function listedOf(row: Row): ListedRevocation {
     reason: text(row, 'reason') as RevocationReason,
     canary: row['origin'] === CANARY,
   };
-}
-
-function revokedText(host: string, reason: RevocationReason, at: Instant): string {
-  return `revoked for ${reason} at ${formatInstant(at)}; once it is trustworthy again: virt-trust host provision ${host}`;
 }
 
 function partyOf(row: Row): RevokedParty {

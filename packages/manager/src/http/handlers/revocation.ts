@@ -1,11 +1,14 @@
+import { TrustError } from '@virt-trust/base/error.ts';
 import { encodePem } from '@virt-trust/pki/pem.ts';
 import { parseSerialNumber } from '@virt-trust/pki/serial-number.ts';
+import { roleSuffices } from '../../access/token.ts';
 import type { Authorities } from '../../authorities/authorities.ts';
 import type { Host, HostRepository } from '../../hosts/host.ts';
 import type { JobDefinition } from '../../jobs/job.ts';
 import type { JobRunner } from '../../jobs/job-runner.ts';
 import type { CrlRepository } from '../../revocation/crl.ts';
 import type { CrlIssuer } from '../../revocation/crl-issuer.ts';
+import type { CrlRecovery } from '../../revocation/crl-recovery.ts';
 import { purposesOf, takesCrls } from '../../revocation/delivery.ts';
 import { HOST_ENTRIES } from '../../revocation/host-form.ts';
 import type { RevocationWork } from '../../revocation/revocation-job.ts';
@@ -18,6 +21,7 @@ export interface RevocationHandlersParts {
   readonly revoking: Revoking;
   readonly authorities: Authorities;
   readonly issuer: CrlIssuer;
+  readonly recovery: Pick<CrlRecovery, 'held' | 'progress'>;
   readonly crls: CrlRepository;
   readonly hosts: HostRepository;
   readonly requireHost: (name: string) => Promise<Host>;
@@ -50,12 +54,26 @@ export function revocationHandlers(parts: RevocationHandlersParts): Pick<Handler
       const { reason, comment = '' } = body;
       return enqueue(params.name, { kind: 'host', host: params.name, reason, comment }, asker);
     },
-    refreshCrls: (asker) => enqueue('CRLs', { kind: 'refresh' }, asker),
+    async refreshCrls(asker) {
+      // SECURITY: it goes on without hosts that may know of more revocations.
+      if (parts.recovery.held && !roleSuffices(asker.actor.role, 'administrator')) throw needsAdministrator();
+      return enqueue('CRLs', { kind: 'refresh' }, asker);
+    },
     listCrls: () => listCrls(parts),
   };
 }
 
-async function listCrls({ authorities, issuer, crls, hosts }: RevocationHandlersParts) {
+function needsAdministrator(): TrustError {
+  return new TrustError(
+    'crl.held',
+    'denied',
+    'cannot sign CRLs: this manager was restored from a backup and has not asked enough of its hosts what was revoked since; going on without them takes an administrator',
+    { hint: 'bring the hosts up (virt-trust host list)' },
+  );
+}
+
+async function listCrls({ authorities, issuer, crls, hosts, recovery }: RevocationHandlersParts) {
+  const progress = recovery.held ? await recovery.progress() : null;
   const fleet = (await hosts.list()).filter(takesCrls);
   const held = await crls.deliveries();
   const items = await Promise.all(
@@ -86,9 +104,9 @@ async function listCrls({ authorities, issuer, crls, hosts }: RevocationHandlers
           behind: behind.slice(0, 10_000).map((host) => host.name),
         },
         // A long one is for download: it is published.
-        pem: crl.entries > HOST_ENTRIES ? null : encodePem('X509 CRL', crl.whole),
+        pem: progress !== null || crl.entries > HOST_ENTRIES ? null : encodePem('X509 CRL', crl.whole),
       };
     }),
   );
-  return { items };
+  return { items, held: progress === null ? null : { heard: progress.heard, hosts: progress.hosts } };
 }
