@@ -14,6 +14,7 @@ import type { Host } from './host.ts';
 import type { HostsContext } from './ports.ts';
 import { relearn } from './relearning.ts';
 import { requireHost } from './require-host.ts';
+import { believable } from './revisions.ts';
 
 /** How long a host may take from the desired state to its proofs before the job gives up; the host goes on by itself. */
 const APPLY_TIMEOUT_MS = 10 * 60_000;
@@ -96,7 +97,7 @@ async function plan(
     inventory,
     state: 'provisioning',
     reason: null,
-    desiredNumber: Math.max(now.desiredNumber, observed.number) + 1,
+    desiredNumber: Math.max(now.desiredNumber, believable(observed.number)) + 1,
   }));
   const bundles = Object.fromEntries(
     await Promise.all(

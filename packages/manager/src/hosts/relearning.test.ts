@@ -59,3 +59,19 @@ test('keys that were asked for after the backup are not asked for again, and new
   assert.equal(raisedRevisions({ revisions: raised }, ['vnc'], epoch).vnc, epoch + 1);
   assert.deepEqual(raisedRevisions(host, ['libvirt', 'vnc'], 1), { libvirt: 2, vnc: 1 });
 });
+
+test('SECURITY: a host that claims numbers nobody gave it uses none up', () => {
+  const host = testHost('host-1', { revisions: { libvirt: 3 } });
+  for (const claimed of [Number.MAX_SAFE_INTEGER, Number.MAX_SAFE_INTEGER - 1, 1e12 + 1, 1e12]) {
+    let learned = host;
+    for (let time = 0; time < 3; time++) {
+      learned = relearned(learned, desiredOf({ ...learned, revisions: { libvirt: claimed, vnc: claimed } }));
+      const raised = raisedRevisions(learned, SERVICES, 1);
+      for (const service of SERVICES) {
+        assert.ok((raised[service] ?? 0) > (learned.revisions[service] ?? 0));
+        assert.ok((raised[service] ?? 0) < 2e12);
+      }
+      learned = { ...learned, revisions: raised };
+    }
+  }
+});

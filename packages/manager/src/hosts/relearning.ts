@@ -6,6 +6,7 @@ import type { HostChannel } from './channels.ts';
 import { isPassed } from './gates.ts';
 import type { FoundFacts, Host } from './host.ts';
 import type { HostsContext } from './ports.ts';
+import { believable } from './revisions.ts';
 
 /**
  * Learns back from a host what this manager wanted of it before it was restored from a backup: which gates were passed
@@ -44,7 +45,7 @@ export function relearned(host: Host, desired: DesiredState): Host {
   const revisions = Object.fromEntries(
     desired.credentials.map(({ service, revision }) => [
       service,
-      Math.max(revision, host.revisions[service] ?? 0),
+      Math.max(believable(revision), host.revisions[service] ?? 0),
     ]),
   );
   return {

@@ -14,3 +14,14 @@ export function raisedRevisions(
     services.map((service) => [service, Math.max((host.revisions[service] ?? 0) + 1, epoch)]),
   );
 }
+
+/** Far above what any manager gets to: seconds since 1970, and one more for each time that something was asked for. */
+const MOST = 1e12;
+
+/**
+ * A number that a host says it was given, or 0 where it can't have been. SECURITY: a host that was broken into would else
+ * use up the numbers of what it is asked for, and could never be asked again, also once it is trustworthy.
+ */
+export function believable(number: number): number {
+  return number <= MOST ? number : 0;
+}
