@@ -92,6 +92,23 @@ test('SECURITY: a host has nothing recorded for itself that is not its own, what
   assert.ok(told.every((entry) => (entry as { outcome?: unknown }).outcome === 'refused'));
 });
 
+test('SECURITY: what a host makes up without end is noted only so often, and a certificate of its own is adopted still', async (t) => {
+  const { issuance, before, adoption } = await beforeAndAfter(t);
+  const request = { host: 'kvm1', service: 'libvirt', csr: await requestPem(), actor: 'a' } as const;
+  const { pem, serialNumber } = await issuance.issueForHost(request);
+  const [block] = decodePem(pem);
+  assert.ok(block);
+  const at = Buffer.from(block.bytes).indexOf(Buffer.from(serialNumber, 'hex'));
+  assert.ok(at > 0);
+  for (let made = 0; made < 100; made++) {
+    const forged = Buffer.from(block.bytes);
+    forged[at + 8] = made;
+    await adoption.adopt({ host: KVM1, service: 'libvirt', pem: encodePem('CERTIFICATE', forged) });
+  }
+  assert.equal(actions(before).length, 64);
+  assert.equal((await adoption.adopt({ host: KVM1, service: 'libvirt', pem })).kind, 'adopted');
+});
+
 test('a key that was certified for another host is not adopted with it, and a foreign certificate is left alone', async (t) => {
   const { issuance, before, adoption } = await beforeAndAfter(t);
   const key = await generatePrivateKey('ecdsa-p256-sha256');

@@ -40,6 +40,8 @@ export type AdoptionOutcome =
   | { readonly kind: 'refused'; readonly reason: string };
 
 const ACTION = 'certificate.adopt';
+/** SECURITY: of one host; what it makes up more than that fills neither log nor memory. */
+const MOST_REFUSED = 64;
 
 /**
  * Records certificates that our authorities issued and this store does not know, because it was restored from a backup
@@ -48,7 +50,7 @@ const ACTION = 'certificate.adopt';
 export class CertificateAdoption {
   readonly #parts: CertificateAdoptionParts;
   /** Refused before, so that one entry tells of it and not one for each time that the host is looked at. */
-  readonly #refused = new Set<string>();
+  readonly #refused = new Map<string, Set<string>>();
 
   constructor(parts: CertificateAdoptionParts) {
     this.#parts = parts;
@@ -121,9 +123,11 @@ export class CertificateAdoption {
     error: TrustError,
   ): Promise<AdoptionOutcome> {
     const reason = describeError(error);
-    const key = `${host.name} ${service} ${serialNumber}`;
-    if (!this.#refused.has(key)) {
-      this.#refused.add(key);
+    const key = `${service} ${serialNumber}`;
+    const before = this.#refused.get(host.name) ?? new Set();
+    this.#refused.set(host.name, before);
+    if (!before.has(key) && before.size < MOST_REFUSED) {
+      before.add(key);
       await this.#parts.audit.append([
         {
           actor: 'manager',
