@@ -5,6 +5,7 @@ import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { after, before, describe, it } from 'node:test';
 import { promisify } from 'node:util';
+import { listCrls, revokeCertificate } from '@virt-trust/contract/manager/lifecycle-operations.ts';
 import {
   collectHost,
   getManagerIdentity,
@@ -16,12 +17,19 @@ import {
   rollManagerKey,
   verifyAudit,
 } from '@virt-trust/contract/manager/operations.ts';
+import type { RevocationReason } from '@virt-trust/contract/model/certificate.ts';
 import type { HostDetail } from '@virt-trust/contract/model/host.ts';
+import { parseCertificates } from '@virt-trust/pki/certificate.ts';
+import { type Crl, parseCrl, parseCrls } from '@virt-trust/pki/crl.ts';
 import { parseHostName } from '@virt-trust/pki/general-name.ts';
 import { generatePrivateKey } from '@virt-trust/pki/key.ts';
 import { encodeName } from '@virt-trust/pki/name.ts';
+import { encodeCertId, issuerHashes } from '@virt-trust/pki/ocsp-cert-id.ts';
+import { encodeOcspRequest } from '@virt-trust/pki/ocsp-request.ts';
+import { parseOcspResponse } from '@virt-trust/pki/ocsp-response.ts';
 import { encodePem } from '@virt-trust/pki/pem.ts';
 import { createCertificationRequest } from '@virt-trust/pki/request.ts';
+import { parseSerialNumber } from '@virt-trust/pki/serial-number.ts';
 import { canBootLab } from '../src/capability.ts';
 import { until } from '../src/until.ts';
 import { Fleet } from './fleet.ts';
@@ -95,6 +103,59 @@ describe('a manager that is lost and restored from a backup', { skip }, () => {
   });
 
   const servedBefore = new Map<string, string[]>();
+  /** Revoked after the backup, with the reason; the backup knows the first alone. */
+  const revoked = new Map<string, RevocationReason>();
+  const numbersBefore = new Map<string, bigint>();
+
+  /** The newest of the CRLs that a host's libvirtd reads. */
+  async function crlOn(name: string): Promise<Crl> {
+    const crl = parseCrls(await fleet.host(name).readFile('/etc/pki/CA/cacrl.pem')).at(-1);
+    assert.ok(crl);
+    return crl;
+  }
+  const numberOf = (crl: Crl) => crl.extensions.crlNumber ?? 0n;
+  const serialsOf = (crl: Crl) => [...crl.entries].map(({ serialNumber }): string => serialNumber);
+
+  async function ocspStatus(serial: string): Promise<string> {
+    const [issuing] = parseCertificates(await fleet.host('host-a').readFile('/etc/pki/CA/cacert.pem'));
+    assert.ok(issuing);
+    const certId = encodeCertId(issuerHashes(issuing, 'sha256'), parseSerialNumber(serial));
+    const response = await fetch(`${fleet.url}/ocsp`, {
+      method: 'POST',
+      headers: { 'content-type': 'application/ocsp-request' },
+      body: Buffer.from(encodeOcspRequest([certId])),
+    });
+    const [single] = parseOcspResponse(Buffer.from(await response.arrayBuffer())).responses;
+    return single?.status.kind ?? 'none';
+  }
+
+  /** Wherever somebody asks: on the hosts, in what is published, and of the manager itself. */
+  async function assertStillRevoked(): Promise<void> {
+    const crls = await until('bring CRLs to all hosts', 120_000, async () => {
+      const { items, held } = await fleet.client.call(listCrls, {});
+      return held === null && items.every(({ hosts }) => hosts.current === HOSTS.length) ? items : undefined;
+    });
+    const control = crls.find(({ purpose }) => purpose === 'control');
+    assert.ok(control?.pem);
+    const [own] = parseCrls(control.pem);
+    const published = await fetch(`${fleet.url}/crl/${control.authority}.crl`);
+    assert.equal(published.status, 200);
+    const ofAll = parseCrl(new Uint8Array(await published.arrayBuffer()));
+    for (const serial of revoked.keys()) {
+      assert.ok(own && serialsOf(own).includes(serial));
+      assert.ok(serialsOf(ofAll).includes(serial));
+      assert.equal(await ocspStatus(serial), 'revoked');
+      await assert.rejects(
+        fleet.client.call(revokeCertificate, { params: { serial }, body: { reason: 'keyCompromise' } }),
+        { code: 'certificate.revoked' },
+      );
+    }
+    for (const name of HOSTS) {
+      const crl = await crlOn(name);
+      for (const serial of revoked.keys()) assert.ok(serialsOf(crl).includes(serial), `${name}: ${serial}`);
+      assert.ok(numberOf(crl) > (numbersBefore.get(name) ?? 0n));
+    }
+  }
 
   it('2. goes on: its key and those of its agents are rolled, and 100 certificates issued', async () => {
     const pin = (await fleet.client.call(getManagerIdentity, {})).current;
@@ -103,8 +164,22 @@ describe('a manager that is lost and restored from a backup', { skip }, () => {
     for (const name of HOSTS)
       await fleet.finished(await fleet.client.call(rollHostKey, { params: { name } }));
     await Promise.all(HOSTS.map((name) => issueSome(name, 50)));
+    const { observed } = await collected('host-a');
+    const known = observed?.credentials.find(({ service }) => service === 'libvirt')?.serialNumber;
     await Promise.all(HOSTS.map(renew));
     for (const name of HOSTS) servedBefore.set(name, await serialsServed(name));
+    const { items } = await fleet.client.call(listCertificates, { query: { host: 'host-b', limit: 1000 } });
+    const served = servedBefore.get('host-b') ?? [];
+    const unused = items.find(
+      ({ serialNumber, service }) => service === 'libvirt' && !served.includes(serialNumber),
+    );
+    assert.ok(typeof known === 'string' && unused !== undefined);
+    revoked.set(known, 'keyCompromise').set(unused.serialNumber, 'privilegeWithdrawn');
+    for (const [serial, reason] of revoked)
+      await fleet.finished(
+        await fleet.client.call(revokeCertificate, { params: { serial }, body: { reason } }),
+      );
+    for (const name of HOSTS) numbersBefore.set(name, numberOf(await crlOn(name)));
   });
 
   it('3. gets in to its hosts again, puts all pins right, and knows the certificates that they serve', async () => {
@@ -139,7 +214,21 @@ describe('a manager that is lost and restored from a backup', { skip }, () => {
     );
   });
 
-  it('4. drives them: each makes new keys and is proven, and the audit log holds over the restore', async () => {
+  it('4. lets nobody return who was revoked after the backup, known to it or not: on hosts, in CRLs, by OCSP', async () => {
+    await assertStillRevoked();
+    const { items } = await fleet.client.call(listCertificates, { query: { host: 'host-a', limit: 1000 } });
+    const [serial, reason] = [...revoked][0] ?? [];
+    const known = items.find(({ serialNumber }) => serialNumber === serial);
+    assert.equal(known?.revocation?.reason, reason);
+    const { items: audit } = await fleet.client.call(listAudit, { query: { limit: 1000 } });
+    for (const [subject, why] of revoked) {
+      const entry = audit.find((one) => one.action === 'certificate.revoke' && one.subject === subject);
+      assert.match(entry?.detail ?? '', new RegExp(`^${why}: learnt from CRL number`));
+    }
+    assert.ok(audit.some(({ action }) => action === 'crl.resume'));
+  });
+
+  it('5. drives them: each makes new keys and is proven, and the audit log holds over the restore', async () => {
     const jobs = await Promise.all(HOSTS.map(renew));
     for (const job of jobs) assert.equal(job.state, 'done');
     for (const name of HOSTS) {
@@ -150,7 +239,7 @@ describe('a manager that is lost and restored from a backup', { skip }, () => {
     await fleet.finished(await fleet.client.call(rollManagerKey, {}));
   });
 
-  it('5. restored from before two rollovers says what to do, and host add over SSH gives it its hosts back', async () => {
+  it('6. restored from before two rollovers says what to do, and host add over SSH gives it its hosts back', async () => {
     await fleet.finished(
       await fleet.client.call(rollHostKey, { params: { name: 'host-b' }, query: { compromised: true } }),
     );
@@ -170,6 +259,7 @@ describe('a manager that is lost and restored from a backup', { skip }, () => {
       assert.equal((await fleet.show(name)).state, 'secured');
       assert.equal((await collected(name)).observed?.epoch, epoch);
     }
+    await assertStillRevoked();
     await Promise.all(HOSTS.map(renew));
     assert.equal((await fleet.client.call(verifyAudit, {})).intact, true);
   });

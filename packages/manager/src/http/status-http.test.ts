@@ -76,6 +76,17 @@ async function call(
 const OCSP = { 'content-type': 'application/ocsp-request' };
 const kindOf = ({ body }: Answer) => parseOcspResponse(body).responses[0]?.status.kind;
 
+test('as long as a restored manager holds its CRLs back none is published, and caches keep nothing of that', async (t) => {
+  const { url, source, publish } = await temporaryStatusServer(t);
+  await publish(1n);
+  assert.equal((await call(url, { path: '/crl/control.crl' })).status, 200);
+  source.held = true;
+  const { status, headers } = await call(url, { path: '/crl/control.crl' });
+  assert.equal(status, 503);
+  assert.equal(headers['cache-control'], 'no-store');
+  assert.equal(headers['retry-after'], '60');
+});
+
 test('RFC 6960 A.1: requests come by POST, and by GET in base64, percent-encoded or not', async (t) => {
   const { url, control, kvm1 } = await temporaryStatusServer(t);
   const der = ocspRequest(control.issuing, [kvm1.serialNumber]);

@@ -50,6 +50,18 @@ test('RFC 6960 §2.2: certificates are good, revoked, or unknown where nobody wa
   }
 });
 
+test('RFC 6960 §2.3: as long as a restored manager holds its CRLs back, the answer is tryLater, also where another was kept', async (t) => {
+  const { responder, control, source, kvm1 } = await temporaryResponder(t, movable());
+  const request = ocspRequest(control.issuing, [kvm1.serialNumber]);
+  const before = await responder.respond(request);
+  source.held = true;
+  const reply = await responder.respond(request);
+  assert.equal(reply.kind, 'error');
+  assert.throws(() => parseOcspResponse(derOf(reply)), /tryLater/);
+  source.held = false;
+  assert.deepEqual(derOf(await responder.respond(request)), derOf(before));
+});
+
 test('RFC 6960 §4.2.2.2: the responder’s certificate is its authority’s, for this alone, recorded, short-lived and renewed', async (t) => {
   const clock = movable();
   const { responder, control, certificates, kvm1 } = await temporaryResponder(t, clock);
