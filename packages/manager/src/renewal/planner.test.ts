@@ -49,6 +49,18 @@ test('A certificate that would be made the same is renewed after half of its lif
   assert.equal(await planner.planOf('40ff'), null);
 });
 
+test('SECURITY: a host that says it serves the certificate of another is not renewed in its place.', async (t) => {
+  const { planner, hosts, store, issued, serve } = await servedHost(t);
+  await planner.refresh('kvm1');
+  await hosts.save(testHost('a-liar2', { observed: serve(issued.serialNumber) }));
+  await planner.refresh('a-liar2');
+  assert.equal((await store.of('a-liar2'))[0]?.serialNumber, issued.serialNumber);
+  assert.equal((await store.bySerial(issued.serialNumber))?.host, 'kvm1');
+  await hosts.save(testHost('a-liar2', { observed: serve('40ff', 'vnc') }));
+  await planner.refresh('a-liar2');
+  assert.equal((await store.bySerial('40ff'))?.host, 'a-liar2');
+});
+
 test('Another key algorithm, a shorter lifetime or other names make it due at once, and are said.', async (t) => {
   const { planner, settings, hosts, host, clock, store, issued, serve } = await servedHost(t);
   const differences = async () => (await planner.refresh('kvm1'))[0]?.differences;

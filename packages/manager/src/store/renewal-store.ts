@@ -44,7 +44,14 @@ export class SqliteRenewalStore implements RenewalStore {
   }
 
   async bySerial(serialNumber: string): Promise<RenewalRow | null> {
-    const row = this.#database.get('select * from renewals where serial_number = ?', serialNumber);
+    // SECURITY: a host that says it serves another's certificate would else be renewed in its place.
+    const row = this.#database.get(
+      `select renewals.* from renewals left join certificates
+          on certificates.serial_number = renewals.serial_number
+        where renewals.serial_number = ? and (certificates.serial_number is null
+          or (certificates.host = renewals.host and certificates.service = renewals.service))`,
+      serialNumber,
+    );
     return row === undefined ? null : rowOf(row);
   }
 
