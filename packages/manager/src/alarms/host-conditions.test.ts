@@ -16,6 +16,7 @@ function facts(more: Partial<HostFacts> = {}): HostFacts {
     cluster: 'default',
     state: 'secured',
     reason: null,
+    revoked: false,
     observeOnly: false,
     credentials: SERVICES.map((service) => credential({ service })),
     served: [],
@@ -162,6 +163,15 @@ test('VMs that must be restarted are a warning with that action; what is changed
       ['drift', 'warning', 'restart VM guest'],
     ],
   );
+});
+
+test('a host that was revoked is not to be provisioned before somebody trusts it again', () => {
+  const { conditions } = conditionsOf(facts({ state: 'failed', reason: 'revoked', revoked: true }), NOW);
+  assert.deepEqual(
+    conditions.map(({ kind, message }) => [kind, message]),
+    [['host-failed', 'host host-a gets no certificates: revoked']],
+  );
+  assert.match(conditions[0]?.action ?? '', /once it is trustworthy: virt-trust host provision host-a/);
 });
 
 test('a rescue, a failure and a CRL that gets old are told', () => {

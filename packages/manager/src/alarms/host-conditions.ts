@@ -55,12 +55,21 @@ function unreachable({ name, channel, thresholds }: HostFacts, deadlines: Deadli
   ];
 }
 
-function failed({ name, state, reason, failure, credentials }: HostFacts): Condition[] {
+function failed({ name, state, reason, revoked, failure, credentials }: HostFacts): Condition[] {
   const own = failure ?? credentials.find((credential) => credential.failure !== null)?.failure ?? null;
   if (state !== 'failed' && own === null) return [];
   const why =
     state === 'failed' ? (reason ?? 'for a reason that was not kept') : `${own?.message} (at ${own?.step})`;
   const common = { kind: 'host-failed', subject: `host ${name}`, host: name, severity: 'critical' } as const;
+  if (revoked) {
+    return [
+      {
+        ...common,
+        message: `host ${name} gets no certificates: ${why}`,
+        action: `find out what happened to it; once it is trustworthy: virt-trust host provision ${name}, and if it never is: virt-trust host remove ${name} --force`,
+      },
+    ];
+  }
   return [
     {
       ...common,

@@ -34,6 +34,8 @@ export interface StoredFacts {
   readonly cluster: string;
   readonly state: HostState;
   readonly reason: string | null;
+  /** Whether it was revoked, and gets no certificates until somebody trusts it again. */
+  readonly revoked: boolean;
   readonly observeOnly: boolean;
   readonly credentials: readonly CredentialFact[];
   /** Only what is not as desired. */
@@ -79,6 +81,7 @@ export async function storedFactsOf(
     cluster,
     state,
     reason,
+    revoked: host.revoked !== undefined,
     observeOnly,
     credentials,
     served: (observed?.served ?? []).filter((endpoint) => endpoint.state !== 'as-desired'),

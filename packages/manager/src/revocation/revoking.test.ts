@@ -145,6 +145,26 @@ test('a host is revoked with every live certificate and those of its migrations,
   assert.deepEqual(await repository.partyOf('job-1'), []);
 });
 
+test('revoking a host for good takes what was on hold along, so that nothing of it can be released', async (t) => {
+  const { revoking, repository, issue, database } = await revocationOn(t);
+  const host = testHost('kvm1');
+  await new SqliteHostRepository(database).save(host);
+  const [held, lost] = [await issue(), await issue()];
+  await revoking.revoke(lost, asked({ reason: 'superseded', origin: 'job-0' }));
+  assert.deepEqual(await revoking.revokeHost(host, asked({ reason: 'certificateHold' })), [held]);
+  assert.deepEqual(
+    await revoking.revokeHost(host, asked({ reason: 'certificateHold', origin: 'job-2' })),
+    [],
+  );
+  assert.deepEqual(await revoking.revokeHost(host, asked({ origin: 'job-3' })), [held]);
+  const reasonOf = (serial: SerialNumber) => {
+    const status = repository.statusOf(serial);
+    return status.kind === 'revoked' && status.reason;
+  };
+  assert.deepEqual([reasonOf(held), reasonOf(lost)], ['keyCompromise', 'superseded']);
+  assert.throws(() => revoking.checkRelease(held), coded('certificate.revoked'));
+});
+
 test('of certificates with a name or address that is the host’s no more, those are revoked that it does not serve', async (t) => {
   const { revoking, repository, issue } = await revocationOn(t);
   const [before, serving] = [await issue(), await issue()];

@@ -25,8 +25,9 @@ import { bytes, integer, json, text, textOrNull, time } from './row.ts';
 /** What one request to an agent may name. */
 const MAX_PARTIES = 64;
 
-const LIVE = `not_after > ? and not exists
-  (select 1 from revocations where revocations.serial_number = certificates.serial_number)`;
+const REVOKED = 'select 1 from revocations where revocations.serial_number = certificates.serial_number';
+const LIVE = `not_after > ? and not exists (${REVOKED})`;
+const LIVE_OR_HELD = `not_after > ? and not exists (${REVOKED} and reason <> 'certificateHold')`;
 
 /** Revocations in SQLite. */
 export class SqliteRevocationStore implements RevocationRepository {
@@ -52,7 +53,9 @@ export class SqliteRevocationStore implements RevocationRepository {
       if (bar) {
         barHost(this.#database, host.name, { at: now, reason: order.reason, comment: order.comment });
       }
-      const live = this.#live(host.name, now, 'all').map(({ serialNumber }) => serialNumber);
+      // SECURITY: what is on hold is revoked for good with the others, or it could be released.
+      const which = order.reason === 'certificateHold' ? LIVE : LIVE_OR_HELD;
+      const live = this.#live(host.name, now, 'all', which).map(({ serialNumber }) => serialNumber);
       const outcomes = this.#revoke({ ...order, host, serials: live });
       const fresh = live.filter((_, index) => outcomes[index]?.kind === 'revoked');
       const before = this.#database
@@ -162,9 +165,9 @@ export class SqliteRevocationStore implements RevocationRepository {
       .map(partyOf);
   }
 
-  #live(host: string, now: Instant, which: 'all' | 'services'): LiveCertificate[] {
+  #live(host: string, now: Instant, which: 'all' | 'services', live = LIVE): LiveCertificate[] {
     const own = this.#database.all(
-      `select serial_number, authority, service, tbs from certificates where host = ? and ${LIVE}`,
+      `select serial_number, authority, service, tbs from certificates where host = ? and ${live}`,
       host,
       now,
     );
@@ -172,7 +175,7 @@ export class SqliteRevocationStore implements RevocationRepository {
       which === 'services'
         ? []
         : this.#database.all(
-            `select serial_number, authority, service, tbs from certificates where held_by = ? and ${LIVE}`,
+            `select serial_number, authority, service, tbs from certificates where held_by = ? and ${live}`,
             host,
             now,
           );
