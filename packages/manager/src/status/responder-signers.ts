@@ -35,6 +35,7 @@ export class ResponderSigners {
   readonly #parts: ResponderSignersParts;
   readonly #held = new Map<string, Held>();
   readonly #making = new Map<string, Promise<Held>>();
+  readonly #failed = new Map<string, { readonly error: unknown; readonly at: Instant }>();
 
   constructor(parts: ResponderSignersParts) {
     this.#parts = parts;
@@ -49,6 +50,10 @@ export class ResponderSigners {
 
   async #renew(authority: Authority, held: Held | undefined): Promise<OcspSigner> {
     const { name } = authority;
+    const failed = this.#failed.get(name);
+    const since = this.#parts.clock.now() - (failed?.at ?? 0);
+    // SECURITY: whoever asks would else have a key made and a refusal audited by each request.
+    if (held === undefined && failed !== undefined && since >= 0 && since < RETRY_AFTER) throw failed.error;
     let making = this.#making.get(name);
     if (making === undefined) {
       making = this.#make(authority).finally(() => this.#making.delete(name));
@@ -57,11 +62,16 @@ export class ResponderSigners {
     try {
       const made = await making;
       this.#held.set(name, made);
+      this.#failed.delete(name);
       return made.signer;
     } catch (error) {
       const { clock, log } = this.#parts;
       const now = clock.now();
-      if (held === undefined || now >= held.signer.certificate.notAfter) throw error;
+      if (held === undefined || now >= held.signer.certificate.notAfter) {
+        this.#held.delete(name);
+        this.#failed.set(name, { error, at: now });
+        throw error;
+      }
       log.warn({ authority: name }, `cannot renew the OCSP responder’s certificate: ${describeError(error)}`);
       this.#held.set(name, { signer: held.signer, renewAt: instant(now + RETRY_AFTER) });
       return held.signer;
