@@ -6,14 +6,8 @@ import { type HostFacts, readHostFacts } from './host-facts.ts';
 import { checkLibvirtFiles } from './libvirt-section.ts';
 import { readNetwork } from './network.ts';
 import { checkQemuDirectories } from './qemu-section.ts';
-import { type CheckFinding, type Verdict, verdictOf } from './report.ts';
+import { type FindingGroup, type Verdict, verdictOf } from './report.ts';
 import { checkServedByVms } from './vm-section.ts';
-
-/** Findings about one thing. */
-export interface FindingGroup {
-  readonly title: string;
-  readonly findings: readonly CheckFinding[];
-}
 
 /** Everything that was found on this host. */
 export interface HostReport {

@@ -7,14 +7,13 @@ import { QEMU_FILE_NAMES, type QemuTlsService } from '@virt-trust/libvirt/layout
 import { parseCertificates } from '@virt-trust/pki/certificate.ts';
 import { verifyPath } from '@virt-trust/pki/path.ts';
 import { checkConfinement } from './confinement.ts';
-import type { FindingGroup } from './host-check.ts';
 import type { HostFacts } from './host-facts.ts';
 import { pathsIn, type SetPaths } from './layout.ts';
 import { checkKeyMode, checkWay } from './modes.ts';
 import { checkOwnNames } from './names.ts';
 import { judgeSet } from './path-check.ts';
 import { readFileState } from './reader.ts';
-import type { CheckFinding } from './report.ts';
+import type { CheckFinding, FindingGroup } from './report.ts';
 
 const ROLES: Readonly<Record<QemuTlsService, readonly TlsRole[]>> = {
   vnc: ['server'],

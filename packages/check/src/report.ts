@@ -14,6 +14,12 @@ export interface CheckFinding {
   readonly remedy: string;
 }
 
+/** Findings about one thing. */
+export interface FindingGroup {
+  readonly title: string;
+  readonly findings: readonly CheckFinding[];
+}
+
 /** What a check says in the end. */
 export type Verdict = 'ok' | 'warning' | 'broken';
 
