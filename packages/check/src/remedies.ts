@@ -52,7 +52,10 @@ const REMEDIES: Readonly<Record<string, (context: RemedyContext) => string>> = {
   'files.half_identity': ({ file }) => `put the missing half at ${file}, or remove the other`,
   'key.mismatch': ({ file }) => `put the key with which the certificate was requested at ${file}`,
   'key.encrypted': ({ file }) => `remove the password: openssl pkey -in ${file} -out ${file}.new`,
-  'key.malformed': ({ file }) => `put a PEM key (RSA, EC P-256 to P-521, Ed25519) at ${file}`,
+  'key.malformed': ({ role, file }) =>
+    `put a PEM key (RSA, EC P-256 to P-521, Ed25519) at ${file} and issue the ${role} certificate for it; of an EC key the form can be mended: openssl pkey -in ${file} -ec_param_enc named_curve -ec_conv_form uncompressed -out ${file}.new && mv ${file}.new ${file}`,
+  'key.cannot_sign': ({ role, file }) =>
+    `make another key at ${file} (RSA with two primes, EC P-256 to P-521, Ed25519) and issue the ${role} certificate for it`,
   'key.exposed': ({ file }) => `chmod o-rwx ${file}, and replace the key if others had access`,
   'dh_params.malformed': ({ file }) =>
     `certtool --generate-dh-params --sec-param medium --outfile ${file}, or remove it`,

@@ -10,7 +10,7 @@ import {
 } from './gnutls/certificate.ts';
 import { type GnutlsCrl, readGnutlsCrls } from './gnutls/crl.ts';
 import { findBlock, untilNul } from './gnutls/pem.ts';
-import { isKeyOf, readGnutlsPrivateKey } from './gnutls/private-key.ts';
+import { isAlgorithmOf, isKeyOf, readGnutlsPrivateKey } from './gnutls/private-key.ts';
 import { checkCertificates } from './sanity.ts';
 
 /** A file as the program that reads it finds it; a link that leads nowhere is missing. */
@@ -183,9 +183,15 @@ class OwnSet {
         'key',
         `the key cannot be used: ${read.reason}`,
       );
-    } else if (leaf !== undefined && !isKeyOf(read.key, leaf.spki)) {
-      this.#error('key.mismatch', 'key', 'the key does not belong to the certificate');
-    }
+    } else if (read.kind === 'mute') {
+      const message = `handshakes fail although the key is loaded: ${read.reason}`;
+      if (leaf !== undefined && !isAlgorithmOf(read.algorithm, leaf.spki)) this.#mismatch();
+      else this.#findings.push({ severity: 'warning', code: 'key.cannot_sign', message, part: 'key' });
+    } else if (leaf !== undefined && !isKeyOf(read.key, leaf.spki)) this.#mismatch();
+  }
+
+  #mismatch(): void {
+    this.#error('key.mismatch', 'key', 'the key does not belong to the certificate');
   }
 
   /** QEMU's server alone reads them (qcrypto_tls_creds_get_dh_params_file). */

@@ -56,10 +56,13 @@ const DIGESTS: Readonly<Record<string, string>> = {
   '2.16.840.1.101.3.4.2.3': 'sha512',
 };
 
-/** A public key of a kind that GnuTLS knows, undefined for another. */
+const HASH_LENGTHS: Readonly<Record<string, number>> = { sha256: 32, sha384: 48, sha512: 64 };
+
+/** A public key of a kind and form that GnuTLS knows, undefined for another. */
 export function readGnutlsKey(spki: Uint8Array): KeyObject | undefined {
   try {
     const key = createPublicKey({ key: Buffer.from(spki), format: 'der', type: 'spki' });
+    if (key.asymmetricKeyType === 'ec' && !isPlainEcKey(spki)) return undefined;
     return isKnownKey(key) ? key : undefined;
   } catch {
     return undefined;
@@ -68,8 +71,24 @@ export function readGnutlsKey(spki: Uint8Array): KeyObject | undefined {
 
 /** Whether GnuTLS knows keys of this kind, private or public. */
 export function isKnownKey({ asymmetricKeyType, asymmetricKeyDetails }: KeyObject): boolean {
-  if (asymmetricKeyType === 'ec') return CURVES.includes(asymmetricKeyDetails?.namedCurve ?? '');
-  return ['rsa', 'rsa-pss', 'ed25519', 'ed448', 'dsa'].includes(asymmetricKeyType ?? '');
+  const { namedCurve, hashAlgorithm, mgf1HashAlgorithm } = asymmetricKeyDetails ?? {};
+  if (asymmetricKeyType === 'ec') return CURVES.includes(namedCurve ?? '');
+  // RFC 4055 §3.1: of PSS keys it takes those alone whose two hashes are one (_gnutls_x509_read_rsa_pss_params).
+  if (asymmetricKeyType === 'rsa-pss') return hashAlgorithm === mgf1HashAlgorithm;
+  return ['rsa', 'ed25519', 'ed448', 'dsa'].includes(asymmetricKeyType ?? '');
+}
+
+/** The curve by its name and the point in full: OpenSSL takes parameters written out and compressed points as well. */
+function isPlainEcKey(spki: Uint8Array): boolean {
+  const fields = DerReader.over(spki, { what: 'public key' }).sequence();
+  const algorithm = fields.sequence();
+  algorithm.oid();
+  return algorithm.nextIs(TAG.oid) && isWholePoint(fields.content(TAG.bitString));
+}
+
+/** Whether the content of a BIT STRING is a point in full (SEC 1 §2.3.3), the one form that GnuTLS reads. */
+export function isWholePoint(bits: Uint8Array): boolean {
+  return bits[0] === 0 && bits[1] === 0x04;
 }
 
 /** What GnuTLS makes of a signature under an issuer's key. */
@@ -92,6 +111,9 @@ export function verifyGnutlsSignature(
   if (!algorithm.secure) return 'insecure';
   const pss = algorithm.key === 'rsa-pss' ? readPss(parameters) : undefined;
   if (algorithm.key === 'rsa-pss' && pss === undefined) return 'wrong';
+  // Under a key that is not bound to PSS the salt has the length of the hash, or the signature does not count.
+  if (pss !== undefined && key.asymmetricKeyType === 'rsa' && pss.saltLength !== HASH_LENGTHS[pss.digest])
+    return 'wrong';
   try {
     const good = verify(
       pss?.digest ?? algorithm.digest,
