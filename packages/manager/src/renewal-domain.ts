@@ -73,10 +73,12 @@ export function composeRenewal(core: Core, context: HostsContext, issuing: Issua
     jobs,
     job,
     isUp,
+    isHeld: () => context.revocations.isHeld(),
     clock,
     log,
     signal,
   });
+  context.revocations.onResume(() => scheduler.wake());
   const replanner = new Replanner({ planner, log, signal, onPlanned: () => scheduler.wake() });
   core.alarms.register(renewalAlarms(store, freeze));
   const inBackground = (work: Promise<void>) => {

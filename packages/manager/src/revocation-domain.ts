@@ -58,6 +58,7 @@ export function composeRevocation(core: Core, parts: RevocationParts): Revocatio
   const { hosts, channels, ownClient } = parts;
   const repository = new SqliteRevocationStore(core.database, clock);
   const crls = new SqliteCrlStore(core.database, clock);
+  const resumed: (() => void)[] = [];
   const listeners: ((authorities: readonly string[]) => void)[] = [];
   const changed = (names: readonly string[]) => {
     for (const listener of listeners) listener(names);
@@ -73,6 +74,7 @@ export function composeRevocation(core: Core, parts: RevocationParts): Revocatio
     onEnd: () => {
       changed(authorities.list().map(({ name }) => name));
       upkeep.hurry();
+      for (const listener of resumed) listener();
     },
   });
   const learning = new CrlLearning({
@@ -183,6 +185,10 @@ export function composeRevocation(core: Core, parts: RevocationParts): Revocatio
       revocationOf(serialNumber) {
         const status = repository.statusOf(serialNumber as SerialNumber);
         return status.kind === 'revoked' ? { at: status.at, reason: status.reason } : null;
+      },
+      isHeld: () => recovery.held,
+      onResume: (listener) => {
+        resumed.push(listener);
       },
       async deliver(host, until) {
         const outcome = await delivery.deliver(host, [], until);

@@ -69,6 +69,10 @@ export interface HostRevocations {
   crlForHosts(purpose: Purpose): Promise<string>;
   /** When and why a certificate was revoked; null where it was not. */
   revocationOf(serialNumber: string): { readonly at: Instant; readonly reason: RevocationReason } | null;
+  /** Whether not enough hosts were asked after a restore what was revoked since the backup. */
+  isHeld(): boolean;
+  /** Calls the listener once that is over. */
+  onResume(listener: () => void): void;
   /** Brings a host the newest CRLs; throws `crl.not_delivered`. */
   deliver(host: Host, signal: AbortSignal): Promise<void>;
   /** Lets a revoked host have certificates again. */

@@ -45,6 +45,7 @@ export async function renewingFleet(
     concurrency: 32,
   });
   const down = new Set<string>();
+  const recovery = { held: false };
   const begun: string[] = [];
   let fake: FakeProvision = async () => {};
   const planner = new RenewalPlanner({ hosts, certificates, authorities, settings, store, clock });
@@ -83,6 +84,7 @@ export async function renewingFleet(
     jobs,
     job,
     isUp: async (name) => !down.has(name),
+    isHeld: () => recovery.held,
     clock,
     log: silentLog,
     signal: stop.signal,
@@ -110,6 +112,8 @@ export async function renewingFleet(
     freeze,
     scheduler,
     database,
+    /** Whether the store was restored and hosts were not asked yet. */
+    recovery,
     /** Hosts whose channel is down. */
     down,
     /** The hosts whose renewal began, in order. */

@@ -130,6 +130,18 @@ test('One host that goes on failing is tried ever more seldom, stops nobody else
   assert.ok((await second.store.of('h1')).every((row) => row.failures === 0));
 });
 
+test('SECURITY: After a restore nobody is renewed by itself before it is known who was revoked since the backup.', async (t) => {
+  const { clock, settle, begun, recovery, scheduler } = await fleetOf(t, 2);
+  clock.advance(ALL_DUE);
+  recovery.held = true;
+  await settle();
+  assert.deepEqual(begun, []);
+  recovery.held = false;
+  scheduler.wake();
+  await settle();
+  assert.equal(new Set(begun).size, 2);
+});
+
 test('A freeze stops at once: what is queued is taken back, what runs ends, and nothing begins until it is lifted.', async (t) => {
   const { clock, settings, settle, onProvision, freeze, begun, jobs, scheduler, job } = await fleetOf(t, 6);
   await settings.put('renewal.concurrency', 2, GLOBAL, 'a');

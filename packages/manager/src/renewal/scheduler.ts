@@ -20,6 +20,8 @@ export interface RenewalSchedulerParts {
   readonly job: JobDefinition<RenewOrder>;
   /** Whether the host can be worked on now. */
   readonly isUp: (host: string) => Promise<boolean>;
+  /** Whether it is not known yet which hosts were revoked: after a restore. */
+  readonly isHeld: () => boolean;
   readonly clock: Clock;
   readonly log: Log;
   readonly signal: AbortSignal;
@@ -106,8 +108,9 @@ export class RenewalScheduler {
   }
 
   async #look(): Promise<void> {
-    const { store, clock, freeze } = this.#parts;
-    if (await freeze.isFrozen()) return;
+    const { store, clock, freeze, isHeld } = this.#parts;
+    // SECURITY: a host that was revoked after the backup would else be given new certificates.
+    if (isHeld() || (await freeze.isFrozen())) return;
     const looked = new Set<string>();
     let room = await this.#room();
     while (room > 0) {
