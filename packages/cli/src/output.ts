@@ -27,9 +27,13 @@ export function writeLine(text = ''): void {
   process.stdout.write(`${printable(text)}\n`);
 }
 
-/** The answer for programs. */
+/** The answer for programs, escaped so that it does not steer a terminal either (RFC 8259 §7). */
 export function writeJson(value: unknown): void {
-  process.stdout.write(`${JSON.stringify(value, null, 2)}\n`);
+  const text = JSON.stringify(value, null, 2).replace(
+    /[\u007f-\u009f\u202a-\u202e\u2066-\u2069]/g,
+    (character) => `\\u${character.charCodeAt(0).toString(16).padStart(4, '0')}`,
+  );
+  process.stdout.write(`${text}\n`);
 }
 
 /** The answer for people as a table: a row stays one line, columns are as wide as their widest cell. */
