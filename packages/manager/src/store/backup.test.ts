@@ -3,11 +3,14 @@ import {
   copyFileSync,
   existsSync,
   mkdirSync,
+  mkdtempSync,
   readdirSync,
   readFileSync,
+  rmSync,
   statSync,
   writeFileSync,
 } from 'node:fs';
+import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { DatabaseSync } from 'node:sqlite';
 import { type TestContext, test } from 'node:test';
@@ -61,6 +64,24 @@ async function backedUp(t: TestContext) {
   });
   return { ...made, directory, path, header, sealKeyFile: join(directory, 'key') };
 }
+
+const otherDisk = existsSync('/dev/shm') && statSync('/dev/shm').dev !== statSync(tmpdir()).dev;
+test('the seal key goes to another disk than the backup', {
+  skip: !otherDisk && 'there is none',
+}, async (t) => {
+  const { stateDirectory } = await madeStore(t);
+  const away = mkdtempSync('/dev/shm/virt-trust-key-');
+  t.after(() => rmSync(away, { recursive: true }));
+  const [to, sealKeyTo] = [join(temporaryDirectory(t), 'backup'), join(away, 'key')];
+  await backUp({ stateDirectory, to, sealKeyTo, ...ports });
+  assert.equal(statSync(sealKeyTo).mode & 0o777, 0o600);
+  assert.deepEqual(readdirSync(away), ['key']);
+  const restored = join(temporaryDirectory(t), 'restored');
+  assert.equal(
+    (await restore({ from: to, stateDirectory: restored, sealKeyFile: sealKeyTo, ...ports })).hosts,
+    1,
+  );
+});
 
 /** Takes the backup's place with other bytes. */
 function altered(path: string, change: (bytes: Buffer) => Buffer): string {

@@ -59,8 +59,16 @@ export async function backUp(options: BackupOptions): Promise<BackupMade> {
   const source = join(options.stateDirectory, 'manager.db');
   if (!existsSync(source)) throw noStore(options.stateDirectory);
   const place = keyPlaceOf(options);
-  const draft = makeDraft(path);
+  const drafts: string[] = [];
+  const draftFor = (target: string) => {
+    const made = makeDraft(target);
+    drafts.push(made);
+    return made;
+  };
   try {
+    const draft = draftFor(path);
+    // Beside its own target, which is meant to be on another disk.
+    const keyDraft = sealKeyTo === undefined ? undefined : draftFor(sealKeyTo);
     // Read before and after: a rotation that is under way ends with the old key's destruction.
     const before = keysOf(place);
     await copyTo(source, join(draft, 'db'));
@@ -69,16 +77,16 @@ export async function backUp(options: BackupOptions): Promise<BackupMade> {
     const [key] = keys.slice(-1);
     if (key === undefined) throw noKey(place);
     await compose(join(draft, 'db'), join(draft, 'backup'), encodePrefix(header, key));
-    if (sealKeyTo !== undefined) {
-      writeSealKeys(join(draft, 'key'), keys);
-      publish(join(draft, 'key'), sealKeyTo);
+    if (sealKeyTo !== undefined && keyDraft !== undefined) {
+      writeSealKeys(join(keyDraft, 'key'), keys);
+      publish(join(keyDraft, 'key'), sealKeyTo);
     }
     publish(join(draft, 'backup'), path);
     return { path, header };
   } catch (cause) {
     throw storeError(`cannot back up ${options.stateDirectory} to ${path}`, cause);
   } finally {
-    rmSync(draft, { recursive: true, force: true });
+    for (const draft of drafts) rmSync(draft, { recursive: true, force: true });
   }
 }
 
