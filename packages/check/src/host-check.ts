@@ -6,7 +6,7 @@ import { type HostFacts, readHostFacts } from './host-facts.ts';
 import { checkLibvirtFiles } from './libvirt-section.ts';
 import { readNetwork } from './network.ts';
 import { checkQemuDirectories } from './qemu-section.ts';
-import { type FindingGroup, type Verdict, verdictOf } from './report.ts';
+import { type CheckFinding, type FindingGroup, type Verdict, verdictOf } from './report.ts';
 import { checkServedByVms } from './vm-section.ts';
 
 /** Everything that was found on this host. */

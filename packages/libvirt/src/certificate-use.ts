@@ -78,7 +78,10 @@ export function checkLeafUse(
     const exempt =
       keyEnciphermentFor === 'none' || (keyEnciphermentFor === 'all-but-ec' && isEc(certificate));
     if (!usages.includes('keyEncipherment') && !exempt) {
-      findings.push(usage(critical, 'certificate.key_encipherment', called, 'key encipherment'));
+      const older = keyEnciphermentFor === 'all-in-older-releases';
+      const finding = usage(critical && !older, 'certificate.key_encipherment', called, 'key encipherment');
+      const message = `${finding.message}, which older releases of this series refuse`;
+      findings.push(critical && older ? { ...finding, message } : finding);
     }
   }
   if (extKeyUsage !== undefined && !permits(extKeyUsage.purposes, role, bothEnds)) {

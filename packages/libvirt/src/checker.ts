@@ -8,8 +8,8 @@ export interface Checker {
 /** What differs between the programs and their versions. */
 export interface CheckerRules {
   readonly program: Checker['program'];
-  /** Keys for which a critical keyUsage must hold keyEncipherment. */
-  readonly keyEnciphermentFor: 'all' | 'all-but-ec' | 'none';
+  /** Keys for which a critical keyUsage must hold keyEncipherment; of a series alone it may be only its older releases. */
+  readonly keyEnciphermentFor: 'all' | 'all-but-ec' | 'all-in-older-releases' | 'none';
   /** Which purposes allow both ends of TLS: to QEMU any, to libvirt those that neither it nor TLS knows. */
   readonly bothEnds: 'any-purpose' | 'unknown-purposes';
   /** Which certificates of the CA file are checked as authorities at start. */
@@ -57,7 +57,7 @@ export function rulesOf({ program, version }: Checker): CheckerRules {
   const chains = isAtLeast(version, 10, 2);
   return {
     program,
-    keyEnciphermentFor: demandsKeyEncipherment(version) ? 'all' : 'none',
+    keyEnciphermentFor: keyEnciphermentOf(version),
     bothEnds: 'any-purpose',
     // crypto/tlscredsx509.c of 10.2: "only verify CA certs in chain of trust", "allow client/server cert chains".
     authoritiesChecked: chains ? 'on-path' : 'all',
@@ -73,15 +73,18 @@ export function rulesOf({ program, version }: Checker): CheckerRules {
 }
 
 /** QEMU's "stop requiring key encipherment usage in x509 certs" went into 10.2 and the stable branches named here. */
-function demandsKeyEncipherment(version: string): boolean {
-  if (isAtLeast(version, 10, 2)) return false;
+function keyEnciphermentOf(version: string): CheckerRules['keyEnciphermentFor'] {
+  if (isAtLeast(version, 10, 2)) return 'none';
   const stable: readonly (readonly [branch: string, from: number])[] = [
     ['7.2', 22],
     ['10.0', 7],
     ['10.1', 3],
   ];
-  const parts = /^(\d{1,4}\.\d{1,4})\.(\d{1,4})/.exec(version);
-  return !stable.some(([branch, from]) => parts?.[1] === branch && Number(parts[2]) >= from);
+  const [, branch, release] = /^(\d{1,4}\.\d{1,4})(?:\.(\d{1,4}))?/.exec(version) ?? [];
+  const from = stable.find(([series]) => series === branch)?.[1];
+  if (from === undefined) return 'all';
+  if (release === undefined) return 'all-in-older-releases';
+  return Number(release) >= from ? 'none' : 'all';
 }
 
 function isAtLeast(version: string, major: number, minor: number): boolean {

@@ -43,6 +43,9 @@ test('keyEncipherment in a critical keyUsage of an EC key is demanded up to libv
     assert.deepEqual(judge('qemu', version), refused, version);
   for (const version of ['7.2.22', '10.0.7', '10.1.3', '10.2.0', '11.0.0'])
     assert.deepEqual(judge('qemu', version), [], version);
+  for (const version of ['7.2', '10.0', '10.1'])
+    assert.deepEqual(judge('qemu', version), ['warning certificate.key_encipherment'], version);
+  assert.deepEqual(judge('qemu', '9.2'), refused);
   assert.deepEqual(judge('libvirt', 'unknown'), refused);
 });
 

@@ -1,8 +1,8 @@
 import { systemClock } from '@virt-trust/base/clock.ts';
 import { TrustError } from '@virt-trust/base/error.ts';
-import { type Instant, parseInstant } from '@virt-trust/base/instant.ts';
 import { type CheckFinding, VERDICT_EXIT_CODES, type Verdict } from '@virt-trust/check/report.ts';
 import { type Command, Option } from 'commander';
+import { parseTimeWord, parseVersionWord } from '../check-words.ts';
 import { writeJson, writeLine } from '../output.ts';
 import { jsonOption } from './option.ts';
 
@@ -27,7 +27,8 @@ With --path: one directory with the file names of libvirt's pkipath (cacert.pem,
 shows, as the program in the given role judges it in a handshake.
 
 The verdict is broken where libvirt or QEMU refuses, warning where something goes wrong later or elsewhere, else ok.
-Exit codes: 0 ok, 1 warning, 2 broken (or wrong words)`;
+Exit codes: 0 ok, 1 warning, 2 broken. Wrong words end with 2 as well: nothing is on standard output then, and the
+reason is on standard error.`;
 
 export function addCheckCommand(program: Command): void {
   program
@@ -37,7 +38,7 @@ export function addCheckCommand(program: Command): void {
     .addOption(new Option('--role <role>', 'the end that the directory is for').choices(['server', 'client']))
     .option('--peer <file>', 'judge the certificate that the other end shows, against the directory')
     .option('--name <host>', 'the name or address by which that server is reached')
-    .option('--at <time>', 'as of this time, such as 2026-11-22T04:00:00Z')
+    .option('--at <time>', 'as of this time: 2026-11-22T04:00:00Z, another zone, a day, seconds since 1970')
     .option('--libvirt <version>', "by this libvirt's rules; where left out, by the installed one's")
     .option('--qemu <version>', "by this QEMU's rules; where left out, by the installed one's")
     .option(
@@ -49,36 +50,33 @@ export function addCheckCommand(program: Command): void {
     .action(check);
 }
 
-async function check(options: CheckOptions): Promise<void> {
-  const at = options.at === undefined ? systemClock.now() : parseTime(options.at);
-  for (const version of [options.libvirt, options.qemu]) {
-    if (version !== undefined && !/^\d{1,4}\.\d{1,4}(\.\d{1,4})?$/.test(version))
-      throw wrong(`a version is written 9.0.0, not ${version}`);
-  }
+async function check(given: CheckOptions): Promise<void> {
+  for (const word of ['path', 'peer', 'name', 'uri'] as const)
+    if (given[word]?.trim() === '') throw wrong(`--${word} is empty`);
+  const options = { ...given, ...versionsOf(given) };
+  const at = options.at === undefined ? systemClock.now() : parseTimeWord(options.at);
   if (options.path === undefined) {
     for (const word of ['role', 'peer', 'name'] as const)
       if (options[word] !== undefined) throw wrong(`--${word} goes with --path`);
     const { checkHost } = await import('@virt-trust/check/host-check.ts');
-    const report = await checkHost({
-      at,
-      clock: systemClock,
-      uri: options.uri,
-      libvirt: options.libvirt,
-      qemu: options.qemu,
-    });
+    const { uri, libvirt, qemu } = options;
+    const report = await checkHost({ at, clock: systemClock, uri, libvirt, qemu });
     tell(options, report, report.groups);
     return;
   }
   if (options.role === undefined) throw wrong('--path needs --role server or --role client');
+  if (options.uri !== undefined) throw wrong('--uri goes with a full check, not with --path');
   if (options.name !== undefined && options.peer === undefined) throw wrong('--name goes with --peer');
   const { checkDirectory } = await import('@virt-trust/check/directory-check.ts');
   const report = await checkDirectory({ ...options, directory: options.path, role: options.role, at });
   tell(options, report, [{ title: options.peer ?? options.path, findings: report.findings }]);
 }
 
-/** A time in UTC, or a day, which stands for its first second. */
-function parseTime(text: string): Instant {
-  return parseInstant(/^\d{4}-\d{2}-\d{2}$/.test(text) ? `${text}T00:00:00Z` : text);
+function versionsOf({ libvirt, qemu }: CheckOptions): Pick<CheckOptions, 'libvirt' | 'qemu'> {
+  return {
+    ...(libvirt === undefined ? {} : { libvirt: parseVersionWord('--libvirt', libvirt) }),
+    ...(qemu === undefined ? {} : { qemu: parseVersionWord('--qemu', qemu) }),
+  };
 }
 
 function tell(
