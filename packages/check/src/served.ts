@@ -54,7 +54,13 @@ export async function checkServedByLibvirtd(
 
 /** Whether the VNC server of a VM shows the certificate that is stored. */
 export async function checkServedByVnc(
-  vm: { readonly name: string; readonly listen: string; readonly port: number; readonly directory: string },
+  vm: {
+    readonly uuid: string;
+    readonly name: string;
+    readonly listen: string;
+    readonly port: number;
+    readonly directory: string;
+  },
   clock: Clock,
 ): Promise<CheckFinding[]> {
   const file = `${vm.directory}/server-cert.pem`;
@@ -86,7 +92,8 @@ export async function checkServedByVnc(
       code: 'served.differs',
       file,
       text: `the VNC server of VM ${vm.name} shows another certificate than the one that is stored`,
-      remedy: `virsh domdisplay-reload ${vm.name} (libvirt 10.2), or virsh qemu-monitor-command ${vm.name} '{"execute":"display-reload","arguments":{"type":"vnc","tls-certs":true}}'`,
+      // SECURITY: for a shell, where a name that a tenant chose might say more than a name.
+      remedy: `virsh domdisplay-reload ${vm.uuid} (libvirt 10.2), or virsh qemu-monitor-command ${vm.uuid} '{"execute":"display-reload","arguments":{"type":"vnc","tls-certs":true}}'`,
     },
   ];
 }

@@ -10,9 +10,9 @@ const MAX_ASKED = 64;
 /** What the VNC servers of running VMs show; SPICE goes on with what it loaded at the VM's start. */
 export async function checkServedByVms(clock: Clock): Promise<CheckFinding[]> {
   const processes = await readQemuProcesses(THIS_HOST).catch(() => []);
-  const displays = processes.flatMap(({ name, vnc }) =>
+  const displays = processes.flatMap(({ uuid, name, vnc }) =>
     vnc.flatMap(({ listen, port, tlsDirectory }) =>
-      tlsDirectory === null ? [] : [{ name, listen, port, directory: tlsDirectory }],
+      tlsDirectory === null ? [] : [{ uuid, name, listen, port, directory: tlsDirectory }],
     ),
   );
   const findings: CheckFinding[] = [];
