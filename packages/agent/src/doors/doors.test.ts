@@ -100,6 +100,7 @@ test('the local door holds no operation that changes whom the agent obeys or wha
       .map(({ id }) => id)
       .sort(),
     [
+      'getCrls',
       'getIdentity',
       'getInventory',
       'getMigration',
