@@ -67,7 +67,9 @@ export function composeWatching(
   return {
     outside,
     greeted(id) {
-      if (channels.stateOf(id)?.kind === 'up') watching.up(id);
+      if (channels.stateOf(id)?.kind !== 'up') return;
+      watching.up(id);
+      outside.up(id);
     },
     channel(id, state) {
       if (state.kind === 'down' || state.kind === 'closed') watching.down(id);

@@ -97,6 +97,21 @@ test('no connection is unreachable, no handshake is refused', async (t) => {
   assert.equal((await refusing.looks.look(refusing.id))?.state, 'refused');
 });
 
+test('what was seen while a host was away is forgotten once its channel is up', async (t) => {
+  const { looks, id, changes, answering } = await looksAt(t, async () => {
+    throw new TrustError('probe.connect', 'failed', 'cannot probe');
+  });
+  await looks.look(id);
+  looks.up(id);
+  assert.equal(looks.of(id)?.state, 'unreachable');
+  answering.agent = false;
+  await looks.look(id);
+  const before = changes.length;
+  looks.up(id);
+  assert.equal(looks.of(id), null);
+  assert.equal(changes.length, before + 1);
+});
+
 test('a host that somebody works on, that is only observed or has served nothing yet is not looked at', async (t) => {
   const asked: string[] = [];
   const { looks, id, stored } = await looksAt(t, async ({ host }) => {

@@ -86,6 +86,15 @@ export class OutsideLooks {
     this.#wait(id, entry, this.#random() * FIRST_LOOK_SECONDS);
   }
 
+  /** Its channel came up: what was seen while it was away says nothing any more, and the next look comes soon. */
+  up(id: HostId): void {
+    const entry = this.#entries.get(id);
+    if (entry?.look?.agentAnswered !== false) return;
+    entry.look = null;
+    this.#wait(id, entry, this.#random() * SECOND_LOOK_SECONDS);
+    this.#parts.onChange(id);
+  }
+
   /** Looks now, and answers what was seen; null where there is nothing to look at. */
   async look(id: HostId): Promise<OutsideLook | null> {
     const host = await this.#parts.repository.get(id);
@@ -167,6 +176,7 @@ export class OutsideLooks {
 
   #wait(id: HostId, entry: Entry, seconds: number): void {
     if (this.#parts.signal.aborted || this.#entries.get(id) !== entry) return;
+    clearTimeout(entry.timer);
     entry.timer = setTimeout(() => void this.#turn(id, entry), seconds * 1000);
     entry.timer.unref();
   }
