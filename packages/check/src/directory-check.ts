@@ -36,6 +36,10 @@ export async function checkDirectory(options: {
   ]);
   const program = options.libvirt === undefined && options.qemu !== undefined ? 'qemu' : undefined;
   const report = await checkPath({ ...options, libvirt, qemu, program, qemuUser });
+  if (options.peer !== undefined && options.name === undefined && options.role === 'client')
+    notes.push('no --name was given: whether the certificate is for the host that is reached was not judged');
+  if (options.name !== undefined && options.role === 'server')
+    notes.push('a server compares no names of its clients: --name counts for nothing');
   for (const checker of report.judgedBy) {
     const { program: whose, version } = checker;
     const title = whose === 'libvirt' ? 'libvirt' : 'QEMU';

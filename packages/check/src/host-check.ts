@@ -42,7 +42,7 @@ export async function checkHost(options: {
   groups.push({ title: 'Client files of libvirt', findings: await checkClientFiles(facts, options.uri) });
   const told = groups.map((group) => ({
     ...group,
-    findings: group.findings.map((each) => asUser(each, facts)),
+    findings: facts.isRoot ? group.findings : asUser(group.findings),
   }));
   const findings = told.flatMap((group) => group.findings);
   return {
@@ -53,11 +53,20 @@ export async function checkHost(options: {
   };
 }
 
-/** What a user may not read root may: no verdict follows from that. */
-function asUser(finding: CheckFinding, { isRoot }: HostFacts): CheckFinding {
-  if (isRoot || finding.code !== 'files.unreadable' || !finding.text.includes('permission denied'))
-    return finding;
-  return { ...finding, severity: 'note', remedy: 'run virt-trust check as root to have it judged' };
+/** What a user may not read root may: no verdict follows from that, and one word of it is enough. */
+function asUser(findings: readonly CheckFinding[]): CheckFinding[] {
+  const closed = (finding: CheckFinding) =>
+    finding.code === 'files.unreadable' && finding.text.includes('permission denied');
+  const [first, ...more] = [...new Set(findings.filter(closed).map(({ file }) => file))];
+  if (first === undefined) return [...findings];
+  const note: CheckFinding = {
+    severity: 'note',
+    code: 'files.unreadable',
+    file: first,
+    text: `not judged, as this user may not read it${more.length === 0 ? '' : ` nor ${more.join(', ')}`}: permission denied`,
+    remedy: 'run virt-trust check as root to have it judged',
+  };
+  return [...findings.filter((finding) => !closed(finding)), note];
 }
 
 function versionNotes(facts: HostFacts): string[] {

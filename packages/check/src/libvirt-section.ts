@@ -53,7 +53,7 @@ export async function checkLibvirtFiles(facts: HostFacts, network: NetworkState)
       code: 'network.tls_off',
       file: paths.certificate,
       text: 'no server certificate and no TLS port: this host serves no client over TLS',
-      remedy: `put CA, certificate and key in place, then systemctl enable --now ${facts.daemon}-tls.socket`,
+      remedy: `put CA, certificate and key in place, then ${switchOn(facts.daemon)}`,
     });
     return findings;
   }
@@ -63,7 +63,7 @@ export async function checkLibvirtFiles(facts: HostFacts, network: NetworkState)
       code: 'network.tls_off',
       file: paths.certificate,
       text: 'the certificate is in place, and nothing listens for TLS: no client reaches this host',
-      remedy: `systemctl enable --now ${facts.daemon}-tls.socket, and open port ${network.tlsPort} in the firewall`,
+      remedy: `${switchOn(facts.daemon)}, and open port ${network.tlsPort} in the firewall`,
     });
   }
   const judged = await judgeSet(paths, { role: 'server', at }, facts.libvirt);
@@ -74,6 +74,11 @@ export async function checkLibvirtFiles(facts: HostFacts, network: NetworkState)
     findings.push(...(await checkServedByLibvirtd(network.tlsPort, paths.certificate, facts.daemon)));
   }
   return findings;
+}
+
+/** systemd starts no socket of a service that runs; VMs go on while it is down. */
+function switchOn(daemon: string): string {
+  return `systemctl stop ${daemon}.service && systemctl enable --now ${daemon}-tls.socket && systemctl start ${daemon}.service`;
 }
 
 function checkTrustSettings({ libvirtd, daemonFile }: HostFacts): CheckFinding[] {

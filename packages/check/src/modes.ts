@@ -74,8 +74,12 @@ export async function checkPkiDirectories(): Promise<CheckFinding[]> {
         code: 'directory.missing',
         file: directory,
         text: 'there is no such directory, in which libvirt looks by default',
-        remedy: `mkdir -m ${isPrivate ? '0750' : '0755'} ${directory}`,
+        remedy: isPrivate
+          ? `install -d -m 0750 ${directory}`
+          : `install -d -m 0755 ${directory}, and in it what else libvirt looks for: CA, libvirt, libvirt/private`,
       });
+      // Nor is there anything below it.
+      if (directory === '/etc/pki' || directory === '/etc/pki/libvirt') break;
     } else if (!isPrivate && (found.mode & 0o005) !== 0o005) {
       findings.push({
         severity: 'note',

@@ -34,7 +34,7 @@ export async function readNetwork(facts: HostFacts): Promise<NetworkState> {
       code: 'network.listen_and_sockets',
       file: listenOption,
       text: `${daemon} is given --listen although ${daemon}.socket is active: it does not start`,
-      remedy: `take --listen out of ${listenOption}; systemctl enable --now ${unit} switches TLS on`,
+      remedy: `take --listen out of ${listenOption}; then systemctl stop ${daemon}.service && systemctl enable --now ${unit} && systemctl start ${daemon}.service`,
     });
   }
   if (tlsUnit.on && tlsUnit.port !== undefined && tlsUnit.port !== configured) {

@@ -152,3 +152,33 @@ test('whatever is in the files, there is a verdict', async () => {
     { numRuns: 150 },
   );
 });
+
+test('files as under /etc/pki are judged where they are', async () => {
+  const directory = await directoryOf({});
+  await mkdir(join(directory, 'CA'));
+  await mkdir(join(directory, 'libvirt', 'private'), { recursive: true });
+  await writeFile(join(directory, 'CA', 'cacert.pem'), root.pem);
+  await writeFile(join(directory, 'libvirt', 'servercert.pem'), server.pem);
+  const { codes, report } = await check(directory);
+  assert.deepEqual(codes, ['files.missing']);
+  assert.equal(report.findings[0]?.file, join(directory, 'libvirt', 'private', 'serverkey.pem'));
+  await writeFile(join(directory, 'libvirt', 'private', 'serverkey.pem'), server.keyPem);
+  assert.equal((await check(directory)).verdict, 'ok');
+});
+
+test('a CRL or DH parameters of the other program do not make a directory one of its own', async () => {
+  const directory = await directoryOf({ ...LIBVIRT, 'dh-params.pem': 'x', 'ca-crl.pem': 'x' });
+  const { verdict, report } = await check(directory);
+  assert.equal(verdict, 'ok', JSON.stringify(report));
+  assert.deepEqual(
+    report.judgedBy.map(({ program }) => program),
+    ['libvirt'],
+  );
+});
+
+test('a file in place of the directory is told from none', async () => {
+  const directory = await directoryOf(LIBVIRT);
+  const { verdict, report } = await check(join(directory, 'cacert.pem'));
+  assert.equal(verdict, 'broken');
+  assert.match(report.findings[0]?.text ?? '', /a file, not a directory/);
+});

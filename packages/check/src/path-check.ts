@@ -1,4 +1,4 @@
-import { readdir, stat } from 'node:fs/promises';
+import { stat } from 'node:fs/promises';
 import { isTrustError } from '@virt-trust/base/error.ts';
 import type { Instant } from '@virt-trust/base/instant.ts';
 import { adviseOnCrl, adviseOnSet } from '@virt-trust/libvirt/advice.ts';
@@ -12,7 +12,16 @@ import {
 import { readGnutlsCrls } from '@virt-trust/libvirt/gnutls/crl.ts';
 import { judgeOwnSet } from '@virt-trust/libvirt/own-set.ts';
 import { verifyPeer } from '@virt-trust/libvirt/session.ts';
-import { layoutsOf, NUMBERED_IDENTITIES, pathsIn, type SetPaths } from './layout.ts';
+import {
+  type DirectoryNames,
+  type Layout,
+  layoutsOf,
+  NUMBERED_IDENTITIES,
+  namesIn,
+  pathsIn,
+  programOf,
+  type SetPaths,
+} from './layout.ts';
 import { mayEnter, type ReadingUser, readFileState } from './reader.ts';
 import { remedyFor } from './remedies.ts';
 import { type CheckFinding, type Verdict, verdictOf } from './report.ts';
@@ -46,35 +55,40 @@ export interface PathReport {
 /** Judges one directory, or a peer against it, and looks at nothing else of the machine. */
 export async function checkPath(asked: PathQuestion): Promise<PathReport> {
   const question = { ...asked, at: wholeSeconds(asked.at) };
-  const names = await readdir(question.directory).catch(() => undefined);
-  const found = layoutsOf(names ?? []);
-  const programs = found.length > 0 ? found : [question.program ?? 'libvirt'];
-  const checkers = programs.map((program): Checker => ({ program, version: question[program] }));
+  const inside = await namesIn(question.directory);
+  const found = inside.kind === 'names' ? layoutsOf(inside.names) : [];
+  const fallback: Layout = question.program === 'qemu' ? 'qemu' : 'pkipath';
+  const layouts = found.length > 0 ? found : [fallback];
+  const programs = [...new Set(layouts.map(programOf))];
+  const judgedBy = programs.map((program): Checker => ({ program, version: question[program] }));
   const findings: CheckFinding[] = [];
-  if (names === undefined) {
-    findings.push(
-      toCheck(
-        {
-          severity: 'error',
-          code: 'directory.missing',
-          message: 'there is no such directory, or it cannot be read',
-          part: 'ca',
-        },
-        question.directory,
-        question.role,
-      ),
-    );
-  } else {
-    for (const checker of checkers) {
-      if (checker.program === 'qemu') findings.push(...(await judgeDirectoryMode(question)));
+  if (inside.kind !== 'names') findings.push(notLookedInto(inside.kind, question));
+  else {
+    for (const layout of layouts) {
+      const checker = { program: programOf(layout), version: question[programOf(layout)] };
+      if (layout === 'qemu') findings.push(...(await judgeDirectoryMode(question)));
       findings.push(
         ...(question.peer === undefined
-          ? await judgeDirectory(question, checker)
-          : await judgePeer(question, question.peer, checker)),
+          ? await judgeDirectory(question, layout, checker)
+          : await judgePeer(question, question.peer, layout, checker)),
       );
     }
   }
-  return { verdict: verdictOf(findings), judgedBy: checkers, findings };
+  return { verdict: verdictOf(findings), judgedBy, findings };
+}
+
+const NOT_LOOKED_INTO = {
+  missing: ['directory.missing', 'there is no such directory'],
+  'no-directory': ['directory.missing', 'it is a file, not a directory'],
+  closed: ['directory.unreadable', 'its files cannot be reached: permission denied'],
+} as const;
+
+function notLookedInto(
+  kind: Exclude<DirectoryNames['kind'], 'names'>,
+  { directory: file, role }: PathQuestion,
+): CheckFinding {
+  const [code, text] = NOT_LOOKED_INTO[kind];
+  return { severity: 'error', code, file, text, remedy: remedyFor(code, { file, role }) };
 }
 
 /** QEMU's user has to pass through the directory; those around it are not looked at. */
@@ -96,12 +110,16 @@ async function judgeDirectoryMode({ directory, qemuUser, role }: PathQuestion): 
   ];
 }
 
-async function judgeDirectory(question: PathQuestion, checker: Checker): Promise<CheckFinding[]> {
+async function judgeDirectory(
+  question: PathQuestion,
+  layout: Layout,
+  checker: Checker,
+): Promise<CheckFinding[]> {
   const { directory, role } = question;
-  const numbers = await identitiesIn(question, checker);
+  const numbers = await identitiesIn(question, layout, checker);
   const findings: CheckFinding[] = [];
   for (const number of numbers) {
-    const paths = pathsIn(directory, checker.program, role, number);
+    const paths = pathsIn(directory, layout, role, number);
     findings.push(...(await judgeSet(paths, question, checker)));
   }
   // What is about the CA file or the CRL is the same for each identity.
@@ -116,18 +134,19 @@ async function judgeDirectory(question: PathQuestion, checker: Checker): Promise
 /** The plain identity, and those with a number that this version reads: up to the first gap. */
 async function identitiesIn(
   { directory, role }: PathQuestion,
+  layout: Layout,
   checker: Checker,
 ): Promise<(number | undefined)[]> {
   const identities: (number | undefined)[] = [];
   if (rulesOf(checker).numberedIdentities) {
     for (let number = 0; number < NUMBERED_IDENTITIES; number++) {
-      const { certificate, key } = pathsIn(directory, checker.program, role, number);
+      const { certificate, key } = pathsIn(directory, layout, role, number);
       const states = await Promise.all([certificate, key].map((path) => readFileState(path)));
       if (states.every(({ kind }) => kind === 'missing')) break;
       identities.push(number);
     }
   }
-  const plain = pathsIn(directory, checker.program, role);
+  const plain = pathsIn(directory, layout, role);
   const [certificate, key] = await Promise.all([readFileState(plain.certificate), readFileState(plain.key)]);
   const none = certificate.kind === 'missing' && key.kind === 'missing';
   // QEMU can do with a numbered identity alone (qcrypto_tls_creds_x509_load_identities).
@@ -176,9 +195,14 @@ export async function judgeSet(
 }
 
 /** The handshake's check of the peer's certificate; the directory needs nothing but the CA and, if there is one, a CRL. */
-async function judgePeer(question: PathQuestion, peer: string, checker: Checker): Promise<CheckFinding[]> {
+async function judgePeer(
+  question: PathQuestion,
+  peer: string,
+  layout: Layout,
+  checker: Checker,
+): Promise<CheckFinding[]> {
   const { directory, role, at, name } = question;
-  const { ca, crl } = pathsIn(directory, checker.program, role);
+  const { ca, crl } = pathsIn(directory, layout, role);
   const peerRole: TlsRole = role === 'server' ? 'client' : 'server';
   const user = checker.program === 'qemu' ? question.qemuUser : undefined;
   const findings: CheckFinding[] = [];

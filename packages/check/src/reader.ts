@@ -17,8 +17,10 @@ const READ_LIMIT = 48 << 20;
 
 /** What a file is to whoever reads it; `user` where that is somebody else than this process. */
 export async function readFileState(path: string, user?: ReadingUser): Promise<FileState> {
+  let reached = false;
   try {
     const found = await stat(path);
+    reached = true;
     if (found.isDirectory()) return { kind: 'unreadable', reason: 'it is a directory' };
     if (!found.isFile()) return { kind: 'unreadable', reason: 'it is no regular file' };
     if (user !== undefined && !mayRead(found, user)) {
@@ -34,7 +36,8 @@ export async function readFileState(path: string, user?: ReadingUser): Promise<F
   } catch (error) {
     const code = (error as NodeJS.ErrnoException).code ?? 'error';
     if (code === 'ENOENT' || code === 'ENOTDIR' || code === 'ELOOP') return { kind: 'missing' };
-    return { kind: 'unreadable', reason: code === 'EACCES' ? 'permission denied' : code };
+    if (code !== 'EACCES') return { kind: 'unreadable', reason: code };
+    return { kind: 'unreadable', reason: 'permission denied', ...(reached ? {} : { hidden: true }) };
   }
 }
 

@@ -81,7 +81,9 @@ export function checkLeafUse(
       const older = keyEnciphermentFor === 'all-in-older-releases';
       const finding = usage(critical && !older, 'certificate.key_encipherment', called, 'key encipherment');
       const message = `${finding.message}, which older releases of this series refuse`;
-      findings.push(critical && older ? { ...finding, message } : finding);
+      // RFC 5480 §3: an EC key must not have it, and where keyUsage is not critical nothing refuses it.
+      if (!critical && isEc(certificate)) findings.push({ ...finding, severity: 'note' });
+      else findings.push(critical && older ? { ...finding, message } : finding);
     }
   }
   if (extKeyUsage !== undefined && !permits(extKeyUsage.purposes, role, bothEnds)) {

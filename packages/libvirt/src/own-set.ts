@@ -17,7 +17,12 @@ import { checkCertificates } from './sanity.ts';
 export type FileState =
   | { readonly kind: 'missing' }
   /** It is there, but it cannot be read: `reason` as the system says it. */
-  | { readonly kind: 'unreadable'; readonly reason: string }
+  | {
+      readonly kind: 'unreadable';
+      readonly reason: string;
+      /** A directory on the way is closed: whether it is there cannot be told. */
+      readonly hidden?: boolean;
+    }
   /** One character an octet. */
   | { readonly kind: 'text'; readonly text: string };
 
@@ -63,7 +68,7 @@ class OwnSet {
   readonly #findings: Finding[] = [];
 
   constructor(files: SetFiles, role: TlsRole, rules: CheckerRules, at: Instant) {
-    this.#files = files;
+    this.#files = role === 'client' && rules.program === 'libvirt' ? withoutHidden(files) : files;
     this.#role = role;
     this.#rules = rules;
     this.#at = at;
@@ -204,6 +209,14 @@ class OwnSet {
       this.#error('dh_params.malformed', 'dh-params', 'the file of DH parameters holds none');
     }
   }
+}
+
+/** What libvirt's client cannot get at is not there to it (virFileExists in virNetTLSContextLocateCredentials). */
+function withoutHidden(files: SetFiles): SetFiles {
+  const { certificate, key, crl } = files;
+  const seen = (state: FileState): FileState =>
+    state.kind === 'unreadable' && state.hidden === true ? { kind: 'missing' } : state;
+  return { ...files, certificate: seen(certificate), key: seen(key), crl: seen(crl) };
 }
 
 /** PKCS #3: prime and base (gnutls_dh_params_import_pkcs3). */
