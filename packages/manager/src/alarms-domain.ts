@@ -1,7 +1,7 @@
 import { describeError } from '@virt-trust/base/error.ts';
 import type { HostId } from '@virt-trust/base/host-id.ts';
 import type { ConnectionState } from '@virt-trust/channel/connection.ts';
-import { parseSerialNumber } from '@virt-trust/pki/serial-number.ts';
+import { isSerialNumber } from '@virt-trust/pki/serial-number.ts';
 import { Alarms } from './alarms/alarms.ts';
 import { authoritySource } from './alarms/authority-source.ts';
 import { FleetConditions } from './alarms/fleet-conditions.ts';
@@ -55,7 +55,8 @@ export function composeAlarms(core: Core, parts: AlarmsDomainParts): AlarmsDomai
     clock,
     repository: parts.repository,
     settings,
-    issuedAt: async (serial) => (await parts.certificates.find(parseSerialNumber(serial)))?.issuedAt ?? null,
+    issuedAt: async (serial) =>
+      isSerialNumber(serial) ? ((await parts.certificates.find(serial))?.issuedAt ?? null) : null,
     outsideOf: (id) => parts.outside.of(id),
   });
   const alarms = new Alarms({

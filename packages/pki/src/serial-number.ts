@@ -7,16 +7,21 @@ export type SerialNumber = Brand<string, 'SerialNumber'>;
 
 const FORM = /^(?:00|(?!00)(?:[0-9a-f]{2}){1,20})$/;
 
+/** Whether a text is a serial number as virt-trust writes it: what others claim may be none. */
+export function isSerialNumber(text: string): text is SerialNumber {
+  return FORM.test(text);
+}
+
 /** Parses a serial number as virt-trust writes it; throws `serial_number.malformed`. */
 export function parseSerialNumber(text: string): SerialNumber {
-  if (!FORM.test(text)) {
+  if (!isSerialNumber(text)) {
     throw new TrustError(
       'serial_number.malformed',
       'invalid',
       `cannot read serial number ${JSON.stringify(text.slice(0, 60))}: not 1 to 20 octets of hexadecimal`,
     );
   }
-  return text as SerialNumber;
+  return text;
 }
 
 const OCTETS = 17;

@@ -6,7 +6,7 @@ import { type Certificate, parseCertificates } from '@virt-trust/pki/certificate
 import { formatGeneralName, type GeneralName } from '@virt-trust/pki/general-name.ts';
 import { canonicalIpAddress } from '@virt-trust/pki/ip-address.ts';
 import { formatName, namesEqual } from '@virt-trust/pki/name.ts';
-import { parseSerialNumber } from '@virt-trust/pki/serial-number.ts';
+import { isSerialNumber } from '@virt-trust/pki/serial-number.ts';
 import { verifySignatureOnPool } from '@virt-trust/pki/signature.ts';
 import type { AuditLog } from '../audit/audit-log.ts';
 import type { Authorities } from '../authorities/authorities.ts';
@@ -57,7 +57,7 @@ export class CertificateAdoption {
   }
 
   async isKnown(serialNumber: string): Promise<boolean> {
-    return (await this.#parts.certificates.find(parseSerialNumber(serialNumber))) !== null;
+    return isSerialNumber(serialNumber) && (await this.#parts.certificates.find(serialNumber)) !== null;
   }
 
   async adopt(served: ServedByHost): Promise<AdoptionOutcome> {

@@ -4,7 +4,7 @@ import { type Instant, instant, MINUTE, NEVER } from '@virt-trust/base/instant.t
 import { parseTimeWindows } from '@virt-trust/base/time-window.ts';
 import type { RenewalPlan } from '@virt-trust/contract/model/certificate.ts';
 import { PURPOSE_OF_SERVICE, type Service } from '@virt-trust/contract/model/service.ts';
-import { parseSerialNumber } from '@virt-trust/pki/serial-number.ts';
+import { isSerialNumber } from '@virt-trust/pki/serial-number.ts';
 import type { Authorities } from '../authorities/authorities.ts';
 import { declaredHostOf } from '../hosts/declared-host.ts';
 import type { Host, HostRepository } from '../hosts/host.ts';
@@ -110,7 +110,7 @@ export class RenewalPlanner {
     const { service, serialNumber, notAfter } = served;
     const now = clock.now();
     const subject = { host: host.name, cluster: host.cluster };
-    const record = await certificates.find(parseSerialNumber(serialNumber));
+    const record = isSerialNumber(serialNumber) ? await certificates.find(serialNumber) : null;
     const lifetime = await lifetimeOf(settings, service, subject);
     const all = record === null ? [] : await this.#differences(host, service, record, lifetime);
     // Renewed for that a moment ago, and still so: renewing once more would go on for ever.

@@ -35,6 +35,24 @@ test('Nothing is renewed before half of its lifetime, all of it by three quarter
   for (const row of await store.list({ host: null, limit: 100 })) assert.ok(row.dueAt > clock.now());
 });
 
+test('SECURITY: a host that says it serves what is no serial number keeps no other from being renewed.', async (t) => {
+  const { clock, settle, begun, hosts, planner, names } = await fleetOf(t, 3);
+  for (const serialNumber of ['0aa', '00aa', '00']) {
+    clock.advance(ALL_DUE);
+    const liar = await hosts.find('h1');
+    assert.ok(liar?.observed);
+    const [first, ...others] = liar.observed.credentials;
+    assert.ok(first);
+    const notAfter = clock.now() - DAY;
+    const observed = { ...liar.observed, credentials: [{ ...first, serialNumber, notAfter }, ...others] };
+    await hosts.update(liar.id, (now) => ({ ...now, observed }));
+    await planner.refresh('h1');
+    begun.length = 0;
+    await settle();
+    assert.deepEqual(begun.toSorted(), names, serialNumber);
+  }
+});
+
 test('A wave begins with one host, takes in one more with each success, and never more than the bound.', async (t) => {
   const { clock, settings, settle, onProvision, names, begun } = await fleetOf(t, 8);
   await settings.put('renewal.concurrency', 3, GLOBAL, 'a');

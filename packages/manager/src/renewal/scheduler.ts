@@ -122,7 +122,7 @@ export class RenewalScheduler {
       }
       for (const host of next) {
         looked.add(host);
-        if (await this.#begin(host)) room -= 1;
+        if (await this.#beginOrSay(host)) room -= 1;
         if (room <= 0) return;
       }
     }
@@ -134,6 +134,17 @@ export class RenewalScheduler {
     const { waveSuccesses } = await store.control();
     const most = Math.min(await settings.value('renewal.concurrency'), 1 + waveSuccesses);
     return most - this.#following.size;
+  }
+
+  /** SECURITY: a host of which nothing can be made holds up no other. */
+  async #beginOrSay(host: string): Promise<boolean> {
+    try {
+      return await this.#begin(host);
+    } catch (error) {
+      this.#parts.signal.throwIfAborted();
+      this.#parts.log.error({ host }, `cannot begin renewals: ${describeError(error)}`);
+      return false;
+    }
   }
 
   async #begin(host: string): Promise<boolean> {
