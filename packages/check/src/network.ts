@@ -46,6 +46,15 @@ export async function readNetwork(facts: HostFacts): Promise<NetworkState> {
       remedy: `systemctl edit ${unit} (ListenStream=), or set tls_port to ${tlsUnit.port}`,
     });
   }
+  if (listenOption === undefined && tlsUnit.disabled && (tlsUnit.on || listening.has(tlsPort))) {
+    findings.push({
+      severity: 'warning',
+      code: 'network.not_at_boot',
+      file: unit,
+      text: `port ${tlsPort} is served now, and ${unit} is disabled: after the next start nobody reaches this host over TLS`,
+      remedy: `systemctl enable ${unit}`,
+    });
+  }
   const tcpPort = tcpUnit.port ?? portOf(libvirtd.tcpPort, LIBVIRT_TCP_PORT);
   if (tcpUnit.on || (listenOption !== undefined && libvirtd.listenTcp)) {
     const open =
@@ -71,13 +80,28 @@ export async function readNetwork(facts: HostFacts): Promise<NetworkState> {
   return { tls: on ? 'on' : 'off', tlsPort, listening, findings };
 }
 
-async function readSocketUnit(unit: string): Promise<{ on: boolean; port: number | undefined }> {
+interface SocketUnit {
+  readonly on: boolean;
+  readonly disabled: boolean;
+  readonly port: number | undefined;
+}
+
+async function readSocketUnit(unit: string): Promise<SocketUnit> {
   try {
-    const { stdout } = await runHostCommand('systemctl', ['show', '-p', 'Listen,ActiveState', unit]);
+    const { stdout } = await runHostCommand('systemctl', [
+      'show',
+      '-p',
+      'Listen,ActiveState,UnitFileState',
+      unit,
+    ]);
     const port = /^Listen=.*?(\d{1,5}) \(Stream\)/m.exec(stdout)?.[1];
-    return { on: /^ActiveState=active$/m.test(stdout), port: port === undefined ? undefined : Number(port) };
+    return {
+      on: /^ActiveState=active$/m.test(stdout),
+      disabled: /^UnitFileState=disabled$/m.test(stdout),
+      port: port === undefined ? undefined : Number(port),
+    };
   } catch {
-    return { on: false, port: undefined };
+    return { on: false, disabled: false, port: undefined };
   }
 }
 

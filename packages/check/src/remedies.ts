@@ -24,7 +24,7 @@ const REMEDIES: Readonly<Record<string, (context: RemedyContext) => string>> = {
   'certificate.is_authority': REISSUE,
   'certificate.key_usage': REISSUE,
   'certificate.key_encipherment': ({ file }) =>
-    `for RSA issue the certificate again with keyEncipherment; for EC with a keyUsage that is not critical (nothing is to be done where it is so already); put it at ${file}`,
+    `for RSA issue the certificate again with keyEncipherment; for EC with a keyUsage that is not critical, and where it is so already leave it; put it at ${file}`,
   'certificate.purpose': REISSUE,
   'certificate.expires_soon': ({ file }) => `renew ${file}`,
   'certificate.revoked': REISSUE,

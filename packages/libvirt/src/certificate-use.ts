@@ -82,7 +82,8 @@ export function checkLeafUse(
       const finding = usage(critical && !older, 'certificate.key_encipherment', called, 'key encipherment');
       const message = `${finding.message}, which older releases of this series refuse`;
       // RFC 5480 §3: an EC key must not have it, and where keyUsage is not critical nothing refuses it.
-      if (!critical && isEc(certificate)) findings.push({ ...finding, severity: 'note' });
+      const right = `${finding.message}, which is right for an EC key; that is logged at start and nothing more`;
+      if (!critical && isEc(certificate)) findings.push({ ...finding, severity: 'note', message: right });
       else findings.push(critical && older ? { ...finding, message } : finding);
     }
   }
