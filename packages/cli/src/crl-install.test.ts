@@ -89,7 +89,7 @@ test('the command fetches, verifies and installs below the home directory, and s
   writeFileSync(join(shell.home, 'ca.pem'), encodeCertificatesPem(authorities));
   const run = (more: string) => shell.run(`virt-trust crl install --user --ca ca.pem ${more}`);
   const first = await run(`--url ${url}/control.crl`);
-  assert.match(first.output, /cacrl\.pem has now the CRL of CN=.*, number a, 1 entries, until /);
+  assert.match(first.output, /cacrl\.pem has now the CRL of CN=.*, number a, 1 entry, until /);
   const directory = join(shell.home, '.pki/libvirt');
   assert.deepEqual(readdirSync(directory), ['cacrl.pem']);
   assert.equal(readFileSync(join(directory, 'cacrl.pem'), 'utf8'), pemOf(served.der));

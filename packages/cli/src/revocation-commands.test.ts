@@ -68,3 +68,23 @@ $ virt-trust crl show control --pem | openssl crl -noout -text | grep -c 'No Rev
 $ virt-trust crl refresh 2>&1 | tail -1
 0 of 0 hosts have the newest CRLs, proven on 0
 `));
+
+test('a host that is not there, or a service that was not named, is no empty answer', () =>
+  shows(`
+$ virt-trust certificate list --host kvm9
+error: cannot find host kvm9: there is none of that name
+hint: see them with: virt-trust host list
+[exit 3]
+$ virt-trust renewal list --host kvm9 --json
+error: cannot find host kvm9: there is none of that name
+hint: see them with: virt-trust host list
+[exit 3]
+$ virt-trust alarm list --host kvm9
+error: cannot find host kvm9: there is none of that name
+hint: see them with: virt-trust host list
+[exit 3]
+$ virt-trust certificate renew kvm9
+error: cannot renew kvm9: neither a serial number nor a host with one of its services
+hint: name the service: virt-trust certificate renew kvm9 libvirt|migration|vnc|spice; all of a host: virt-trust host provision kvm9 --renew
+[exit 2]
+`));

@@ -266,9 +266,14 @@ async function noHandshake(
         ...refused,
         side: 'client',
         reason: 'not_tls',
-        detail: `what listens there does not speak TLS: ${detail}`,
+        detail: `what listens there does not speak TLS: ${withoutOpenssl(detail)}`,
       }
     : { ...refused, side: 'server', reason: 'handshake' };
+}
+
+/** OpenSSL's own line of an error, without thread, code and the place in its source. */
+function withoutOpenssl(detail: string): string {
+  return detail.replace(/[0-9A-F]+:error:[0-9A-F]+:[^:]*:[^:]*:([^:]*):[^:]*:\d+:.*$/s, '$1');
 }
 
 function refusedByServer(

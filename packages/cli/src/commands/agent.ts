@@ -81,6 +81,10 @@ async function status(options: { json?: boolean }): Promise<void> {
     writeLine(
       `  rescue    ${service} goes on with a set of the host's own since ${formatTime(at)}: ${reason}`,
     );
+  for (const { purpose, number, entries, nextUpdate, failure } of observed.crls)
+    writeLine(
+      `  CRL       ${purpose}: number ${number}, ${entries} ${entries === 1 ? 'entry' : 'entries'}, good until ${formatTime(nextUpdate)}${failure === null ? '' : `; not loaded: ${failure}`}`,
+    );
   const wrong = observed.served.filter(({ state }) => state !== 'as-desired');
   writeLine(`  served    ${observed.served.length} endpoints seen, ${wrong.length} not as desired`);
   for (const { service, target, state, since, detail, action } of wrong)

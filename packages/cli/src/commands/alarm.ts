@@ -5,6 +5,7 @@ import type { Command } from 'commander';
 import { writeAlarmDetail, writeAlarms } from '../alarm-view.ts';
 import { everyPage } from '../every-page.ts';
 import { given } from '../given.ts';
+import { requireKnownHost } from '../known-host.ts';
 import { type ManagerClient, managerClient } from '../manager-client.ts';
 import { writeJson } from '../output.ts';
 import { jsonOption } from './option.ts';
@@ -18,7 +19,9 @@ export function addAlarmCommands(program: Command): void {
     .option('--all', 'with those that were cleared')
     .addOption(jsonOption())
     .action(async (options: { host?: string; all?: boolean; json?: boolean }) => {
-      const alarms = await alarmsOf(managerClient(), options);
+      const client = managerClient();
+      const alarms = await alarmsOf(client, options);
+      await requireKnownHost(client, options.host, alarms);
       if (options.json === true) writeJson(alarms);
       else writeAlarms(alarms);
     });

@@ -17,6 +17,7 @@ import { everyPage } from '../every-page.ts';
 import { given } from '../given.ts';
 import { readInputFile } from '../input-file.ts';
 import { followJob } from '../job-watch.ts';
+import { requireKnownHost } from '../known-host.ts';
 import { type ManagerClient, managerClient } from '../manager-client.ts';
 import { formatTime, writeJson, writeLine, writeTable } from '../output.ts';
 import { requireConfirmation } from '../prompt.ts';
@@ -92,7 +93,7 @@ async function renew(
   options: { json?: boolean },
 ): Promise<void> {
   const client = managerClient();
-  const serial = service === undefined ? serialOf(target) : await servedSerial(client, target, service);
+  const serial = service === undefined ? serialAlone(target) : await servedSerial(client, target, service);
   await followJob(client, await client.call(renewCertificate, { params: { serial } }), options);
 }
 
@@ -108,6 +109,19 @@ async function servedSerial(client: ManagerClient, host: string, service: Servic
   );
 }
 
+function serialAlone(target: string): string {
+  const serial = serialOf(target);
+  if (/^(?:[0-9a-f]{2}){1,20}$/.test(serial)) return serial;
+  throw new TrustError(
+    'input.no_service',
+    'invalid',
+    `cannot renew ${target}: neither a serial number nor a host with one of its services`,
+    {
+      hint: `name the service: virt-trust certificate renew ${target} ${SERVICES.join('|')}; all of a host: virt-trust host provision ${target} --renew`,
+    },
+  );
+}
+
 /** Serial numbers are pasted with colons and in capitals too. */
 function serialOf(text: string): string {
   return text.toLowerCase().replaceAll(':', '');
@@ -120,12 +134,13 @@ async function list(options: { host?: string; json?: boolean }): Promise<void> {
       query: given({ ...page, host: options.host }),
     }),
   );
+  await requireKnownHost(client, options.host, items);
   if (options.json === true) return writeJson(items);
   writeTable(
     ['serial', 'state', 'host', 'service', 'authority', 'expires', 'names'],
     items.map((one) => [
       one.serialNumber,
-      one.revocation === null ? one.state : 'revoked',
+      stateOf(one),
       one.host ?? '-',
       one.service ?? '-',
       one.authority,
@@ -143,7 +158,7 @@ async function show(serial: string, options: { pem?: boolean; json?: boolean }):
   if (options.pem === true) return void process.stdout.write(one.pem ?? '');
   const lines: [string, string][] = [
     ['serial', one.serialNumber],
-    ['state', one.state],
+    ['state', stateOf(one)],
     ['subject', one.subject],
     ['names', [...one.names.dns, ...one.names.addresses].join(', ') || '-'],
     ['authority', `${one.authority} (${one.purpose})`],
@@ -160,8 +175,12 @@ async function show(serial: string, options: { pem?: boolean; json?: boolean }):
     const { at, explanation, failures, lastFailure } = one.renewal;
     lines.push(['renewal', formatTime(at)], ...explanation.map((line): [string, string] => ['', line]));
     if (failures > 0) lines.push(['last failure', lastFailure ?? '-']);
-  }
+  } else if (one.host !== null) lines.push(['renewal', `none: host ${one.host} serves it nowhere`]);
   for (const [name, value] of lines) writeLine(`${name.padEnd(12)} ${value}`);
+}
+
+function stateOf({ state, revocation }: Certificate): string {
+  return revocation === null ? state : 'revoked';
 }
 
 function revokedText(revocation: Certificate['revocation']): string {

@@ -153,7 +153,7 @@ async function install(options: {
   };
   if (options.json === true) return writeJson(facts);
   writeLine(
-    `${path} ${facts.changed ? 'has now' : 'had already'} the CRL of ${facts.issuer}, number ${facts.number ?? '-'}, ${facts.entries} entries, until ${formatTime(facts.nextUpdate)}`,
+    `${path} ${facts.changed ? 'has now' : 'had already'} the CRL of ${facts.issuer}, number ${facts.number ?? '-'}, ${facts.entries} ${facts.entries === 1 ? 'entry' : 'entries'}, until ${formatTime(facts.nextUpdate)}`,
   );
 }
 

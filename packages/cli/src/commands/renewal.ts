@@ -2,6 +2,7 @@ import { getFreeze, listRenewals, putFreeze } from '@virt-trust/contract/manager
 import type { ResultOf } from '@virt-trust/contract/operation.ts';
 import type { Command } from 'commander';
 import { given } from '../given.ts';
+import { requireKnownHost } from '../known-host.ts';
 import { managerClient } from '../manager-client.ts';
 import { formatTime, writeJson, writeLine, writeTable } from '../output.ts';
 import { integerBetween, jsonOption } from './option.ts';
@@ -41,6 +42,7 @@ async function list(options: {
     client.call(listRenewals, { query: given({ host: options.host, limit: options.limit }) }),
     client.call(getFreeze, {}),
   ]);
+  await requireKnownHost(client, options.host, items);
   if (options.json === true) return writeJson(items);
   if (freeze.frozen) writeFreeze(freeze);
   writeTable(

@@ -158,6 +158,6 @@ function revokedServed(host: string, served: HostFact['servedRevoked'][number]):
     host,
     severity: 'critical',
     message: `host ${host} serves certificate ${served.serialNumber} for ${served.service}, which was revoked for ${served.reason} at ${formatInstant(served.at)}`,
-    action: `once the host is trustworthy: virt-trust host provision ${host}; else take it off the network`,
+    action: `once the host is trustworthy: virt-trust host provision ${host} --renew; else take it off the network`,
   };
 }

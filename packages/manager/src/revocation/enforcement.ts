@@ -105,7 +105,7 @@ export class Enforcement {
 }
 
 function describeCrl(crl: Crl): string {
-  return `${crl.authority} number ${crl.number.toString(16)}, ${crl.entries} entries`;
+  return `${crl.authority} number ${crl.number.toString(16)}, ${crl.entries} ${crl.entries === 1 ? 'entry' : 'entries'}`;
 }
 
 function describeDeliveries(outcomes: readonly DeliveryOutcome[]): string {
