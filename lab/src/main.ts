@@ -25,6 +25,10 @@ try {
 }
 
 async function main(args: readonly string[]): Promise<number> {
+  if (args[0] === 'help' || args[0] === '--help' || args[0] === '-h' || args[1] === '--help') {
+    console.log(USAGE);
+    return 0;
+  }
   const own = ownArguments(args);
   const { values, positionals } = parse(own);
   const name = values.name;

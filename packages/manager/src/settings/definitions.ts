@@ -243,7 +243,7 @@ export const SETTINGS = {
   'status.public_url': textSetting({
     default: '',
     description:
-      'Where CRLs and OCSP are reached from outside, such as http://pki.example:8080, without a slash at its end: certificates made from now on name them there. Empty: they name none.',
+      'Where CRLs and OCSP are reached from outside, such as http://pki.example:8080, without a slash at its end: certificates name them there. Empty: they name none. A change renews all certificates, in waves.',
     scopes: GLOBAL,
     is: (value): value is string => value === '' || isPublicUrl(value),
     form: 'an http or https address of at most 200 characters, without credentials, query or slash at its end',
