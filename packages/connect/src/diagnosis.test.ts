@@ -224,9 +224,9 @@ test('where nobody listens, where no TLS is spoken, and where libvirt listens wi
     socket.resume();
     socket.end('SSH-2.0-x\r\n');
   });
-  const plain = await libvirt(ssh);
-  assert.deepEqual(said(plain), ['refused', 'client', 'not_tls']);
-  assert.equal(plain.detail, 'what listens there does not speak TLS: wrong version number');
+  const spoken = await libvirt(ssh);
+  assert.deepEqual(said(spoken), ['refused', 'client', 'not_tls']);
+  assert.equal(spoken.detail, 'what listens there does not speak TLS: wrong version number');
   const plain = await serveTcp(t, (socket) => {
     const reader = new RpcPacketReader();
     socket.on('data', (bytes: Buffer) => {
