@@ -17,8 +17,8 @@ export const Pin = Type.String({
   pattern: '^sha256:[A-Za-z0-9_-]{43}$',
   maxLength: 50,
 });
-/** Milliseconds since 1970. */
-export const Time = Type.Integer({ minimum: -62_135_596_800_000, maximum: 253_402_300_799_999 });
+/** Milliseconds since 1970, within what base/instant.ts takes. */
+export const Time = Type.Integer({ minimum: -62_135_596_800_000, maximum: 253_402_300_799_000 });
 export const Count = Type.Integer({ minimum: 0, maximum: Number.MAX_SAFE_INTEGER });
 export const Port = Type.Integer({ minimum: 1, maximum: 65535 });
 /** Hexadecimal, at most 20 octets (RFC 5280 §4.1.2.2). */

@@ -1,7 +1,9 @@
 import assert from 'node:assert/strict';
 import { type TestContext, test } from 'node:test';
-import { DAY, instant, MINUTE } from '@virt-trust/base/instant.ts';
+import { DAY, instant, MINUTE, NEVER } from '@virt-trust/base/instant.ts';
+import { Time } from '@virt-trust/contract/model/primitives.ts';
 import type { Service } from '@virt-trust/contract/model/service.ts';
+import { validatorOf } from '@virt-trust/contract/validate.ts';
 import { generatePrivateKey } from '@virt-trust/pki/key.ts';
 import { settledState, testHost } from '../hosts/fixtures.ts';
 import { issuanceOn, KVM1, requestPem } from '../issuance/fixtures.ts';
@@ -59,6 +61,19 @@ test('SECURITY: a host that says it serves the certificate of another is not ren
   await hosts.save(testHost('a-liar2', { observed: serve('40ff', 'vnc') }));
   await planner.refresh('a-liar2');
   assert.equal((await store.bySerial('40ff'))?.host, 'a-liar2');
+});
+
+test('SECURITY: whatever time a host says its certificate ends at, there is a plan.', async (t) => {
+  const { planner, hosts, host, serve } = await servedHost(t);
+  const inTime = validatorOf(Time);
+  assert.throws(() => inTime(NEVER + 1, 'a time'));
+  for (const notAfter of [-62_135_596_800_000, NEVER, 0].map((time) => inTime(time, 'a time'))) {
+    const observed = serve('40ff');
+    const credentials = observed.credentials.map((one) => ({ ...one, notAfter }));
+    await hosts.save({ ...host, observed: { ...observed, credentials } });
+    await planner.refresh('kvm1');
+    assert.ok((await planner.planOf('40ff'))?.explanation.length);
+  }
 });
 
 test('Another key algorithm, a shorter lifetime or other names make it due at once, and are said.', async (t) => {

@@ -120,7 +120,7 @@ export class RenewalPlanner {
       parseDuration(await settings.value(name, subject)) ?? MINUTE;
     const { at, explanation } = planRenewal({
       serialNumber,
-      issuedAt: record?.issuedAt ?? instant(notAfter - lifetime),
+      issuedAt: record?.issuedAt ?? instant(Math.max(0, notAfter - lifetime)),
       notAfter,
       jitterPercent: await settings.value('renewal.jitter_percent', subject),
       windows: parseTimeWindows(windowsText) ?? 'always',
