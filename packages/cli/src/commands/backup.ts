@@ -96,7 +96,9 @@ async function restore(options: RestoreOptions): Promise<void> {
   writeLine(`  epoch        ${done.epoch}, which hosts take for newer than all they were told before`);
   writeLine(`  jobs         ${done.jobsCancelled} that were under way then are cancelled`);
   writeLine(`  tokens       ${done.tokens} of then are valid again: look at virt-trust token list`);
-  writeLine(`  revocations  those made since then are not known: revoke again what was revoked`);
+  writeLine(
+    '  revocations  those made since then are learnt from the hosts, before a CRL is signed: virt-trust crl list',
+  );
   writeLine(
     `Let no other manager run on this state, then: virt-trust serve --state-dir ${options.stateDirectory}`,
   );

@@ -26,8 +26,10 @@ export class Freeze {
     return (await this.state()).frozen;
   }
 
-  /** Stops everything at once, or lets it go on; says the same again where it was so already. */
-  async put(frozen: boolean, reason: string, actor: string): Promise<RenewalControl> {
+  /** Stops everything at once, or lets it go on; a freeze that is said again without a reason keeps the one it had. */
+  async put(frozen: boolean, said: string, actor: string): Promise<RenewalControl> {
+    const before = await this.state();
+    const reason = said === '' && frozen && before.frozen ? before.reason : said;
     const verb = frozen ? 'frozen' : 'unfrozen';
     const why = reason === '' ? '' : `: ${reason}`;
     return this.#set(frozen, actor, reason, `the fleet was ${verb} by ${actor}${why}`);

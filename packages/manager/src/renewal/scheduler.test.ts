@@ -181,6 +181,7 @@ test('A freeze stops at once: what is queued is taken back, what runs ends, and 
     locks: [`host:${running}`],
   });
   await freeze.put(true, 'maintenance', 'token:ann');
+  assert.equal((await freeze.put(true, '', 'token:ann')).reason, 'maintenance');
   assert.equal((await jobs.get(queued.id)).state, 'cancelled');
   hold.open();
   await settle();
