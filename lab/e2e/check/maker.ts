@@ -1,4 +1,11 @@
-import { createPublicKey, generateKeyPairSync, type KeyObject, randomBytes, sign } from 'node:crypto';
+import {
+  constants,
+  createPublicKey,
+  generateKeyPairSync,
+  type KeyObject,
+  randomBytes,
+  sign,
+} from 'node:crypto';
 import { OID } from '@virt-trust/pki/der/oid.ts';
 import { contextTag, TAG } from '@virt-trust/pki/der/reader.ts';
 import {
@@ -99,6 +106,10 @@ export interface Wanted {
   readonly rawTimes?: readonly [Uint8Array, Uint8Array];
   /** The digest that the unsigned field names. */
   readonly outerAlgorithm?: Digest;
+  /** Signs in RSASSA-PSS with a salt of so many octets, though the signer's key is plain RSA. */
+  readonly pssSalt?: number;
+  /** Another SubjectPublicKeyInfo than that of `key`. */
+  readonly publicKey?: Uint8Array;
   /** Changes the signature. */
   readonly forged?: boolean;
 }
@@ -128,7 +139,9 @@ export function make(wanted: Wanted): Made {
   const signer = wanted.issuer?.key ?? key;
   const subject =
     typeof wanted.subject === 'object' ? wanted.subject : nameOf(wanted.subject ?? 'O=lab,CN=host');
-  const algorithm = signatureAlgorithm(signer, wanted.digest ?? 'sha256');
+  const { pssSalt } = wanted;
+  const pss = pssSalt === undefined ? undefined : pssAlgorithm(pssSalt);
+  const algorithm = pss ?? signatureAlgorithm(signer, wanted.digest ?? 'sha256');
   const serial = wanted.serial ?? Uint8Array.of(0x40, ...randomBytes(8));
   const version = wanted.version ?? 3;
   const tbs = sequence(
@@ -138,14 +151,15 @@ export function make(wanted: Wanted): Made {
     wanted.issuer?.subject ?? subject,
     sequence(...(wanted.rawTimes ?? [time(wanted.from ?? -10), time(wanted.to ?? 300)])),
     subject,
-    publicKeyOf(key),
+    wanted.publicKey ?? publicKeyOf(key),
     ...(wanted.extensions === undefined || wanted.extensions.length === 0
       ? []
       : [element(contextTag(3, 'constructed'), sequence(...wanted.extensions))]),
   );
-  const signature = sign(algorithm.digest, tbs, signer);
+  const padding = { key: signer, padding: constants.RSA_PKCS1_PSS_PADDING, saltLength: pssSalt };
+  const signature = sign(algorithm.digest, tbs, pss === undefined ? signer : padding);
   if (wanted.forged === true) signature[signature.length - 1] = (signature.at(-1) ?? 0) ^ 1;
-  const outer = signatureAlgorithm(signer, wanted.outerAlgorithm ?? wanted.digest ?? 'sha256');
+  const outer = pss ?? signatureAlgorithm(signer, wanted.outerAlgorithm ?? wanted.digest ?? 'sha256');
   const der = sequence(tbs, outer.identifier, bitString(signature));
   return { der, pem: encodePem('CERTIFICATE', der), subject, serial, key };
 }
@@ -164,12 +178,8 @@ function signatureAlgorithm(
   switch (key.asymmetricKeyType) {
     case 'rsa':
       return { identifier: sequence(oid(`1.2.840.113549.1.1.${rsa}`), NULL), digest };
-    case 'rsa-pss': {
-      const hash = sequence(oid('2.16.840.1.101.3.4.2.1'), NULL);
-      const mask = sequence(oid('1.2.840.113549.1.1.8'), hash);
-      const parameters = sequence(explicit(0, hash), explicit(1, mask), explicit(2, smallInteger(222)));
-      return { identifier: sequence(oid('1.2.840.113549.1.1.10'), parameters), digest: 'sha256' };
-    }
+    case 'rsa-pss':
+      return pssAlgorithm(222);
     case 'ec':
       return { identifier: sequence(oid(`1.2.840.10045.4.${ec}`)), digest };
     case 'ed448':
@@ -177,6 +187,14 @@ function signatureAlgorithm(
     default:
       return { identifier: sequence(oid('1.3.101.112')), digest: null };
   }
+}
+
+/** RSASSA-PSS with SHA-256 (RFC 4055 §3.1). */
+function pssAlgorithm(saltLength: number): { readonly identifier: Uint8Array; readonly digest: string } {
+  const hash = sequence(oid('2.16.840.1.101.3.4.2.1'), NULL);
+  const mask = sequence(oid('1.2.840.113549.1.1.8'), hash);
+  const parameters = sequence(explicit(0, hash), explicit(1, mask), explicit(2, smallInteger(saltLength)));
+  return { identifier: sequence(oid('1.2.840.113549.1.1.10'), parameters), digest: 'sha256' };
 }
 
 /** A time some days from now, in the form that its year demands. */

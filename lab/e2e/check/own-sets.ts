@@ -12,6 +12,7 @@ import {
   utf8String,
 } from '@virt-trust/pki/der/writer.ts';
 import { encodePem } from '@virt-trust/pki/pem.ts';
+import { KEY_SETS } from './key-sets.ts';
 import {
   authorityKey,
   basicConstraints,
@@ -566,7 +567,6 @@ export const OWN_SETS: readonly OwnSet[] = [
   uses('SKI malformed', [...LEAF, extension(OID.subjectKeyIdentifier, utf8String('x'))]),
   uses('AKI malformed', [...LEAF, extension(OID.authorityKeyIdentifier, utf8String('x'))]),
   uses('extensions empty list', []),
-  uses('signed PSS', LEAF),
   under(
     'TLS feature in CA only',
     make({
@@ -726,4 +726,5 @@ export const OWN_SETS: readonly OwnSet[] = [
   own('leaf signed by the right name and another key', {
     cert: make({ issuer: { subject: root.subject, key: keyOf('other') }, extensions: LEAF }).pem,
   }),
+  ...KEY_SETS,
 ];

@@ -71,11 +71,8 @@ export function readGnutlsKey(spki: Uint8Array): KeyObject | undefined {
 
 /** Whether GnuTLS knows keys of this kind, private or public. */
 export function isKnownKey({ asymmetricKeyType, asymmetricKeyDetails }: KeyObject): boolean {
-  const { namedCurve, hashAlgorithm, mgf1HashAlgorithm } = asymmetricKeyDetails ?? {};
-  if (asymmetricKeyType === 'ec') return CURVES.includes(namedCurve ?? '');
-  // RFC 4055 §3.1: of PSS keys it takes those alone whose two hashes are one (_gnutls_x509_read_rsa_pss_params).
-  if (asymmetricKeyType === 'rsa-pss') return hashAlgorithm === mgf1HashAlgorithm;
-  return ['rsa', 'ed25519', 'ed448', 'dsa'].includes(asymmetricKeyType ?? '');
+  if (asymmetricKeyType === 'ec') return CURVES.includes(asymmetricKeyDetails?.namedCurve ?? '');
+  return ['rsa', 'rsa-pss', 'ed25519', 'ed448', 'dsa'].includes(asymmetricKeyType ?? '');
 }
 
 /** The curve by its name and the point in full: OpenSSL takes parameters written out and compressed points as well. */
@@ -146,6 +143,12 @@ function readAlgorithm(der: Uint8Array): { oid: string; parameters: Uint8Array |
   }
 }
 
+/** MGF1 (RFC 8017 B.2.1) with the digest of the signature, the one mask that GnuTLS makes. */
+function isMaskOf(mask: DerReader, digest: string | undefined): boolean {
+  mask.oid();
+  return DIGESTS[mask.sequence().oid()] === digest;
+}
+
 /** RSASSA-PSS-params (RFC 4055 §3.1); SHA-1, its default, is refused anyway. */
 function readPss(parameters: Uint8Array | undefined): { digest: string; saltLength: number } | undefined {
   if (parameters === undefined) return undefined;
@@ -155,12 +158,15 @@ function readPss(parameters: Uint8Array | undefined): { digest: string; saltLeng
     if (!fields.nextIs(hashTag)) return undefined;
     const digest = DIGESTS[fields.enter(hashTag).sequence().oid()];
     let saltLength = 20;
+    // Left out it is MGF1 with SHA-1.
+    let sameMask = false;
     while (!fields.done) {
       const tag = fields.nextTag();
       const field = fields.enter(tag);
+      if (tag === contextTag(1, 'constructed')) sameMask = isMaskOf(field.sequence(), digest);
       if (tag === contextTag(2, 'constructed')) saltLength = field.smallInteger(TAG.integer);
     }
-    return digest === undefined ? undefined : { digest, saltLength };
+    return digest === undefined || !sameMask ? undefined : { digest, saltLength };
   } catch {
     return undefined;
   }
