@@ -1,4 +1,5 @@
 import { describeError, TrustError } from '@virt-trust/base/error.ts';
+import type { HostId } from '@virt-trust/base/host-id.ts';
 import { inParallel } from '@virt-trust/base/in-parallel.ts';
 import { getCrls, getObservedState } from '@virt-trust/contract/agent/operations.ts';
 import type { RevocationReason } from '@virt-trust/contract/model/certificate.ts';
@@ -18,7 +19,7 @@ import type { CrlRecoveryRepository, FoundCrl } from './recovery-repository.ts';
 
 export interface CrlLearningParts {
   readonly authorities: Pick<Authorities, 'byPurpose'>;
-  readonly crls: Pick<CrlRepository, 'knows'>;
+  readonly crls: Pick<CrlRepository, 'knows' | 'highest'>;
   readonly repository: Pick<CrlRecoveryRepository, 'adopt'>;
   readonly recovery: CrlRecovery;
   readonly takesCrls: (host: Host) => boolean;
@@ -39,6 +40,8 @@ export interface Held {
 const AT_ONCE = 64;
 const TIMEOUT_MS = 10_000;
 const MAX_BYTES = 98_304;
+/** SECURITY: of one host; what it makes up more than that fills neither log nor memory. */
+const MOST_REFUSED = 64;
 
 /**
  * Learns back from hosts what was revoked after the backup that a store was restored from. SECURITY: only what our own
@@ -49,7 +52,7 @@ export class CrlLearning {
   readonly #slots = new Slots(AT_ONCE);
   readonly #fetching = new Map<string, Promise<unknown>>();
   /** Told of before, so that one entry tells of it and not one for each look. */
-  readonly #refused = new Set<string>();
+  readonly #refused = new Map<HostId, Set<string>>();
 
   constructor(parts: CrlLearningParts) {
     this.#parts = parts;
@@ -64,10 +67,11 @@ export class CrlLearning {
       const limit = AbortSignal.any([signal, AbortSignal.timeout(TIMEOUT_MS)]);
       const { agent } = await this.#parts.channels.of(host);
       const { crls } = await agent.call(getObservedState, {}, { signal: limit });
-      const wanted = () => crls.filter((one) => how === 'all' || !this.#knows(one));
+      const wanted = () =>
+        crls.filter(({ purpose, number }) => this.#isNews(purpose, parseCrlNumber(number), how));
       let learnt = 0;
       await this.#alone(wanted, async (unknown) => {
-        learnt = await this.#learn(host, unknown, limit);
+        learnt = await this.#learn(host, unknown, how, limit);
       });
       await this.#parts.recovery.heard(host.id);
       return { crls, learnt };
@@ -91,10 +95,16 @@ export class CrlLearning {
     await inParallel(unheard, AT_ONCE, (host) => this.ask(host, signal).catch(() => {}));
   }
 
-  #knows({ purpose, number }: InstalledCrl): boolean {
+  /**
+   * Whether a CRL of that number may say something that this store does not know. SECURITY: one that it knows, shown
+   * again, would put back on hold what was released; only of the newest number there can be another.
+   */
+  #isNews(purpose: Purpose, number: bigint, how: 'unknown' | 'all'): boolean {
     const { authorities, crls } = this.#parts;
-    const value = Number(parseCrlNumber(number));
-    return Number.isSafeInteger(value) && crls.knows(authorities.byPurpose(purpose).name, value);
+    const { name } = authorities.byPurpose(purpose);
+    const value = Number(number);
+    if (!Number.isSafeInteger(value) || !crls.knows(name, value)) return true;
+    return how === 'all' && value >= crls.highest(name);
   }
 
   /** Who wants the same CRLs meanwhile waits, and mostly finds them known then. */
@@ -119,7 +129,12 @@ export class CrlLearning {
     }
   }
 
-  async #learn(host: Host, unknown: readonly InstalledCrl[], signal: AbortSignal): Promise<number> {
+  async #learn(
+    host: Host,
+    unknown: readonly InstalledCrl[],
+    how: 'unknown' | 'all',
+    signal: AbortSignal,
+  ): Promise<number> {
     const { channels, authorities, repository, onLearnt } = this.#parts;
     const { agent } = await channels.of(host);
     const { crls } = await agent.call(getCrls, {}, { signal });
@@ -133,6 +148,7 @@ export class CrlLearning {
           // It may have got a newer one meanwhile, never an older one.
           if (BigInt(found.number) < parseCrlNumber(number))
             throw new TrustError('crl.other', 'invalid', `it shows number ${found.number.toString(16)}`);
+          if (!this.#isNews(purpose, BigInt(found.number), how)) continue;
           if (await repository.adopt(found)) touched.push(found.authority);
         } catch (error) {
           throw await this.#refuse(host, authorities.byPurpose(purpose).name, number, error);
@@ -169,9 +185,11 @@ export class CrlLearning {
 
   async #refuse(host: Host, authority: string, number: string, cause: unknown): Promise<TrustError> {
     const reason = describeError(cause);
-    const key = `${host.id} ${authority} ${number}`;
-    if (!this.#refused.has(key)) {
-      if (this.#refused.size < 100_000) this.#refused.add(key);
+    const key = `${authority} ${number}`;
+    const before = this.#refused.get(host.id) ?? new Set();
+    this.#refused.set(host.id, before);
+    if (!before.has(key) && before.size < MOST_REFUSED) {
+      before.add(key);
       await this.#parts.audit.append([
         {
           actor: 'manager',

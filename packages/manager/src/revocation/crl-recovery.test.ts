@@ -1,5 +1,6 @@
 import assert from 'node:assert/strict';
 import { type TestContext, test } from 'node:test';
+import { TrustError } from '@virt-trust/base/error.ts';
 import { HOUR, MINUTE } from '@virt-trust/base/instant.ts';
 import { parseCertificates } from '@virt-trust/pki/certificate.ts';
 import { EncodedCrlEntries } from '@virt-trust/pki/crl-issue.ts';
@@ -242,4 +243,44 @@ test('SECURITY: nor does one that still serves a certificate of after the backup
   const [certificate] = parseCertificates(pem);
   const row = after.database.get('select not_after from revocations where serial_number = ?', unknown);
   assert.equal(row?.['not_after'], certificate?.notAfter);
+});
+
+test('SECURITY: a host that shows an old CRL again puts nothing back on hold that was released', async (t) => {
+  const simulated = simulatedHosts(['kvm1', 'host-2']);
+  const fleet = await fleetOf(t, simulated);
+  const [one] = simulated;
+  assert.ok(one);
+  await fleet.upkeep.look();
+  const serial = await fleet.issue();
+  await fleet.revoking.revoke(serial, asked({ reason: 'certificateHold' }));
+  await fleet.enforcement.sign('if-needed');
+  await fleet.enforcement.spread(fleet.signal);
+  const [then, shown] = [one.held.get('control'), one.shown.get('control')];
+  assert.ok(then && shown);
+  fleet.clock.advance(HOUR);
+  await fleet.revoking.release(serial, 'test');
+  await fleet.enforcement.sign('if-needed');
+  for (const number of ['1', then.number, 'f'.repeat(39)]) {
+    one.held.set('control', { ...then, number });
+    one.shown.set('control', shown);
+    one.refusal = () => Promise.reject(new TrustError('crl.older', 'conflict', 'an older one'));
+    await fleet.delivery.deliver(one.host, [], fleet.signal);
+    assert.equal(fleet.repository.statusOf(serial).kind, 'good', number);
+  }
+});
+
+test('SECURITY: what a host makes up without end is noted only so often', async (t) => {
+  const simulated = simulatedHosts(['kvm1', 'host-2']);
+  const fleet = await fleetOf(t, simulated);
+  const [one] = simulated;
+  assert.ok(one);
+  await fleet.upkeep.look();
+  const held = one.held.get('control');
+  assert.ok(held);
+  for (let made = 0; made < 100; made++) {
+    one.held.set('control', { ...held, number: `${made}${'f'.repeat(30)}` });
+    await assert.rejects(fleet.learning.ask(one.host, fleet.signal), { code: 'crl.not_shown' });
+  }
+  const refused = (await fleet.audit.list(0, 1000)).filter(({ outcome }) => outcome === 'refused');
+  assert.equal(refused.length, 64);
 });
