@@ -134,8 +134,9 @@ function describeDelivery(outcome: DeliveryOutcome): string {
 
 function describeProofs(told: readonly Told[]): string {
   const of = (kind: HostProof['kind']) => told.filter(({ proof }) => proof?.kind === kind);
+  const refusing = of('refused').length;
   const parts = [
-    `${of('refused').length} hosts refuse a client that is revoked and let another in`,
+    `${refusing} ${refusing === 1 ? 'host refuses' : 'hosts refuse'} a client that is revoked and ${refusing === 1 ? 'lets' : 'let'} another in`,
     ...of('accepted').map(({ delivery }) => `host ${delivery.host.name} lets in a client that is revoked`),
     ...told.flatMap(({ delivery, proof }) =>
       proof?.kind === 'untried' ? [`host ${delivery.host.name} was not tried: ${proof.reason}`] : [],
