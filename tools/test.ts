@@ -148,7 +148,8 @@ async function runStories(): Promise<void> {
     console.log(`✖ the program: ${error instanceof Error ? error.message : error}`);
     return;
   }
-  await runTests(stories, ['--test-concurrency=1']);
+  // Each story has a lab and networks of its own, and waits for the clock more than for the cores.
+  await runTests(stories, ['--test-concurrency=2']);
 }
 
 await preparePackages((line) => console.log(line));
