@@ -52,7 +52,9 @@ export type ChangeOutcome =
   /** The key was certified before for somebody else; nothing of the change was kept. */
   | { readonly kind: 'key-reused'; readonly holder: Holder }
   /** The host's certificates were all revoked, and nobody asked for new ones by its name since; nothing was kept. */
-  | { readonly kind: 'host-revoked'; readonly host: string };
+  | { readonly kind: 'host-revoked'; readonly host: string }
+  /** A certificate on this key was revoked because somebody else may have the key. */
+  | { readonly kind: 'key-compromised' };
 
 /** Where certificates are kept. */
 export interface CertificateRepository {

@@ -220,6 +220,8 @@ export class Issuance {
         throw keyReused(grant.commonName, holderText(outcome.holder, 'a client'));
       case 'host-revoked':
         throw hostRevoked(outcome.host);
+      case 'key-compromised':
+        throw keyCompromised(grant.commonName);
       case 'done':
     }
     // Recorded and synced: only now may the signature exist.
@@ -277,6 +279,15 @@ function hostRevoked(host: string): TrustError {
       hint: `Once the host is trustworthy again: virt-trust host provision ${host}`,
       context: { rule: 'issuance.host_revoked' },
     },
+  );
+}
+
+function keyCompromised(what: string): TrustError {
+  return new TrustError(
+    'issuance.key_compromised',
+    'denied',
+    `cannot issue a certificate for ${what}: another one on the same key was revoked for keyCompromise`,
+    { hint: 'Make a new key.', context: { rule: 'issuance.key_compromised' } },
   );
 }
 

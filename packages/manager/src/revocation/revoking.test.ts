@@ -108,6 +108,16 @@ test('what was recorded and never seen signed counts as issued', async (t) => {
   assert.deepEqual(await listed(), [serial]);
 });
 
+test('a key whose certificate was revoked for its compromise is certified never again, one that was superseded is', async (t) => {
+  const { revoking, issuance } = await revocationOn(t);
+  const csr = await requestPem();
+  const again = () => issuance.issueForHost({ host: 'kvm1', service: 'libvirt', csr, actor: 'test' });
+  await revoking.revoke((await again()).serialNumber, asked({ reason: 'superseded' }));
+  const { serialNumber } = await again();
+  await revoking.revoke(serialNumber, asked({ origin: 'job-2' }));
+  await assert.rejects(again(), coded('issuance.key_compromised'));
+});
+
 test('a host is revoked with every live certificate and those of its migrations, and gets no other until it is let', async (t) => {
   const { revoking, repository, issue, issuance, database, clock } = await revocationOn(t);
   const hosts = new SqliteHostRepository(database);

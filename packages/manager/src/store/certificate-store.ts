@@ -168,8 +168,21 @@ export class SqliteCertificateStore implements CertificateRepository {
     if (bearer !== null && this.#isRevoked(bearer)) return { kind: 'host-revoked', host: bearer };
     const holder = this.#claimKey(intent);
     if (holder !== undefined) return { kind: 'key-reused', holder };
+    if (this.#isCompromised(intent)) return { kind: 'key-compromised' };
     this.#insert(intent);
     return DONE;
+  }
+
+  /** SECURITY: a key that somebody else may have is certified for nobody again. */
+  #isCompromised({ pin, holder }: CertificateIntent): boolean {
+    if (holder.kind !== 'host') return false;
+    const row = this.#database.get(
+      `select 1 from certificates join revocations on revocations.serial_number = certificates.serial_number
+        where host = ? and pin = ? and reason = 'keyCompromise'`,
+      holder.host,
+      pin,
+    );
+    return row !== undefined;
   }
 
   #insert(intent: CertificateIntent): void {
