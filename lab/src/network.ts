@@ -35,7 +35,7 @@ export async function createNamespace(name: string, interfaces: readonly Interfa
   await run(['ip', '-n', name, 'link', 'set', 'lo', 'up']);
   for (const card of interfaces) {
     await ipBatch([
-      `link add ${card.peer} type veth peer name ${card.name} netns ${name}`,
+      `link add ${card.peer} type veth peer name ${card.name} address ${macAddressOf(card)} netns ${name}`,
       `link set ${card.peer} master ${card.bridge} up`,
     ]);
     await run([
@@ -56,6 +56,12 @@ export async function createNamespace(name: string, interfaces: readonly Interfa
       ['-n', name],
     );
   }
+}
+
+/** As with hardware it is the same after each boot: the machine goes on sending to the one that it knows. */
+function macAddressOf({ address }: InterfacePlan): string {
+  const octets = address.split('.').map((octet) => Number(octet).toString(16).padStart(2, '0'));
+  return ['02', '76', ...octets].join(':');
 }
 
 /** Pulls or plugs the cable of an interface: the host sees its carrier go or come, its addresses stay. */
