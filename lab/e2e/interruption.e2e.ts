@@ -92,7 +92,7 @@ describe('work that is interrupted, or asked for more than once', { skip }, () =
 
   it('4. goes on with a host that was being added when the manager was killed, wherever that was', async () => {
     await fleet.remove('host-b');
-    await until('see the program go', 10_000, async () =>
+    await until('see the program go', 60_000, async () =>
       (await b.exec(['test', '-e', PROGRAM])).code === 1 ? true : undefined,
     );
     await fleet.stopManager();

@@ -14,6 +14,7 @@ import {
 } from '@virt-trust/contract/manager/operations.ts';
 import { canBootLab } from '../src/capability.ts';
 import type { Host } from '../src/host.ts';
+import { until } from '../src/until.ts';
 import { qemuProcesses, runningVms, startVm } from '../src/vm.ts';
 import { Fleet } from './fleet.ts';
 import { sightOf } from './sight.ts';
@@ -212,9 +213,13 @@ describe('the main job: two fresh hosts, from nothing to a VM that migrates over
     const before = await qemuProcesses(a);
     await Promise.all([fleet.remove('host-a'), fleet.remove('host-b')]);
     assert.deepEqual(await qemuProcesses(a), before);
+    // The service itself goes once its answer was read.
+    for (const host of [a, b])
+      await until(`see the program of ${host.name} go`, 60_000, async () =>
+        (await host.exec(['test', '-e', '/usr/local/lib/virt-trust'])).code === 1 ? true : undefined,
+      );
     assert.equal(await sightOf(b), asFound.get('host-b'));
     assert.equal(await sightOf(a), asFound.get('host-a'));
     assert.equal((await b.exec(['systemctl', 'cat', 'virt-trust-agent.service'])).code, 1);
-    assert.equal((await b.exec(['ls', '/usr/local/lib/virt-trust'])).code, 2);
   });
 });

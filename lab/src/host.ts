@@ -168,7 +168,9 @@ export class Host {
   }
 
   async #answersSsh(): Promise<void> {
-    await until(`reach sshd of host ${this.name} at ${this.address}`, 10_000, () => greets(this.address, 22));
+    await until(`reach sshd of host ${this.name} at ${this.address}`, BOOT_TIMEOUT, () =>
+      greets(this.address, 22),
+    );
   }
 
   async #bootError(reason: string): Promise<TrustError> {
