@@ -82,20 +82,20 @@ function sendCacheable(
   send(response, 200, whole, request.method === 'HEAD' ? undefined : file.der);
 }
 
-/** The whole body, or undefined where it is too long: then the rest is not read. */
-function readBody(request: IncomingMessage): Promise<Buffer | undefined> {
-  return new Promise((resolve, reject) => {
-    const chunks: Buffer[] = [];
-    let length = 0;
-    request.on('data', (chunk: Buffer) => {
-      length += chunk.length;
-      if (length > MAX_REQUEST) resolve(undefined);
-      else chunks.push(chunk);
-    });
-    request.on('end', () => resolve(chunks.length === 1 ? chunks[0] : Buffer.concat(chunks)));
-    request.on('error', reject);
-    request.on('close', () => reject(new Error('the client went away')));
+/** Hands over the whole body, or undefined where it is too long: then the rest is not read. */
+function readBody(request: IncomingMessage, then: (body: Buffer | undefined) => void): void {
+  const chunks: Buffer[] = [];
+  let length = 0;
+  request.on('data', (chunk: Buffer) => {
+    length += chunk.length;
+    if (length <= MAX_REQUEST) chunks.push(chunk);
+    else if (length - chunk.length <= MAX_REQUEST) then(undefined);
   });
+  request.on('end', () => {
+    if (length <= MAX_REQUEST) then(chunks.length === 1 ? chunks[0] : Buffer.concat(chunks));
+  });
+  // Whoever went away gets no answer.
+  request.on('error', () => {});
 }
 
 /** RFC 6960 A.1: the base64 of the request, percent-encoded where a client did that; undefined where it is none. */
@@ -122,6 +122,11 @@ function etagOf(der: Buffer): string {
   return etag;
 }
 
+const KIND_LABELS = {
+  shared: { kind: 'shared' },
+  single: { kind: 'single' },
+  error: { kind: 'error' },
+} as const;
 const CRL_PATH = /^\/crl\/([a-z0-9][a-z0-9-]{0,62})\.crl$/;
 
 /** Serves CRLs at /crl/NAME.crl and OCSP at /ocsp by GET and POST, to anybody (RFC 5280 §4.2.1.13, RFC 6960 A.1). */
@@ -129,7 +134,7 @@ export function statusHandler(parts: StatusHttpParts): StatusHandler {
   const { responder, crls, clock, log, answers } = parts;
 
   const sendReply = (request: IncomingMessage, response: ServerResponse, reply: OcspReply): void => {
-    answers.add({ kind: reply.kind });
+    answers.add(KIND_LABELS[reply.kind]);
     if (reply.kind === 'shared' && request.method !== 'POST') {
       const { der, producedAt, nextUpdate } = reply.answer;
       const file = { der, etag: etagOf(der), modified: producedAt, expires: nextUpdate, type: OCSP_TYPE };
@@ -164,13 +169,14 @@ export function statusHandler(parts: StatusHttpParts): StatusHandler {
       sendText(response, 415, 'send application/ocsp-request', { connection: 'close' });
       return;
     }
-    readBody(request).then(
-      (body) => {
+    readBody(request, (body) => {
+      try {
         if (body !== undefined) answerOcsp(request, response, body);
         else sendText(response, 413, `more than ${MAX_REQUEST} octets`, { connection: 'close' });
-      },
-      () => response.destroy(),
-    );
+      } catch (error) {
+        fail(response, error);
+      }
+    });
   };
 
   const getCrl = (request: IncomingMessage, response: ServerResponse, name: string): void => {
@@ -191,7 +197,8 @@ export function statusHandler(parts: StatusHttpParts): StatusHandler {
 
   const route: StatusHandler = (request, response) => {
     const { url = '', method } = request;
-    const path = url.split('?', 1)[0] ?? '';
+    const query = url.indexOf('?');
+    const path = query === -1 ? url : url.slice(0, query);
     if (method === 'POST' && (path === '/ocsp' || path === '/ocsp/')) {
       post(request, response);
       return;

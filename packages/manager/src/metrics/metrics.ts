@@ -25,12 +25,21 @@ export class Metrics {
   counter(name: string, help: string): Counter {
     const series = new Map<string, { labels: Readonly<Record<string, string>>; value: number }>();
     this.#add(name, { type: 'counter', help, collect: async () => [...series.values()] });
+    // Callers on hot paths keep their labels, which then need no text.
+    const known = new WeakMap<object, { value: number }>();
     return {
       add: (labels = {}, amount = 1) => {
+        const seen = known.get(labels);
+        if (seen !== undefined) {
+          seen.value += amount;
+          return;
+        }
         const key = JSON.stringify(labels);
         const one = series.get(key) ?? { labels, value: 0 };
         one.value += amount;
-        if (series.has(key) || series.size < MOST_SERIES) series.set(key, one);
+        if (!series.has(key) && series.size >= MOST_SERIES) return;
+        series.set(key, one);
+        known.set(labels, one);
       },
     };
   }
