@@ -5,6 +5,7 @@ import { contextTag, DerReader, TAG } from './der/reader.ts';
 import { encodeGeneralizedTime, encodeTime, readGeneralizedTime } from './der/time.ts';
 import { element, sequence } from './der/writer.ts';
 import { encodeExtension } from './extension-encode.ts';
+import { readListedExtension } from './extension-list.ts';
 import { type Name, readName } from './name.ts';
 import { type SerialNumber, serialNumberOctets } from './serial-number.ts';
 
@@ -70,14 +71,7 @@ export function readEntryExtensions(content: Uint8Array): CrlEntryExtensions {
   let invalidityDate: Instant | undefined;
   let certificateIssuer: readonly Name[] | undefined;
   while (!list.done) {
-    if (seen.length >= MAX_EXTENSIONS) list.fail(`more than ${MAX_EXTENSIONS} extensions`);
-    const entry = list.sequence();
-    const oid = entry.oid();
-    if (seen.includes(oid)) entry.fail(`extension ${oid} twice`);
-    seen.push(oid);
-    const critical = entry.nextIs(TAG.boolean) ? entry.boolean() : false;
-    const value = entry.enter(TAG.octetString);
-    entry.finish();
+    const { oid, critical, value } = readListedExtension(list, seen, MAX_EXTENSIONS);
     if (oid === OID.reasonCode) reason = readReason(value);
     else if (oid === OID.invalidityDate) invalidityDate = readGeneralizedTime(value);
     else if (oid === OID.certificateIssuer) certificateIssuer = readCertificateIssuer(value);

@@ -7,6 +7,7 @@ import {
   readDistributionPointName,
   readReasonFlags,
 } from './distribution-point.ts';
+import { readListedExtension } from './extension-list.ts';
 
 /** Which certificates and reasons a CRL covers (RFC 5280 §5.2.5). */
 interface IssuingDistributionPoint {
@@ -115,14 +116,7 @@ export function readCrlExtensions(list: DerReader): CrlExtensions {
   const seen: string[] = [];
   const unknownCritical: string[] = [];
   while (!list.done) {
-    if (seen.length >= MAX_EXTENSIONS) list.fail(`more than ${MAX_EXTENSIONS} extensions`);
-    const entry = list.sequence();
-    const oid = entry.oid();
-    if (seen.includes(oid)) entry.fail(`extension ${oid} twice`);
-    seen.push(oid);
-    const critical = entry.nextIs(TAG.boolean) ? entry.boolean() : false;
-    const value = entry.enter(TAG.octetString);
-    entry.finish();
+    const { oid, critical, value } = readListedExtension(list, seen, MAX_EXTENSIONS);
     if (readKnown(result, oid, value)) value.finish();
     else if (critical) unknownCritical.push(oid);
   }

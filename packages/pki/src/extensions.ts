@@ -1,5 +1,6 @@
 import { OID } from './der/oid.ts';
 import { contextTag, DerReader, TAG } from './der/reader.ts';
+import { readListedExtension } from './extension-list.ts';
 import { type GeneralName, readGeneralName } from './general-name.ts';
 import { type NameConstraints, readNameConstraints } from './name-constraints.ts';
 
@@ -182,15 +183,7 @@ export function readExtensions(list: DerReader, known?: KnownExtensions): Certif
   const seen = [...before.oids];
   const unknownCritical = [...before.unknownCritical];
   while (!list.done) {
-    if (seen.length >= MAX_EXTENSIONS) list.fail(`more than ${MAX_EXTENSIONS} extensions`);
-    const entry = list.sequence();
-    const oid = entry.oid();
-    if (seen.includes(oid)) entry.fail(`extension ${oid} twice`);
-    seen.push(oid);
-    // DER leaves out a FALSE; widespread issuers write it, and it means the same.
-    const critical = entry.nextIs(TAG.boolean) ? entry.boolean() : false;
-    const value = entry.enter(TAG.octetString);
-    entry.finish();
+    const { oid, critical, value } = readListedExtension(list, seen, MAX_EXTENSIONS);
     if (readKnown(result, oid, critical, value)) value.finish();
     else if (critical) unknownCritical.push(oid);
   }

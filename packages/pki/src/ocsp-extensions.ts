@@ -2,6 +2,7 @@ import { OID } from './der/oid.ts';
 import { type DerReader, TAG } from './der/reader.ts';
 import { octetString } from './der/writer.ts';
 import { encodeExtension } from './extension-encode.ts';
+import { readListedExtension } from './extension-list.ts';
 
 /** Extensions of an OCSP request, an answer or one of its parts (RFC 6960 §4.4). */
 export interface OcspExtensions {
@@ -40,14 +41,7 @@ export function readOcspExtensions(list: DerReader): OcspExtensions {
   const unknownCritical: string[] = [];
   let nonce: Uint8Array | undefined;
   while (!list.done) {
-    if (seen.length >= MAX_EXTENSIONS) list.fail(`more than ${MAX_EXTENSIONS} extensions`);
-    const entry = list.sequence();
-    const oid = entry.oid();
-    if (seen.includes(oid)) entry.fail(`extension ${oid} twice`);
-    seen.push(oid);
-    const critical = entry.nextIs(TAG.boolean) ? entry.boolean() : false;
-    const value = entry.enter(TAG.octetString);
-    entry.finish();
+    const { oid, critical, value } = readListedExtension(list, seen, MAX_EXTENSIONS);
     if (oid === OID.ocspNonce) nonce = readNonce(value);
     else if (critical && !HARMLESS.includes(oid)) unknownCritical.push(oid);
   }
