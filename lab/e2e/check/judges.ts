@@ -4,7 +4,8 @@ import { join } from 'node:path';
 import { promisify } from 'node:util';
 import { FFDHE2048_PEM } from '@virt-trust/libvirt/dh-params.ts';
 import type { Host } from '../../src/host.ts';
-import { OWN_SETS, type OwnSet, type SetFile } from './own-sets.ts';
+import type { OwnSet, SetFile } from './own-set.ts';
+import { OWN_SETS } from './own-sets.ts';
 
 /** Whose rules judge a set. */
 type Program = 'libvirt' | 'qemu';

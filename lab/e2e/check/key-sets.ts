@@ -12,7 +12,7 @@ import {
 } from '@virt-trust/pki/der/writer.ts';
 import { encodePem } from '@virt-trust/pki/pem.ts';
 import { basicConstraints, keyPem, keyUsage, make, names, purposes } from './maker.ts';
-import type { OwnSet } from './own-sets.ts';
+import type { OwnSet } from './own-set.ts';
 
 const CA_USE = [basicConstraints(true), keyUsage(['keyCertSign', 'cRLSign'], true)];
 const LEAF = [
