@@ -59,7 +59,13 @@ function hostOf({ name, pin, port }: Agent, index: number): Host {
     managerAddresses: [],
     observeOnly: false,
     agentPins: [parseSpkiPin(pin)],
-    declared: { interface: 'eth0', names: { dns: [name], addresses } },
+    declared: {
+      interface: 'eth0',
+      names: { dns: [name], addresses },
+      interfaces: [{ name: 'eth0', roles: ['management'], names: { dns: [name], addresses } }],
+      refused: [],
+    },
+    word: { dns: [name], accepted: addresses, outside: { dns: [], addresses: [] }, interfaces: {} },
     found: {
       identities: [],
       authorities: [],

@@ -73,6 +73,7 @@ class SimulatedHost {
       credentials: this.#credentials,
       pending: [],
       served: [],
+      network: null,
       crls: this.#crls,
       rescues: [],
       failure: null,

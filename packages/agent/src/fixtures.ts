@@ -32,6 +32,7 @@ const NOTHING_APPLIED: ObservedState = {
   served: [],
   crls: [],
   rescues: [],
+  network: null,
   failure: null,
   busy: false,
 };

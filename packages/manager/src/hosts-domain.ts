@@ -163,5 +163,6 @@ async function settingsOf(
     allowedSkewSeconds: await settings.value('clock.allowed_skew_seconds'),
     managerAddresses: await settings.value('channel.manager_addresses', subject),
     clientCertificateMinutes: await settings.value('migration.client_certificate_minutes', subject),
+    consoles: 'keep',
   };
 }

@@ -33,6 +33,9 @@ function desired(settings: Partial<DesiredState['settings']> = {}): DesiredState
       migrateTls: 'force',
       probeSeconds: 60,
       clientDns: [],
+      migrationHost: null,
+      consoles: 'keep',
+      announceTo: [],
       ...settings,
     },
   };

@@ -160,6 +160,9 @@ export function desiredState(
       probeSeconds: 60,
       migrateTls: 'allow',
       clientDns: [],
+      migrationHost: null,
+      consoles: 'keep',
+      announceTo: [],
     },
   };
 }

@@ -44,6 +44,7 @@ export async function observe(parts: {
     served: parts.served.slice(0, 4096),
     crls: await workshop.crls.installed(),
     rescues: await workshop.rescuer.active(),
+    network: null,
     failure: journal === undefined && !busy ? state.failure : null,
     busy,
   };

@@ -36,8 +36,10 @@ function desired(...credentials: DesiredCredential[]): DesiredState {
     probeSeconds: 60,
     migrateTls: 'allow',
     clientDns: [],
+    migrationHost: null,
+    consoles: 'keep',
   } as const;
-  return { epoch: 1, number: 1, credentials, settings: { ...settings, clientDns: [] } };
+  return { epoch: 1, number: 1, credentials, settings: { ...settings, clientDns: [], announceTo: [] } };
 }
 
 function serving(one: DesiredCredential, number: number): ApplyState {

@@ -168,9 +168,16 @@ test('an agent that only looks refuses what would change the host, and nothing r
     probeSeconds: 60,
     migrateTls: 'allow',
     clientDns: [],
+    migrationHost: null,
+    consoles: 'keep',
   } as const;
   const refused = { code: 'agent.observe_only', category: 'denied' };
-  const body = { epoch: 1, number: 1, credentials: [], settings: { ...settings, clientDns: [] } };
+  const body = {
+    epoch: 1,
+    number: 1,
+    credentials: [],
+    settings: { ...settings, clientDns: [], announceTo: [] },
+  };
   await assert.rejects(client.call(contract.putDesiredState, { body }), refused);
   await assert.rejects(client.call(contract.cancelMigration, { params: { id: ID } }), refused);
   await assert.rejects(client.call(contract.putCrls, { body: { crls: [], revoked: [] } }), refused);

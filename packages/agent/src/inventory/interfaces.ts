@@ -37,6 +37,9 @@ function readInterface(link: unknown): Interface[] {
       up: Array.isArray(flags) && flags.includes('UP') && property(link, 'operstate') !== 'DOWN',
       kind: typeof kind === 'string' ? lineOf(kind, 64) : '',
       macAddress: typeof mac === 'string' ? lineOf(mac, 64) : '',
+      master: null,
+      parent: null,
+      leftOut: null,
       addresses: (Array.isArray(addresses) ? addresses : []).flatMap(readAddress).slice(0, MAX_ADDRESSES),
     },
   ];
@@ -57,6 +60,9 @@ function readAddress(value: unknown): InterfaceAddress[] {
       family,
       prefixLength: prefixLength as number,
       scope: SCOPES.includes(scope as string) ? (scope as InterfaceAddress['scope']) : 'other',
+      temporary: false,
+      deprecated: false,
+      leftOut: null,
     },
   ];
 }

@@ -14,6 +14,8 @@ const order: MigrationOrder = {
   destination: {
     libvirtAddress: '2001:db8::1',
     migrationAddress: '192.0.2.2',
+    listenAddress: null,
+    tlsDestination: null,
     migrationSerialNumber: '0badc0de',
   },
   controlCrl: null,

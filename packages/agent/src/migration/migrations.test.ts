@@ -101,6 +101,8 @@ describe('migrations', () => {
     destination: {
       libvirtAddress: '192.0.2.2',
       migrationAddress: '192.0.2.2',
+      listenAddress: null,
+      tlsDestination: null,
       migrationSerialNumber: '0badc0de',
     },
     controlCrl: null,

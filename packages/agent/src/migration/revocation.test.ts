@@ -35,7 +35,13 @@ test('a source refuses a destination whose migration certificate its own CRL nam
   const to = (migrationSerialNumber: string) =>
     refuseRevokedDestination(paths, {
       vm: 'vm',
-      destination: { libvirtAddress: '192.0.2.2', migrationAddress: '192.0.2.2', migrationSerialNumber },
+      destination: {
+        libvirtAddress: '192.0.2.2',
+        migrationAddress: '192.0.2.2',
+        listenAddress: null,
+        tlsDestination: null,
+        migrationSerialNumber,
+      },
     });
   await to(REVOKED);
   await install(paths, 'migration', crlOf(authority, 1, { serials: [REVOKED], reason: 'keyCompromise' }));

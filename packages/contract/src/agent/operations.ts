@@ -1,6 +1,7 @@
 import Type from 'typebox';
 import { AgentEvent } from '../model/agent-event.ts';
 import { AgentIdentity, ManagerPins } from '../model/agent-identity.ts';
+import { ConsolePassword, ConsoleType, VmDisplays } from '../model/console.ts';
 import { CrlDelivery, InstalledCrl, RevokedParty } from '../model/crl.ts';
 import { DesiredState } from '../model/desired-state.ts';
 import { Inventory } from '../model/inventory.ts';
@@ -11,7 +12,7 @@ import {
   ObservedState,
   ProofVerdict,
 } from '../model/observed-state.ts';
-import { Count, Line, Pem, Pin, Text, Time, Uuid } from '../model/primitives.ts';
+import { Count, Line, Pem, Pin, Text, Time, Uuid, VmName } from '../model/primitives.ts';
 import type { Operation } from '../operation.ts';
 
 /** How an operation can be reached: by the manager over the channel, by root on the host over the Unix socket. */
@@ -278,6 +279,30 @@ export const cancelMigration = {
   doors: ['channel'],
 } as const satisfies AgentOperation;
 
+export const getVmDisplays = {
+  id: 'getVmDisplays',
+  summary: 'The display servers of a running VM.',
+  method: 'GET',
+  path: '/v1/vms/{vm}/displays',
+  params: Type.Object({ vm: VmName }, strict),
+  result: VmDisplays,
+  status: 200,
+  doors: ['channel', 'local'],
+} as const satisfies AgentOperation;
+
+export const createConsolePassword = {
+  id: 'createConsolePassword',
+  summary:
+    "Makes the password of a VM's display for one visit: it goes once a client has come in with it, or with its time.",
+  method: 'POST',
+  path: '/v1/vms/{vm}/displays/{type}/password',
+  params: Type.Object({ vm: VmName, type: ConsoleType }, strict),
+  body: Type.Object({ seconds: Type.Integer({ minimum: 5, maximum: 3600 }) }, strict),
+  result: ConsolePassword,
+  status: 201,
+  doors: ['channel'],
+} as const satisfies AgentOperation;
+
 export const postRemoval = {
   id: 'postRemoval',
   summary: 'Gives the host back what was found on it; the service itself goes after the answer was read.',
@@ -313,5 +338,7 @@ export const AGENT_OPERATIONS: readonly AgentOperation[] = [
   startMigration,
   getMigration,
   cancelMigration,
+  getVmDisplays,
+  createConsolePassword,
   postRemoval,
 ];

@@ -12,6 +12,8 @@ import { Count, Line, Name, Pem, SerialHex, Text } from '../model/primitives.ts'
 import { Setting, SettingValue } from '../model/setting.ts';
 import { SshHostKey, SshTarget } from '../model/ssh.ts';
 import { ALARM_OPERATIONS } from './alarm-operations.ts';
+import { CONSOLE_OPERATIONS } from './console-operations.ts';
+import { INTERFACE_OPERATIONS } from './interface-operations.ts';
 import { LIFECYCLE_OPERATIONS } from './lifecycle-operations.ts';
 import { ById, ByName, type ManagerOperation, Page, pageOf, Scope, strict } from './operation-parts.ts';
 import { SECRET_OPERATIONS } from './secret-operations.ts';
@@ -417,4 +419,6 @@ export const MANAGER_OPERATIONS: readonly ManagerOperation[] = [
   ...LIFECYCLE_OPERATIONS,
   ...ALARM_OPERATIONS,
   ...SECRET_OPERATIONS,
+  ...INTERFACE_OPERATIONS,
+  ...CONSOLE_OPERATIONS,
 ];

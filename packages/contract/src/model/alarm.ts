@@ -30,6 +30,10 @@ export const AlarmKind = Type.Union([
   Type.Literal('host-failed'),
   /** A wave of renewals stopped, or somebody froze the fleet. */
   Type.Literal('renewals-stopped'),
+  /** Two hosts report one address or name; the newcomer is refused. */
+  Type.Literal('address-conflict'),
+  /** A host reports an address or name that nobody said may be its own. */
+  Type.Literal('address-refused'),
 ]);
 export type AlarmKind = Static<typeof AlarmKind>;
 

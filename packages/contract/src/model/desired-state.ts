@@ -1,5 +1,5 @@
 import Type, { type Static } from 'typebox';
-import { Address, Count, DnsName, InterfaceName, Line, Pem } from './primitives.ts';
+import { Address, Count, DnsName, InterfaceName, Line, Pem, Port } from './primitives.ts';
 import { KeyAlgorithm, Service } from './service.ts';
 
 const strict = { additionalProperties: false };
@@ -56,6 +56,19 @@ const DesiredSettings = Type.Object(
     migrateTls: Type.Union([Type.Literal('allow'), Type.Literal('force')]),
     /** Added to `tls_allowed_dn_list` where the host has one, so that virt-trust's own short-lived clients pass. */
     clientDns: Type.Array(Line, { maxItems: 16 }),
+    /** What a source is told of where to send a VM, `migration_host`; null where it is as it was found. */
+    migrationHost: Type.Union([DnsName, Address, Type.Null()]),
+    /**
+     * Where displays of VMs that say nothing themselves listen: as it was found, or on all addresses, which asks every
+     * client for a certificate (VNC alone can) or a password that nobody has until one is made for a visit.
+     */
+    consoles: Type.Union([
+      Type.Literal('keep'),
+      Type.Literal('with-certificate'),
+      Type.Literal('with-password'),
+    ]),
+    /** Where the agent makes itself known when no manager has come to it for a while. */
+    announceTo: Type.Array(Type.Object({ address: Address, port: Port }, strict), { maxItems: 32 }),
   },
   strict,
 );

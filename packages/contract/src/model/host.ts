@@ -1,6 +1,7 @@
 import Type, { type Static } from 'typebox';
 import { Endpoint, SubjectAltNames } from './desired-state.ts';
 import { GateState } from './gate.ts';
+import { DeclaredInterface, RefusedName } from './interface.ts';
 import { Inventory } from './inventory.ts';
 import { ObservedState } from './observed-state.ts';
 import { Address, Count, InterfaceName, Line, Name, Pin, Port, Text, Time, Uuid } from './primitives.ts';
@@ -51,7 +52,14 @@ export const HostDetail = Type.Object(
     ...HostSummary.properties,
     agentPins: Type.Array(Pin, { maxItems: 16 }),
     declared: Type.Object(
-      { interface: Type.Union([InterfaceName, Type.Null()]), names: SubjectAltNames },
+      {
+        /** The management interface, as it was accepted. */
+        interface: Type.Union([InterfaceName, Type.Null()]),
+        /** Of all its interfaces with a role, management first. */
+        names: SubjectAltNames,
+        interfaces: Type.Array(DeclaredInterface, { maxItems: 64 }),
+        refused: Type.Array(RefusedName, { maxItems: 128 }),
+      },
       strict,
     ),
     endpoints: Type.Array(Endpoint, { maxItems: 64 }),
@@ -84,3 +92,18 @@ export const AddHost = Type.Object(
   strict,
 );
 export type AddHost = Static<typeof AddHost>;
+
+/** Where a host is from now on, in the administrator's word. */
+export const SetHostAddress = Type.Object(
+  {
+    /** Dialled for the channel from now on, and a name or address of its management in certificates. */
+    address: Type.Union([Name, Address]),
+    port: Type.Optional(Port),
+    /** Where ssh reaches it; where left out and it was the former address, the new one. */
+    ssh: Type.Optional(SshTarget),
+    /** Only dial there: no certificate says it. */
+    channelOnly: Type.Optional(Type.Boolean()),
+  },
+  strict,
+);
+export type SetHostAddress = Static<typeof SetHostAddress>;

@@ -15,6 +15,12 @@ export const InterfaceAddress = Type.Object(
       Type.Literal('host'),
       Type.Literal('other'),
     ]),
+    /** Of privacy (RFC 8981): for connections from the host, gone in a day. */
+    temporary: Type.Boolean(),
+    /** Past its preferred time (RFC 4862 §5.5.4): good until it vanishes. */
+    deprecated: Type.Boolean(),
+    /** Why no client is told of it: link-local, temporary, tentative, ...; null where clients may be. */
+    leftOut: Type.Union([Line, Type.Null()]),
   },
   strict,
 );
@@ -27,11 +33,24 @@ export const Interface = Type.Object(
     /** Link kind as `ip -d link` says it (bridge, bond, vlan, veth, ...); empty for plain hardware. */
     kind: Line,
     macAddress: Line,
+    /** The bridge or bond that it is a port of. */
+    master: Type.Union([InterfaceName, Type.Null()]),
+    /** The interface that it is a VLAN, or the like, of. */
+    parent: Type.Union([InterfaceName, Type.Null()]),
+    /** Why it can't have a role: loopback, a guest's tap, a network of libvirt's own, ...; null where it can. */
+    leftOut: Type.Union([Line, Type.Null()]),
     addresses: Type.Array(InterfaceAddress, { maxItems: 64 }),
   },
   strict,
 );
 export type Interface = Static<typeof Interface>;
+
+/** A host's name and interfaces, once they have come to rest. */
+export const HostNetwork = Type.Object(
+  { hostName: Line, interfaces: Type.Array(Interface, { maxItems: 512 }) },
+  strict,
+);
+export type HostNetwork = Static<typeof HostNetwork>;
 
 export const RunningVm = Type.Object(
   {

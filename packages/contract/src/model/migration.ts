@@ -1,6 +1,6 @@
 import Type, { type Static } from 'typebox';
 import { CrlPem } from './crl.ts';
-import { Address, Count, Line, Name, Pem, SerialHex, Text, Uuid, VmName } from './primitives.ts';
+import { Address, Count, DnsName, Line, Name, Pem, SerialHex, Text, Uuid, VmName } from './primitives.ts';
 
 const strict = { additionalProperties: false };
 
@@ -14,8 +14,12 @@ export const MigrationOrder = Type.Object(
       {
         /** Of the libvirt connection, `qemu+tls://ADDRESS/system`. */
         libvirtAddress: Address,
-        /** Of QEMU's stream, and the name that QEMU verifies. */
+        /** Of QEMU's stream. */
         migrationAddress: Address,
+        /** Where the destination's QEMU listens for it; null where libvirt there decides. */
+        listenAddress: Type.Union([Address, Type.Null()]),
+        /** The name that the source's QEMU verifies, where its certificate lacks the address; else null. */
+        tlsDestination: Type.Union([DnsName, Type.Null()]),
         /** Of the certificate that its QEMU serves: the source refuses it where its own CRL names it. */
         migrationSerialNumber: SerialHex,
       },

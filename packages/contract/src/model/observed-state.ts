@@ -1,5 +1,6 @@
 import Type, { type Static } from 'typebox';
 import { InstalledCrl } from './crl.ts';
+import { HostNetwork } from './inventory.ts';
 import { Count, Line, Pem, Pin, SerialHex, Text, Time, VmName } from './primitives.ts';
 import { Service } from './service.ts';
 
@@ -116,6 +117,8 @@ export const ObservedState = Type.Object(
     served: Type.Array(ServedEndpoint, { maxItems: 4096 }),
     crls: Type.Array(InstalledCrl, { maxItems: 16 }),
     rescues: Type.Array(Rescue, { maxItems: 16 }),
+    /** As the kernel has them, after what comes and goes has come to rest; null before the first look. */
+    network: Type.Union([HostNetwork, Type.Null()]),
     /** Of the settings (daemon configuration, sockets, firewall), where they failed. */
     failure: Type.Union([Failure, Type.Null()]),
     /** True while the agent works on it. */

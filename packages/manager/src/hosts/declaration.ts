@@ -24,12 +24,15 @@ export function declare(input: DeclarationInput): Declaration {
   const names = [input.hostName, ...input.names, input.inventory.hostName].map((name) =>
     name.toLowerCase().replace(/\.$/, ''),
   );
+  const accepted = {
+    dns: [...new Set(names.filter(isHostDnsName))].slice(0, 32),
+    addresses: globalAddresses(management).slice(0, 64),
+  };
   return {
     interface: management.name,
-    names: {
-      dns: [...new Set(names.filter(isHostDnsName))].slice(0, 32),
-      addresses: globalAddresses(management).slice(0, 64),
-    },
+    names: accepted,
+    interfaces: [{ name: management.name, roles: ['management'], names: accepted }],
+    refused: [],
   };
 }
 

@@ -18,6 +18,8 @@ function desired(host: Host, migrationModes: readonly string[] = ['tls']) {
     probeSeconds: 60,
     bundles: { control: PEM, migration: PEM, console: PEM },
     clientDns: ['O=virt-trust,CN=virt-trust *'],
+    consoles: 'keep',
+    announceTo: [],
   });
   return validatorOf(DesiredState)(state, 'desired state');
 }
@@ -42,6 +44,9 @@ test('a fresh host gets everything at once: our certificates, TLS for VNC, nativ
     spiceTls: 'on',
     migrateTls: 'force',
     clientDns: [],
+    migrationHost: null,
+    consoles: 'keep',
+    announceTo: [],
   });
 });
 
@@ -92,7 +97,9 @@ test('every service is an endpoint on the management interface, and none without
       ['spice', 'eth0'],
     ],
   );
-  const nowhere = testHost('host-1', { declared: { interface: null, names: { dns: [], addresses: [] } } });
+  const nowhere = testHost('host-1', {
+    declared: { interface: null, names: { dns: [], addresses: [] }, interfaces: [], refused: [] },
+  });
   assert.deepEqual(endpointsOf(nowhere), []);
 });
 

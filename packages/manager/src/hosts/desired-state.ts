@@ -5,6 +5,7 @@ import type {
   SubjectAltNames,
 } from '@virt-trust/contract/model/desired-state.ts';
 import type { Gate } from '@virt-trust/contract/model/gate.ts';
+import type { DeclaredInterface, InterfaceRole } from '@virt-trust/contract/model/interface.ts';
 import {
   type KeyAlgorithm,
   PURPOSE_OF_SERVICE,
@@ -13,7 +14,7 @@ import {
   type Service,
 } from '@virt-trust/contract/model/service.ts';
 import { isPassed } from './gates.ts';
-import type { Host } from './host.ts';
+import type { Declaration, Host } from './host.ts';
 
 export interface DesiredStateInput {
   readonly host: Host;
@@ -26,14 +27,34 @@ export interface DesiredStateInput {
   readonly bundles: Readonly<Record<Purpose, string>>;
   /** Globs of the DNs under which virt-trust's own short-lived clients come. */
   readonly clientDns: readonly string[];
+  /** Where displays listen. */
+  readonly consoles: DesiredState['settings']['consoles'];
+  /** Where agents find this manager. */
+  readonly announceTo: DesiredState['settings']['announceTo'];
 }
 
-/** Where clients reach the services of a host: every service on the management interface. */
-export function endpointsOf(host: Host): Endpoint[] {
-  const { declared } = host;
-  if (declared.interface === null) return [];
-  const on = declared.interface;
-  return SERVICES.map((service) => ({ service, interface: on, names: declared.names }));
+/** The roles of the interfaces on which clients reach a service; migrations connect to libvirt, too. */
+const ROLES_OF_SERVICE: Readonly<Record<Service, readonly InterfaceRole[]>> = {
+  libvirt: ['management', 'migration'],
+  migration: ['migration'],
+  vnc: ['display'],
+  spice: ['display'],
+};
+
+/** Where clients reach the services of a host: on the interfaces of their roles, or else of management. */
+export function endpointsOf({ declared }: Pick<Host, 'declared'>): Endpoint[] {
+  return SERVICES.flatMap((service) =>
+    ROLES_OF_SERVICE[service]
+      .flatMap((role) => interfacesOf(declared, role))
+      .filter((one, index, all) => all.indexOf(one) === index)
+      .map(({ name, names }) => ({ service, interface: name, names })),
+  );
+}
+
+/** The interfaces that serve a role: those that have it, or else those of management. */
+export function interfacesOf(declared: Declaration, role: InterfaceRole): readonly DeclaredInterface[] {
+  const own = declared.interfaces.filter(({ roles }) => roles.includes(role));
+  return own.length > 0 ? own : declared.interfaces.filter(({ roles }) => roles.includes('management'));
 }
 
 /** What the manager wants of a host, from what was declared and which gates were passed; pure. */
@@ -51,6 +72,9 @@ export function desiredStateOf(input: DesiredStateInput): DesiredState {
       probeSeconds: input.probeSeconds,
       migrateTls: forcesTls(input, passed) ? 'force' : 'allow',
       clientDns: host.found?.allowedDns === true ? [...input.clientDns] : [],
+      migrationHost: null,
+      consoles: input.consoles,
+      announceTo: [...input.announceTo],
     },
   };
 }

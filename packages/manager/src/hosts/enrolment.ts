@@ -159,6 +159,12 @@ async function record(
     observeOnly: order.observe === true,
     agentPins: pins,
     declared,
+    word: known?.word ?? {
+      dns: declared.names.dns,
+      accepted: declared.names.addresses,
+      outside: { dns: [], addresses: [] },
+      interfaces: {},
+    },
     // Only the first look sees the host as others left it; after adoption what is found is ours.
     found: known?.found ?? foundFactsOf(answer.inventory),
     grantedGates: known?.grantedGates ?? [],

@@ -1,9 +1,10 @@
 import type { HostId } from '@virt-trust/base/host-id.ts';
 import { parseSpkiPin } from '@virt-trust/base/spki-pin.ts';
+import type { SubjectAltNames } from '@virt-trust/contract/model/desired-state.ts';
 import type { FoundTlsFile, Interface, Inventory } from '@virt-trust/contract/model/inventory.ts';
 import type { ObservedCredential, ObservedState } from '@virt-trust/contract/model/observed-state.ts';
 import { SERVICES } from '@virt-trust/contract/model/service.ts';
-import type { FoundFacts, Host } from './host.ts';
+import type { Declaration, FoundFacts, Host } from './host.ts';
 
 /** A fresh host: nothing was found on it that anybody relies on. */
 export const NOTHING_FOUND: FoundFacts = {
@@ -25,11 +26,17 @@ export function testInterface(
     up: true,
     kind: '',
     macAddress: '02:00:00:00:00:01',
+    master: null,
+    parent: null,
+    leftOut: null,
     addresses: addresses.map((address) => ({
       address,
       family: address.includes(':') ? ('ipv6' as const) : ('ipv4' as const),
       prefixLength: address.includes(':') ? 64 : 24,
       scope: address.startsWith('fe80') ? ('link' as const) : ('global' as const),
+      temporary: false,
+      deprecated: false,
+      leftOut: address.startsWith('fe80') ? 'link-local' : null,
     })),
     ...more,
   };
@@ -97,10 +104,16 @@ export function settledState(
     served: [],
     crls: [],
     rescues: [],
+    network: null,
     failure: null,
     busy: false,
     ...more,
   };
+}
+
+/** All on one interface, for management. */
+export function declaredOn(name: string, names: SubjectAltNames): Declaration {
+  return { interface: name, names, interfaces: [{ name, roles: ['management'], names }], refused: [] };
 }
 
 export function testHost(name: string, more: Partial<Host> = {}): Host {
@@ -117,7 +130,13 @@ export function testHost(name: string, more: Partial<Host> = {}): Host {
     managerAddresses: ['192.0.2.1'],
     observeOnly: false,
     agentPins: [parseSpkiPin(`sha256:${'A'.repeat(43)}`)],
-    declared: { interface: 'eth0', names: { dns: [name], addresses: [`192.0.2.1${digit}`] } },
+    declared: declaredOn('eth0', { dns: [name], addresses: [`192.0.2.1${digit}`] }),
+    word: {
+      dns: [name],
+      accepted: [`192.0.2.1${digit}`],
+      outside: { dns: [], addresses: [] },
+      interfaces: {},
+    },
     found: NOTHING_FOUND,
     grantedGates: [],
     desiredNumber: 1,

@@ -39,7 +39,11 @@ export function detailOf(
   return {
     ...summaryOf(host, channel, alarms),
     agentPins: [...host.agentPins],
-    declared: host.declared,
+    declared: {
+      ...host.declared,
+      interfaces: [...host.declared.interfaces],
+      refused: [...host.declared.refused],
+    },
     endpoints: endpointsOf(host),
     gates: gateStates(
       host,

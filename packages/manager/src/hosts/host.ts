@@ -5,6 +5,7 @@ import type { RevocationReason } from '@virt-trust/contract/model/certificate.ts
 import type { SubjectAltNames } from '@virt-trust/contract/model/desired-state.ts';
 import type { Gate } from '@virt-trust/contract/model/gate.ts';
 import type { HostState } from '@virt-trust/contract/model/host.ts';
+import type { DeclaredInterface, InterfaceWord, RefusedName } from '@virt-trust/contract/model/interface.ts';
 import type { Inventory } from '@virt-trust/contract/model/inventory.ts';
 import type { ObservedState } from '@virt-trust/contract/model/observed-state.ts';
 import type { Service } from '@virt-trust/contract/model/service.ts';
@@ -22,10 +23,28 @@ export interface FoundFacts {
   readonly allowedDns: boolean;
 }
 
-/** What the administrator accepted at enrolment; no later report of the agent widens it. */
+/**
+ * What a host may have certificates for: its interfaces with a role, and the names and addresses on them that are in
+ * the administrator's word, or reported within what the settings allow.
+ */
 export interface Declaration {
+  /** The management interface, as the administrator accepted it. */
   readonly interface: string | null;
+  /** Of all its interfaces with a role, management first: no other host has any of these. */
   readonly names: SubjectAltNames;
+  readonly interfaces: readonly DeclaredInterface[];
+  readonly refused: readonly RefusedName[];
+}
+
+/** What administrators have said of a host; nothing that its agent reports changes it. */
+export interface AdministratorWord {
+  /** Names of the host itself: that it was added under, given then, or reported then and so accepted. */
+  readonly dns: readonly string[];
+  /** Addresses that were reported and accepted, by `host add` or `interface set`; they count while they are reported. */
+  readonly accepted: readonly string[];
+  /** Names and addresses of its management that its agent can't report: `host set-address`. */
+  readonly outside: SubjectAltNames;
+  readonly interfaces: Readonly<Record<string, InterfaceWord>>;
 }
 
 /** A host as the manager remembers it. */
@@ -44,6 +63,7 @@ export interface Host {
   readonly observeOnly: boolean;
   readonly agentPins: readonly SpkiPin[];
   readonly declared: Declaration;
+  readonly word: AdministratorWord;
   readonly found: FoundFacts | null;
   readonly grantedGates: readonly Gate[];
   /** Of the last desired state that was computed. */

@@ -7,7 +7,7 @@ import { probeLibvirt } from '@virt-trust/connect/probe-libvirt.ts';
 import { serveLibvirtd } from '@virt-trust/connect/test-servers.ts';
 import { makeTestCertificate } from '@virt-trust/libvirt/test-certificates.ts';
 import { settableClock } from '../store/fixtures.ts';
-import { NOTHING_FOUND, settledState, testHost } from './fixtures.ts';
+import { declaredOn, NOTHING_FOUND, settledState, testHost } from './fixtures.ts';
 import type { Host } from './host.ts';
 import { OutsideLooks } from './outside-looks.ts';
 
@@ -18,7 +18,7 @@ function hostServing(pin: string | null, more: Partial<Host> = {}): Host {
   const credentials = observed.credentials.map((credential) => ({ ...credential, pin }));
   return testHost('host-1', {
     found: NOTHING_FOUND,
-    declared: { interface: 'lo', names: { dns: ['host-1'], addresses: ['127.0.0.1'] } },
+    declared: declaredOn('lo', { dns: ['host-1'], addresses: ['127.0.0.1'] }),
     observed: { ...observed, credentials },
     ...more,
   });

@@ -3,6 +3,7 @@ import type { Instant } from '@virt-trust/base/instant.ts';
 import type { Log } from '@virt-trust/base/log.ts';
 import type { ManagerPins } from '@virt-trust/contract/model/agent-identity.ts';
 import type { RevocationReason } from '@virt-trust/contract/model/certificate.ts';
+import type { DesiredState } from '@virt-trust/contract/model/desired-state.ts';
 import type { KeyAlgorithm, Purpose, Service } from '@virt-trust/contract/model/service.ts';
 import type { HostChannels } from './channels.ts';
 import type { Host, HostRepository } from './host.ts';
@@ -17,6 +18,7 @@ export interface HostSettings {
   readonly allowedSkewSeconds: number;
   readonly managerAddresses: readonly string[];
   readonly clientCertificateMinutes: number;
+  readonly consoles: DesiredState['settings']['consoles'];
 }
 
 /** A client key and certificate of the manager's own, held in memory and valid for minutes. */

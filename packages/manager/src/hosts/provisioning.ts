@@ -113,6 +113,8 @@ async function plan(
     probeSeconds: settings.probeSeconds,
     bundles,
     clientDns: clientDnGlobs(settings.organization),
+    consoles: settings.consoles,
+    announceTo: [],
   });
 }
 

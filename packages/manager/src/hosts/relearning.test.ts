@@ -17,6 +17,8 @@ const desiredOf = (host: Host) =>
     probeSeconds: 60,
     bundles: { control: 'c', migration: 'm', console: 'v' },
     clientDns: [],
+    consoles: 'keep',
+    announceTo: [],
   });
 
 const FOUND = {

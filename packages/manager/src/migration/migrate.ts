@@ -162,6 +162,8 @@ async function migrationOrder(
     destination: {
       libvirtAddress: address,
       migrationAddress: address,
+      listenAddress: null,
+      tlsDestination: null,
       migrationSerialNumber: servedBy(to, 'migration') ?? NO_SERIAL,
     },
     controlBundle: [

@@ -7,7 +7,7 @@ import { systemRandomness } from '@virt-trust/base/randomness.ts';
 import { SERVICES, type Service } from '@virt-trust/contract/model/service.ts';
 import { newSerialNumber } from '@virt-trust/pki/serial-number.ts';
 import { EventLog } from '../events/event-log.ts';
-import { settledState, testHost } from '../hosts/fixtures.ts';
+import { declaredOn, settledState, testHost } from '../hosts/fixtures.ts';
 import type { Host } from '../hosts/host.ts';
 import { issuanceOn } from '../issuance/fixtures.ts';
 import type { JobContext } from '../jobs/job.ts';
@@ -144,10 +144,10 @@ function freshHost(name: string): Host {
   const number = Number(name.replace(/\D/g, ''));
   return testHost(name, {
     id: `00000000-0000-4000-8000-${String(number).padStart(12, '0')}` as string as HostId,
-    declared: {
-      interface: 'eth0',
-      names: { dns: [name], addresses: [`10.${number >> 16}.${(number >> 8) & 255}.${number & 255}`] },
-    },
+    declared: declaredOn('eth0', {
+      dns: [name],
+      addresses: [`10.${number >> 16}.${(number >> 8) & 255}.${number & 255}`],
+    }),
   });
 }
 

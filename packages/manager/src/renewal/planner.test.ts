@@ -5,7 +5,7 @@ import { Time } from '@virt-trust/contract/model/primitives.ts';
 import type { Service } from '@virt-trust/contract/model/service.ts';
 import { validatorOf } from '@virt-trust/contract/validate.ts';
 import { generatePrivateKey } from '@virt-trust/pki/key.ts';
-import { settledState, testHost } from '../hosts/fixtures.ts';
+import { declaredOn, settledState, testHost } from '../hosts/fixtures.ts';
 import { issuanceOn, KVM1, requestPem } from '../issuance/fixtures.ts';
 import { settableClock, temporaryStore } from '../store/fixtures.ts';
 import { SqliteHostRepository } from '../store/host-repository.ts';
@@ -26,7 +26,7 @@ async function servedHost(
   const store = new SqliteRenewalStore(database, clock);
   const names = KVM1.services.libvirt?.names ?? { dns: [], addresses: [] };
   const key = await generatePrivateKey(keyKind);
-  const host = testHost('kvm1', { declared: { interface: 'eth0', names } });
+  const host = testHost('kvm1', { declared: declaredOn('eth0', names) });
   const csr = await requestPem({ key });
   const issued = await issuing.issuance.issueForHost({ host: 'kvm1', service: 'libvirt', csr, actor: 'a' });
   const serve = (serialNumber: string, service: Service = 'libvirt') =>
@@ -93,7 +93,7 @@ test('Another key algorithm, a shorter lifetime or other names make it due at on
   await hosts.save({
     ...host,
     observed: serve(issued.serialNumber),
-    declared: { interface: 'eth0', names },
+    declared: declaredOn('eth0', names),
   });
   assert.deepEqual(await differences(), [
     'it is to have the names DNS:new.example too now',

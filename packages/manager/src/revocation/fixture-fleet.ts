@@ -1,7 +1,7 @@
 import { join } from 'node:path';
 import type { TestContext } from 'node:test';
 import { silentLog } from '@virt-trust/base/log.ts';
-import { testHost } from '../hosts/fixtures.ts';
+import { declaredOn, testHost } from '../hosts/fixtures.ts';
 import { SqliteCrlRecoveryStore } from '../store/crl-recovery-store.ts';
 import type { Database } from '../store/database.ts';
 import { type settableClock, temporaryDirectory } from '../store/fixtures.ts';
@@ -20,7 +20,7 @@ import { channelsTo, SimulatedHost } from './fixture-hosts.ts';
 import { revocationOn } from './fixtures.ts';
 import { CrlUpkeep } from './upkeep.ts';
 
-const NOWHERE = { interface: 'eth0', names: { dns: [], addresses: [] } };
+const NOWHERE = declaredOn('eth0', { dns: [], addresses: [] });
 
 /** For tests: hosts that hold nothing yet; nobody can be dialled on them. */
 export function simulatedHosts(names: readonly string[]): SimulatedHost[] {

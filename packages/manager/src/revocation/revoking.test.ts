@@ -3,7 +3,7 @@ import { test } from 'node:test';
 import { isTrustError } from '@virt-trust/base/error.ts';
 import { DAY } from '@virt-trust/base/instant.ts';
 import type { SerialNumber } from '@virt-trust/pki/serial-number.ts';
-import { testHost } from '../hosts/fixtures.ts';
+import { declaredOn, testHost } from '../hosts/fixtures.ts';
 import { requestPem } from '../issuance/fixtures.ts';
 import { SqliteHostRepository } from '../store/host-repository.ts';
 import { asked, revocationOn } from './fixtures.ts';
@@ -179,11 +179,11 @@ test('of certificates with a name or address that is the host’s no more, those
   const { revoking, repository, issue } = await revocationOn(t);
   const [before, serving] = [await issue(), await issue()];
   const names = { dns: ['kvm1.example'], addresses: ['10.0.0.1', 'fd00::1'] };
-  const same = testHost('kvm1', { declared: { interface: 'eth0', names } });
+  const same = testHost('kvm1', { declared: declaredOn('eth0', names) });
   const order = { actor: 'token:admin', origin: 'job-1' };
   assert.equal(await revoking.revokeEstranged(same, [serving], order), 0);
   const moved = testHost('kvm1', {
-    declared: { interface: 'eth0', names: { ...names, addresses: ['10.0.0.1'] } },
+    declared: declaredOn('eth0', { ...names, addresses: ['10.0.0.1'] }),
   });
   assert.equal(await revoking.revokeEstranged(moved, [serving], order), 1);
   const status = repository.statusOf(before);

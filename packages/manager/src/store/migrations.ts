@@ -6,6 +6,7 @@ import { revocation } from './migrations/0004-revocation.ts';
 import { renewal } from './migrations/0005-renewal.ts';
 import { alarms } from './migrations/0006-alarms.ts';
 import { crlRecovery } from './migrations/0007-crl-recovery.ts';
+import { interfaces } from './migrations/0008-interfaces.ts';
 
 /** Every step of the schema in order; imported statically because the program is one file when deployed. */
 export const MIGRATIONS: readonly Migration[] = [
@@ -16,4 +17,5 @@ export const MIGRATIONS: readonly Migration[] = [
   renewal,
   alarms,
   crlRecovery,
+  interfaces,
 ];
