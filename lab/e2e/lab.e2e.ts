@@ -58,6 +58,18 @@ test('two hosts boot, answer to ssh and libvirt, run a VM, and leave nothing beh
       2,
     );
 
+    const cards = await a.run(['ip', '-brief', 'addr', 'show', 'up']);
+    for (const card of a.plan.interfaces) {
+      const line = cards.split('\n').find((text) => text.startsWith(card.name)) ?? '';
+      assert.ok(
+        [card.address, card.address6].every((address) => line.includes(` ${address}/`)),
+        cards,
+      );
+    }
+    for (const { address, address6 } of b.plan.interfaces)
+      for (const there of [address, address6])
+        await a.run(['bash', '-c', `exec 3<>/dev/tcp/${there}/22`], { timeout: 10_000 });
+
     await startVm(a, { name: 'vm1', vncListen: '127.0.0.1' });
     const [before] = await qemuProcesses(a);
     assert.equal(before?.vm, 'vm1');
@@ -68,6 +80,10 @@ test('two hosts boot, answer to ssh and libvirt, run a VM, and leave nothing beh
     const cut = await b.run(['cat', '/sys/class/net/eth0/carrier']);
     await b.plugCable();
     assert.deepEqual([cut.trim(), (await b.run(['cat', '/sys/class/net/eth0/carrier'])).trim()], ['0', '1']);
+    await b.cutCable('display');
+    assert.equal((await b.run(['cat', '/sys/class/net/eth2/carrier'])).trim(), '0');
+    assert.equal((await b.run(['cat', '/sys/class/net/eth1/carrier'])).trim(), '1');
+    await b.plugCable('display');
 
     await b.writeFile('/root/kept', 'as it was', 0o600);
     await b.crash();

@@ -51,7 +51,7 @@ export async function ensureDisk(
 export function hostsFile(plans: readonly HostPlan[]): string {
   const lines = ['127.0.0.1 localhost', '::1 localhost ip6-localhost ip6-loopback'];
   for (const { name, interfaces } of plans) {
-    const [management] = interfaces;
+    const management = interfaces.find(({ network }) => network === 'management');
     if (management !== undefined)
       lines.push(`${management.address} ${name}`, `${management.address6} ${name}`);
   }

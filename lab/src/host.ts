@@ -36,12 +36,23 @@ export class Host {
 
   /** The IPv4 address on the management network. */
   get address(): string {
-    return this.#interface('management').address;
+    return this.on('management').address;
   }
 
   /** The IPv6 address on the management network. */
   get address6(): string {
-    return this.#interface('management').address6;
+    return this.on('management').address6;
+  }
+
+  /** The interface on a network, with the addresses that the host has there from its start; throws `lab.no_network`. */
+  on(network: NetworkName): InterfacePlan {
+    const found = this.plan.interfaces.find((card) => card.network === network);
+    if (found !== undefined) return found;
+    throw new TrustError(
+      'lab.no_network',
+      'not-found',
+      `cannot use network ${network} of host ${this.name}: it has none`,
+    );
   }
 
   /** What to give to ssh(1). */
@@ -130,11 +141,11 @@ export class Host {
   }
 
   async cutCable(network: NetworkName = 'management'): Promise<void> {
-    await setCable(this.#interface(network), 'down');
+    await setCable(this.on(network), 'down');
   }
 
   async plugCable(network: NetworkName = 'management'): Promise<void> {
-    await setCable(this.#interface(network), 'up');
+    await setCable(this.on(network), 'up');
   }
 
   async #unplug(): Promise<void> {
@@ -155,16 +166,6 @@ export class Host {
     }
     // Its root too: a container that was started in a chroot has another than its mount namespace.
     return ['/usr/bin/nsenter', '--target', String(leader), '--all', '--root', '--wd', '--'];
-  }
-
-  #interface(network: NetworkName): InterfacePlan {
-    const found = this.plan.interfaces.find((card) => card.network === network);
-    if (found !== undefined) return found;
-    throw new TrustError(
-      'lab.no_network',
-      'not-found',
-      `cannot use network ${network} of host ${this.name}: it has none`,
-    );
   }
 
   async #answersSsh(): Promise<void> {

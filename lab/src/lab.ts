@@ -224,7 +224,8 @@ async function plan(options: LabOptions, root: string): Promise<LabRecord> {
       before.hosts.join() === hosts.join() &&
       (await readdir(before.root).catch((): string[] => [])).length > 0
     ) {
-      const record = { ...before, owner: process.pid };
+      // A network that came to labs since then is there from now on: no disk knows of it.
+      const record = { ...before, networks: NETWORK_NAMES, owner: process.pid };
       await writeRecord(record);
       return record;
     }

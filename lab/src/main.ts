@@ -85,9 +85,9 @@ async function status(): Promise<number> {
   for (const record of await allRecords()) {
     const lab = await Lab.attach(record.name);
     for (const host of lab.hosts) {
-      console.log(
-        `${lab.name}  ${host.name}  ${host.address}  ${(await host.running()) ? 'running' : 'off'}`,
-      );
+      const state = (await host.running()) ? 'running' : 'off';
+      const cards = host.plan.interfaces.map((card) => `${card.network} ${card.address} ${card.address6}`);
+      console.log(`${lab.name}  ${host.name}  ${state.padEnd(7)}  ${cards.join(', ')}`);
     }
   }
   return 0;

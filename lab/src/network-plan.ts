@@ -2,7 +2,7 @@ import { BlockList } from 'node:net';
 import { TrustError } from '@virt-trust/base/error.ts';
 
 /** The networks of a lab: on each, every host has an interface, in this order eth0, eth1, ... */
-export const NETWORK_NAMES = ['management'] as const;
+export const NETWORK_NAMES = ['management', 'migration', 'display'] as const;
 export type NetworkName = (typeof NETWORK_NAMES)[number];
 
 /** Most labs side by side, and the block of networks that each has for itself. */

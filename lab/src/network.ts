@@ -18,44 +18,42 @@ export async function usedRanges(exceptBridges: ReadonlySet<string> = new Set())
 
 /** Makes the bridges, with the machine's own addresses on them. */
 export async function createBridges(networks: readonly NetworkPlan[]): Promise<void> {
-  for (const { bridge, machineAddress, machineAddress6 } of networks) {
-    await ipBatch([
+  await ipBatch(
+    networks.flatMap(({ bridge, machineAddress }) => [
       `link add ${bridge} type bridge stp_state 0 forward_delay 0 mcast_snooping 0`,
       `addr add ${machineAddress}/24 dev ${bridge}`,
-    ]);
-    // Some machines switch IPv6 off for new interfaces.
-    await writeFile(`/proc/sys/net/ipv6/conf/${bridge}/disable_ipv6`, '0');
-    await ipBatch([`link set ${bridge} up`, `addr add ${machineAddress6}/64 dev ${bridge} nodad`]);
-  }
+    ]),
+  );
+  // Some machines switch IPv6 off for new interfaces.
+  for (const { bridge } of networks) await writeFile(`/proc/sys/net/ipv6/conf/${bridge}/disable_ipv6`, '0');
+  await ipBatch(
+    networks.flatMap(({ bridge, machineAddress6 }) => [
+      `link set ${bridge} up`,
+      `addr add ${machineAddress6}/64 dev ${bridge} nodad`,
+    ]),
+  );
 }
 
 /** Makes a host's network namespace with its interfaces plugged into the bridges. */
 export async function createNamespace(name: string, interfaces: readonly InterfacePlan[]): Promise<void> {
   await run(['ip', 'netns', 'add', name]);
   await run(['ip', '-n', name, 'link', 'set', 'lo', 'up']);
-  for (const card of interfaces) {
-    await ipBatch([
+  await ipBatch(
+    interfaces.flatMap((card) => [
       `link add ${card.peer} type veth peer name ${card.name} address ${macAddressOf(card)} netns ${name}`,
       `link set ${card.peer} master ${card.bridge} up`,
-    ]);
-    await run([
-      'ip',
-      'netns',
-      'exec',
-      name,
-      'sh',
-      '-c',
-      `echo 0 >/proc/sys/net/ipv6/conf/${card.name}/disable_ipv6`,
-    ]);
-    await ipBatch(
-      [
-        `link set ${card.name} up`,
-        `addr add ${card.address}/24 dev ${card.name}`,
-        `addr add ${card.address6}/64 dev ${card.name} nodad`,
-      ],
-      ['-n', name],
-    );
-  }
+    ]),
+  );
+  const enable = interfaces.map((card) => `echo 0 >/proc/sys/net/ipv6/conf/${card.name}/disable_ipv6`);
+  await run(['ip', 'netns', 'exec', name, 'sh', '-ec', enable.join('\n')]);
+  await ipBatch(
+    interfaces.flatMap((card) => [
+      `link set ${card.name} up`,
+      `addr add ${card.address}/24 dev ${card.name}`,
+      `addr add ${card.address6}/64 dev ${card.name} nodad`,
+    ]),
+    ['-n', name],
+  );
 }
 
 /** As with hardware it is the same after each boot: the machine goes on sending to the one that it knows. */
