@@ -22,6 +22,7 @@ import { forbidReading, permitReading } from './lsm.ts';
 import { proveLibvirt } from './services/libvirt.ts';
 import { letClientsIn, reloadLibvirt } from './services/libvirt-reload.ts';
 import { proveMigration } from './services/migration.ts';
+import { readOwnAddresses } from './services/reach.ts';
 import { proveSpice } from './services/spice.ts';
 import { proveVnc, reloadVnc } from './services/vnc.ts';
 
@@ -133,7 +134,7 @@ export class SystemEffects implements HostEffects {
     const tlsPort = await this.#tlsPort();
     return await lookAtEndpoints({
       ...where,
-      addresses: where.addresses.length > 0 ? where.addresses : ['127.0.0.1'],
+      isOwn: await readOwnAddresses(this.#run),
       tlsPort,
       vms,
       clock: this.#clock,
@@ -153,7 +154,7 @@ export class SystemEffects implements HostEffects {
   async prove(service: Service, expectation: Expectation) {
     switch (service) {
       case 'libvirt':
-        return await proveLibvirt(expectation, this.#clock, await this.#tlsPort());
+        return await proveLibvirt(expectation, this.#run, this.#clock, await this.#tlsPort());
       case 'migration':
         return await proveMigration(this.#paths, this.#run, expectation, this.#clock);
       case 'vnc':

@@ -6,14 +6,15 @@ import { probeVnc } from '@virt-trust/connect/probe-vnc.ts';
 import type { Service } from '@virt-trust/contract/model/service.ts';
 import type { VmFacts } from '../apply/host-effects.ts';
 import { isOurVncDirectory } from '../apply/layout.ts';
+import { hostPort, type IsOwn, inTurns, reachesOf } from '../apply/services/reach.ts';
 import { seeTls } from '../apply/services/tls-sight.ts';
-import { dialable } from '../apply/services/vnc.ts';
 import type { Seen, Sighting, Where } from './sighting.ts';
 
 /** Where to look, and how libvirt and the VMs are found. */
 interface Places extends Where {
   readonly tlsPort: number;
   readonly vms: readonly VmFacts[];
+  readonly isOwn: IsOwn;
   readonly clock: Clock;
 }
 
@@ -22,6 +23,8 @@ interface Place extends Omit<Sighting, 'seen'> {
 }
 
 const AT_ONCE = 16;
+/** Of what is observed of a host, 4096 rows at most are told; some are for files. */
+const MAX_PLACES = 4000;
 const LOOK_MS = 10_000;
 /** A VM that starts has its command line before it listens. */
 const AGAIN_MS = 1500;
@@ -47,15 +50,34 @@ export async function lookAtEndpoints(places: Places): Promise<Sighting[]> {
   return sightings;
 }
 
-function placesOf({ services, addresses, consoleBundle, tlsPort, vms, clock }: Places): Place[] {
+function placesOf(places: Places): Place[] {
+  const { services, addresses, isOwn, consoleBundle, tlsPort, vms, clock } = places;
   const has = (service: Service) => services.includes(service);
+  const ownOf = (service: Service) => (addresses[service] ?? []).filter(isOwn);
+  const libvirt = ownOf('libvirt');
+  const [vnc, spice] = [ownOf('vnc'), ownOf('spice')];
+  const displays = vms.flatMap((vm) => [
+    ...(has('vnc')
+      ? vm.vnc.map((display) =>
+          reachesOf('vnc', display.listen, display.tlsDirectory === null ? [] : vnc).map(({ address }) =>
+            vncPlace(vm, address, display, { consoleBundle, isOwn, clock }),
+          ),
+        )
+      : []),
+    ...(has('spice')
+      ? vm.spice.map((display) =>
+          reachesOf('spice', display.listen, display.tlsPort === null ? [] : spice).map(({ address }) =>
+            spicePlace(vm, address, display, isOwn),
+          ),
+        )
+      : []),
+  ]);
   return [
-    ...(has('libvirt') ? addresses.map((address) => libvirtPlace(address, tlsPort)) : []),
-    ...vms.flatMap((vm) => [
-      ...(has('vnc') ? vm.vnc.map((display) => vncPlace(vm, display, consoleBundle, clock)) : []),
-      ...(has('spice') ? vm.spice.map((display) => spicePlace(vm, display)) : []),
-    ]),
-  ];
+    ...(has('libvirt')
+      ? (libvirt.length > 0 ? libvirt : ['127.0.0.1']).map((address) => libvirtPlace(address, tlsPort))
+      : []),
+    ...inTurns(displays),
+  ].slice(0, MAX_PLACES);
 }
 
 function libvirtPlace(address: string, port: number): Place {
@@ -70,33 +92,49 @@ function libvirtPlace(address: string, port: number): Place {
 
 function vncPlace(
   vm: VmFacts,
-  { listen, port, tlsDirectory }: VmFacts['vnc'][number],
-  trust: string,
-  clock: Clock,
+  address: string,
+  { port, tlsDirectory }: VmFacts['vnc'][number],
+  { consoleBundle, isOwn, clock }: Pick<Places, 'consoleBundle' | 'isOwn' | 'clock'>,
 ): Place {
   return {
     service: 'vnc',
-    target: vmTarget(vm, listen, port),
+    target: vmTarget(vm, address, port),
     vm,
     reloads: isOurVncDirectory(tlsDirectory),
     look: () =>
       tlsDirectory === null
         ? Promise.resolve({ kind: 'plain' })
-        : attempt(async () => await seeVnc(dialable(listen), port, trust, clock)),
+        : lookThere(address, isOwn, () => seeVnc(address, port, consoleBundle, clock)),
   };
 }
 
-function spicePlace(vm: VmFacts, { listen, port, tlsPort }: VmFacts['spice'][number]): Place {
+function spicePlace(
+  vm: VmFacts,
+  address: string,
+  { port, tlsPort }: VmFacts['spice'][number],
+  isOwn: IsOwn,
+): Place {
   return {
     service: 'spice',
-    target: vmTarget(vm, listen, tlsPort ?? port ?? 0),
+    target: vmTarget(vm, address, tlsPort ?? port ?? 0),
     vm,
     reloads: false,
     look: () =>
       tlsPort === null
         ? Promise.resolve({ kind: 'plain' })
-        : attempt(() => seeTls(dialable(listen), tlsPort, 'SPICE', LOOK_MS)),
+        : lookThere(address, isOwn, () => seeTls(address, tlsPort, 'SPICE', LOOK_MS)),
   };
+}
+
+/** At an address that is another host's by now, another host would be seen. */
+async function lookThere(
+  address: string,
+  isOwn: IsOwn,
+  see: () => Promise<{ pin: SpkiPin; protocol: string }>,
+): Promise<Seen> {
+  if (isIP(address) !== 0 && !isOwn(address))
+    return { kind: 'nothing', reason: `it listens on ${address}, which is not the host's any more` };
+  return await attempt(see);
 }
 
 /** Whose key a VNC server holds; whether its chain and times are good is not asked here. */
@@ -125,10 +163,6 @@ async function attempt(see: () => Promise<{ pin: SpkiPin; protocol: string }>): 
   }
 }
 
-function vmTarget({ name }: VmFacts, listen: string, port: number): string {
-  return `VM ${name} ${hostPort(listen === '' ? '0.0.0.0' : listen, port)}`.slice(0, 1024);
-}
-
-function hostPort(address: string, port: number): string {
-  return `${isIP(address) === 6 ? `[${address}]` : address}:${port}`;
+function vmTarget({ name }: VmFacts, address: string, port: number): string {
+  return `VM ${name} ${hostPort(address, port)}`.slice(0, 1024);
 }

@@ -11,8 +11,8 @@ export type Seen =
 /** What is looked at, and whom VNC's certificate is expected to be from. */
 export interface Where {
   readonly services: readonly Service[];
-  /** Of libvirt's endpoints. */
-  readonly addresses: readonly string[];
+  /** Of each service's endpoints. */
+  readonly addresses: Readonly<Partial<Record<Service, readonly string[]>>>;
   readonly consoleBundle: string;
 }
 

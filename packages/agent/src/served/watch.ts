@@ -142,7 +142,9 @@ export class ServedWatch {
   }
 
   async #where(desired: DesiredState, services: readonly Service[]): Promise<Where> {
-    const addresses = desired.credentials.find(({ service }) => service === 'libvirt')?.names.addresses ?? [];
+    const addresses = Object.fromEntries(
+      desired.credentials.map(({ service, names }) => [service, names.addresses]),
+    );
     const { staging } = this.#workshop;
     const number = (await this.#workshop.state()).services.find(({ service }) => service === 'vnc')?.current;
     const { bundle = '' } = number == null ? {} : await staging.content(LAYOUTS.vnc, number.number);

@@ -1,5 +1,7 @@
+import { isIP } from 'node:net';
 import type { Clock } from '@virt-trust/base/clock.ts';
 import { isTrustError, TrustError } from '@virt-trust/base/error.ts';
+import { inParallel } from '@virt-trust/base/in-parallel.ts';
 import { pinMatches } from '@virt-trust/base/spki-pin.ts';
 import type { RunHostCommand } from '@virt-trust/check/host/host-command.ts';
 import { probeVnc } from '@virt-trust/connect/probe-vnc.ts';
@@ -8,6 +10,16 @@ import type { Expectation, HostFacts, VmFacts } from '../host-effects.ts';
 import { CONFIGURED_DIRECTORIES, isOurVncDirectory } from '../layout.ts';
 import { withoutNewConnections } from './connection-hold.ts';
 import { freePort, QemuProgram, qemuSystem } from './qemu-process.ts';
+import {
+  hostPort,
+  type IsOwn,
+  isAmong,
+  notSeenFromHere,
+  type Reach,
+  reachesOf,
+  readOwnAddresses,
+  withNote,
+} from './reach.ts';
 
 const RELOAD_MS = 60_000;
 const PROBE_MS = 20_000;
@@ -15,6 +27,7 @@ const DISPLAY_BASE = 5900;
 /** VMs whose viewers are held off together. */
 const AT_ONCE = 16;
 const ATTEMPTS = 3;
+const LOOPBACK = '127.0.0.1';
 const RELOAD = '{"execute":"display-reload","arguments":{"type":"vnc","tls-certs":true}}';
 
 /**
@@ -67,41 +80,79 @@ async function reloadVm(run: RunHostCommand, vm: VmFacts, libvirtVersion: string
     throw new TrustError('vnc.not_reloaded', 'failed', `QEMU says: ${stdout.trim().slice(0, 500)}`);
 }
 
-/** Sees VeNCrypt served by every running VM that uses our directory, or by a QEMU of our own where there is none. */
+/**
+ * Sees VeNCrypt served by every running VM that uses our directory: on each endpoint address of the host's own that its
+ * server takes clients on, under that address as its name. Where there is no such VM, a QEMU of our own is seen.
+ */
 export async function proveVnc(
   expectation: Expectation,
   run: RunHostCommand,
   clock: Clock,
 ): Promise<Proof[]> {
-  const proofs: Proof[] = [];
-  for (const vm of expectation.facts.vms.filter(usesOurs)) {
-    for (const { listen, port, tlsDirectory } of vm.vnc) {
-      if (!isOurVncDirectory(tlsDirectory)) continue;
-      try {
-        proofs.push(await probe(dialable(listen), port, `VM ${vm.name}`, expectation, clock));
-      } catch (error) {
-        if (!(await isGone(run, vm))) throw error;
-      }
+  const isOwn = await readOwnAddresses(run);
+  const places = placesToProve(expectation, isOwn);
+  let failed = false;
+  const proofs = await inParallel(places, AT_ONCE, async ({ vm, port, reach }): Promise<Proof[]> => {
+    // One failure is enough: the others would only be waited for.
+    if (failed) return [];
+    try {
+      return [await probe(reach, port, `VM ${vm.name} ${hostPort(reach.address, port)}`, expectation, clock)];
+    } catch (error) {
+      if (await isGone(run, vm)) return [];
+      if (!(await readOwnAddresses(run))(reach.address)) return [];
+      failed = true;
+      throw error;
     }
-  }
-  return proofs.length > 0 ? proofs : [await proveWithOwnQemu(expectation, clock)];
+  });
+  const seen = proofs.flat();
+  const all = seen.length > 0 ? seen : await proveWithOwnQemu(expectation, clock);
+  return withNote(all, notSeenFromHere(expectation.addresses, isOwn));
 }
 
-async function proveWithOwnQemu(expectation: Expectation, clock: Clock): Promise<Proof> {
+/** A server on an address that the host has no more can't be seen by anybody, until the address or the VM comes again. */
+function placesToProve({ facts, addresses }: Expectation, isOwn: IsOwn) {
+  const own = addresses.filter(isOwn);
+  return facts.vms.flatMap((vm) =>
+    vm.vnc
+      .filter(({ tlsDirectory }) => isOurVncDirectory(tlsDirectory))
+      .flatMap(({ listen, port }) =>
+        reachesOf('vnc', listen, own)
+          .filter(({ address }) => isIP(address) === 0 || isOwn(address))
+          .map((reach) => ({ vm, port, reach })),
+      ),
+  );
+}
+
+/** Its server is on the loopback, and verified under each endpoint address as a client that comes there would. */
+async function proveWithOwnQemu(expectation: Expectation, clock: Clock): Promise<Proof[]> {
   const { qemuUid: uid, qemuGid: gid } = expectation.facts;
   for (let attempt = 1; ; attempt++) {
     const port = await freePort();
     const credentials = `tls-creds-x509,id=tls0,endpoint=server,dir=${CONFIGURED_DIRECTORIES.vnc},verify-peer=off`;
     const args = [
       ...['-machine', 'none', '-nodefaults', '-no-user-config', '-display', 'none'],
-      ...['-object', credentials, '-vnc', `127.0.0.1:${port - DISPLAY_BASE},tls-creds=tls0`],
+      ...['-object', credentials, '-vnc', `${LOOPBACK}:${port - DISPLAY_BASE},tls-creds=tls0`],
     ];
     await using qemu = await QemuProgram.start(qemuSystem(), args, { uid, gid });
     try {
-      return await qemu.untilListening(
-        () => probe('127.0.0.1', port, 'QEMU of our own', expectation, clock),
+      const name = 'QEMU of our own';
+      const first = await qemu.untilListening(
+        () => probe({ address: LOOPBACK, isEndpoint: false }, port, name, expectation, clock),
         (error) => isTrustError(error, 'probe.connect'),
       );
+      const others = [];
+      for (const address of expectation.addresses.filter((one) => isAmong(one, expectation.names.addresses)))
+        others.push(
+          await probe(
+            { address: LOOPBACK, isEndpoint: true },
+            port,
+            `${name} as ${address}`,
+            expectation,
+            clock,
+            address,
+          ),
+        );
+      return [first, ...others];
     } catch (error) {
       // Somebody may have taken the port in between.
       if (attempt < ATTEMPTS && /address already in use/i.test(qemu.complaint)) continue;
@@ -113,17 +164,19 @@ async function proveWithOwnQemu(expectation: Expectation, clock: Clock): Promise
 }
 
 async function probe(
-  host: string,
+  { address, isEndpoint }: Reach,
   port: number,
   target: string,
   expectation: Expectation,
   clock: Clock,
+  name = address,
 ): Promise<Proof> {
   const evidence = await probeVnc({
-    host,
+    host: address,
     port,
     timeoutMs: PROBE_MS,
-    serverName: null,
+    // A certificate that was found may be for other names.
+    serverName: isEndpoint && isAmong(name, expectation.names.addresses) ? name : null,
     trust: expectation.bundle,
     clock,
   });
@@ -154,12 +207,6 @@ function usesOurs({ vnc }: VmFacts): boolean {
 async function isGone(run: RunHostCommand, vm: VmFacts): Promise<boolean> {
   const { stdout } = await run('virsh', ['-c', 'qemu:///system', 'list', '--uuid']);
   return !stdout.includes(vm.uuid);
-}
-
-/** Where a server that listens on an address is reached from the host itself. */
-export function dialable(listen: string): string {
-  if (listen === '0.0.0.0' || listen === '') return '127.0.0.1';
-  return listen === '::' ? '::1' : listen;
 }
 
 function isAtLeast(version: string, major: number, minor: number): boolean {
