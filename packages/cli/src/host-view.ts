@@ -1,6 +1,7 @@
 import type { Alarm } from '@virt-trust/contract/model/alarm.ts';
 import type { HostDetail, HostSummary } from '@virt-trust/contract/model/host.ts';
 import { writeAlarm } from './alarm-view.ts';
+import { writeEndpoints } from './interface-view.ts';
 import { formatTime, writeLine, writeTable } from './output.ts';
 
 /** The hosts as a table. */
@@ -49,9 +50,12 @@ export function writeHost(host: HostDetail, alarms: readonly Alarm[]): void {
       `  ${inventory.distribution.prettyName}, libvirt ${inventory.libvirt?.version ?? 'none'} (${inventory.libvirt?.daemonMode ?? '-'}), QEMU ${inventory.qemu?.version ?? 'none'}, ${inventory.lsm}, firewall ${inventory.firewall}`,
     );
   }
-  writeLine(
-    `  declared on ${host.declared.interface ?? '-'}: ${[...host.declared.names.dns, ...host.declared.names.addresses].join(', ')}`,
-  );
+  writeLine();
+  writeEndpoints(host.endpoints);
+  if (host.declared.refused.length > 0) {
+    const refused = host.declared.refused.map((one) => one.name).join(', ');
+    writeLine(`  refused: ${refused}; see why with: virt-trust interface list ${host.name}`);
+  }
   writeLine();
   writeTable(
     ['service', 'phase', 'identity', 'serial', 'expires', 'proven by'],

@@ -10,6 +10,7 @@ import { addCheckCommand } from './commands/check.ts';
 import { addCompletionCommand } from './commands/completion.ts';
 import { addCrlCommands } from './commands/crl.ts';
 import { addHostCommands } from './commands/host.ts';
+import { addInterfaceCommands } from './commands/interface.ts';
 import { addJobCommands } from './commands/job.ts';
 import { addLoginCommand } from './commands/login.ts';
 import { addManagerCommands } from './commands/manager.ts';
@@ -50,6 +51,7 @@ for (const add of [
   addServeCommand,
   addLoginCommand,
   addHostCommands,
+  addInterfaceCommands,
   addCertificateCommands,
   addRenewalCommands,
   addAuthorityCommands,

@@ -22,6 +22,8 @@ Commands:
   login [options]  Save the token for a manager, read from standard input
                           or asked for
   host  The hosts under management
+  interface  The network interfaces of hosts, what they are for, and
+                          their names
   certificate  The certificates that were issued
   renewal  The renewals to come, which begin by themselves
   freeze [options]  Stop all renewals and repairs that nobody asks for by

@@ -25,7 +25,7 @@ import { composeWatching } from './watching-domain.ts';
 /** Hosts, their channels and jobs, with the issuance that serves them. */
 export function hostsDomain(constraints: AuthorityConstraints): (core: Core) => Promise<Domain> {
   return async (core) => {
-    const repository = new SqliteHostRepository(core.database);
+    const repository = new SqliteHostRepository(core.database, core.clock);
     const issuing = await composeIssuance(core, {
       declaredNames: { find: async (name) => declaredHostOf(await repository.find(name)) },
       managerNames: managerNames(core.clock),

@@ -20,6 +20,7 @@ import { type ManagerClient, managerClient } from '../manager-client.ts';
 import { writeJson } from '../output.ts';
 import { requireConfirmation } from '../prompt.ts';
 import { addHostAddCommand } from './host-add.ts';
+import { addHostPlaceCommands } from './host-place.ts';
 import { jsonOption, yesOption } from './option.ts';
 import { type RevokeOptions, reasonOption, revokeOrderOf } from './revoke-options.ts';
 
@@ -109,6 +110,7 @@ export function addHostCommands(program: Command): void {
         options,
       ),
     );
+  addHostPlaceCommands(host);
 }
 
 async function follow(

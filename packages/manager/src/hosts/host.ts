@@ -10,6 +10,7 @@ import type { Inventory } from '@virt-trust/contract/model/inventory.ts';
 import type { ObservedState } from '@virt-trust/contract/model/observed-state.ts';
 import type { Service } from '@virt-trust/contract/model/service.ts';
 import type { SshTarget } from '@virt-trust/contract/model/ssh.ts';
+import type { AuditDraft } from '../audit/audit-entry.ts';
 
 /** What was on the host before virt-trust changed anything: what the gates are decided from. */
 export interface FoundFacts {
@@ -91,9 +92,14 @@ export interface HostRepository {
   /**
    * Changes a host as it stands at that moment, in one transaction, so that writers who change different fields never
    * lose each other's; a change that returns the host given writes nothing. Throws `host.unknown` where it was
-   * removed meanwhile, and as `save` does.
+   * removed meanwhile, and as `save` does. A change of its name carries along what is kept under it; throws `host.busy`
+   * while a job works on it. What `audit` says of the change goes into the same transaction.
    */
-  update(id: HostId, change: (host: Host) => Host): Promise<Host>;
+  update(
+    id: HostId,
+    change: (host: Host) => Host,
+    audit?: (before: Host, after: Host) => readonly AuditDraft[],
+  ): Promise<Host>;
   remove(id: HostId): Promise<void>;
   /** Calls the listener after each write of a host, with its id; what it says now is to be read then. */
   onChange(listener: (id: HostId) => void): void;

@@ -1,16 +1,22 @@
+import { type Clock, systemClock } from '@virt-trust/base/clock.ts';
 import { TrustError } from '@virt-trust/base/error.ts';
 import type { HostId } from '@virt-trust/base/host-id.ts';
+import type { AuditDraft } from '../audit/audit-entry.ts';
 import type { Host, HostRepository } from '../hosts/host.ts';
+import { appendAudit } from './audit-log.ts';
 import type { Database } from './database.ts';
+import { carryHostName } from './host-renaming.ts';
 import { json, text } from './row.ts';
 
 /** The hosts in SQLite: what is asked for by column, the rest one document. */
 export class SqliteHostRepository implements HostRepository {
   readonly #database: Database;
+  readonly #clock: Clock;
   readonly #listeners: ((id: HostId) => void)[] = [];
 
-  constructor(database: Database) {
+  constructor(database: Database, clock: Clock = systemClock) {
     this.#database = database;
+    this.#clock = clock;
   }
 
   async list(): Promise<readonly Host[]> {
@@ -45,7 +51,11 @@ export class SqliteHostRepository implements HostRepository {
     this.#tell(host.id);
   }
 
-  async update(id: HostId, change: (host: Host) => Host): Promise<Host> {
+  async update(
+    id: HostId,
+    change: (host: Host) => Host,
+    audit: (before: Host, after: Host) => readonly AuditDraft[] = () => [],
+  ): Promise<Host> {
     const changed = this.#database.transaction(() => {
       const row = this.#database.get('select document from hosts where id = ?', id);
       if (row === undefined) throw unknown(id);
@@ -53,22 +63,34 @@ export class SqliteHostRepository implements HostRepository {
       const after = change(before);
       if (after === before) return before;
       if (after.id !== id) throw new RangeError('cannot change the id of a host');
+      if (after.name !== before.name) this.#rename(before, after);
       this.#write(after);
       // Claims are read and written row by row: only who changes names or the name pays for it.
       if (after.declared !== before.declared || after.name !== before.name) this.#claim(after);
+      appendAudit(this.#database, this.#clock, audit(before, after));
       return after;
     });
     this.#tell(id);
     return changed;
   }
 
+  #rename(before: Host, after: Host): void {
+    // Before anything goes under the other's name.
+    this.#refuseTakenName(after);
+    carryHostName(this.#database, before.name, after.name);
+  }
+
   #tell(id: HostId): void {
     for (const listener of this.#listeners) listener(id);
   }
 
-  #write(host: Host): void {
+  #refuseTakenName(host: Host): void {
     const other = this.#database.get('select id from hosts where name = ? and id <> ?', host.name, host.id);
     if (other !== undefined) throw conflict(host, host.name, host.name);
+  }
+
+  #write(host: Host): void {
+    this.#refuseTakenName(host);
     this.#database.run(
       `insert into hosts (id, name, cluster, state, document) values (?, ?, ?, ?, ?)
         on conflict (id) do update set name = excluded.name, cluster = excluded.cluster, state = excluded.state,
