@@ -6,6 +6,7 @@ import type { Log } from '@virt-trust/base/log.ts';
 import { type Randomness, systemRandomness } from '@virt-trust/base/randomness.ts';
 import { requireSeparateRoles } from '@virt-trust/channel/pins.ts';
 import { type RunHostCommand, runHostCommand } from '@virt-trust/check/host/host-command.ts';
+import { Consoles } from './consoles/consoles.ts';
 import { addressGuard } from './doors/address-guard.ts';
 import { type ChannelDoor, openChannelDoor } from './doors/channel-door.ts';
 import { type LocalDoor, openLocalDoor } from './doors/local-door.ts';
@@ -81,6 +82,7 @@ export async function runAgent(options: AgentOptions): Promise<RunningAgent> {
     inventory: () => takeInventory({ paths, run, firewall, clock, log }),
   };
   const { apply, crls, migrations } = await options.engines(context);
+  const consoles = await Consoles.open(context);
   const removed = Promise.withResolvers<void>();
   let removing = false;
   let channel: ChannelDoor | undefined;
@@ -94,6 +96,7 @@ export async function runAgent(options: AgentOptions): Promise<RunningAgent> {
     apply,
     crls,
     migrations,
+    consoles,
     startedAt: clock.now(),
     channel: () => channel,
     onRemoved: () => {
@@ -111,6 +114,7 @@ export async function runAgent(options: AgentOptions): Promise<RunningAgent> {
     clearInterval(timer);
     await channel?.close(AbortSignal.timeout(CLOSE_MS));
     await local?.close();
+    await consoles.close();
     await migrations.close();
     await crls.stop();
     await apply.stop();

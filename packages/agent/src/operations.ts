@@ -3,6 +3,7 @@ import { TrustError } from '@virt-trust/base/error.ts';
 import type { Instant } from '@virt-trust/base/instant.ts';
 import { SECOND } from '@virt-trust/base/instant.ts';
 import { VERSION } from '@virt-trust/base/version.ts';
+import type { Consoles } from './consoles/consoles.ts';
 import type { ChannelDoor } from './doors/channel-door.ts';
 import type { Handlers } from './doors/handlers.ts';
 import type { EventLog } from './events.ts';
@@ -18,6 +19,7 @@ export interface OperationParts {
   readonly apply: ApplyEngine;
   readonly crls: Crls;
   readonly migrations: Migrations;
+  readonly consoles: Consoles;
   readonly startedAt: Instant;
   /** The channel's door, once it is open. */
   readonly channel: () => ChannelDoor | undefined;
@@ -27,7 +29,7 @@ export interface OperationParts {
 
 /** What serves the agent's operations. */
 export function agentHandlers(parts: OperationParts): Handlers {
-  const { context, identity, managers, events, apply, crls, migrations } = parts;
+  const { context, identity, managers, events, apply, crls, migrations, consoles } = parts;
   const changing = <Input, Result>(work: (input: Input) => Promise<Result>) => {
     return async (input: Input) => {
       if (context.mode === 'observe') throw observeOnly();
@@ -89,6 +91,10 @@ export function agentHandlers(parts: OperationParts): Handlers {
     getMigration: ({ params, query, signal }) =>
       migrations.get(params.id, (query.wait ?? 0) * SECOND, signal),
     cancelMigration: changing(({ params }) => migrations.cancel(params.id)),
+    getVmDisplays: ({ params }) => consoles.displays(params.vm),
+    createConsolePassword: changing(({ params, body }) =>
+      consoles.createPassword(params.vm, params.type, body.seconds),
+    ),
     postRemoval: async ({ signal }) => {
       const outcome = await apply.remove();
       // The answer is over, read or cut off: either way the host has its own back.

@@ -88,8 +88,10 @@ export async function takeInventory(parts: InventoryParts): Promise<Inventory> {
     lsm,
     firewall,
     interfaces,
-    runningVms: processes.map(({ verifiesVncClients: _, devices: __, ...process }) => ({
+    runningVms: processes.map(({ verifiesVncClients: _, devices: __, vnc, spice, ...process }) => ({
       ...process,
+      vnc: vnc.map(({ clients: ___, ...display }) => display),
+      spice: spice.map(({ clients: ___, ...display }) => display),
       state: stateOf(process.uuid, running),
     })),
     tlsFiles,

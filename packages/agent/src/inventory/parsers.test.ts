@@ -117,7 +117,14 @@ test("a QEMU's command line tells its VM, its VNC and the directory it started w
     {
       uuid: UUID,
       name: 'a,b',
-      vnc: [{ listen: '::', port: 5905, tlsDirectory: '/etc/pki/libvirt-vnc' }],
+      vnc: [
+        {
+          listen: '::',
+          port: 5905,
+          tlsDirectory: '/etc/pki/libvirt-vnc',
+          clients: { password: false, certificate: true },
+        },
+      ],
       spice: [],
       verifiesVncClients: true,
       devices: [],
@@ -133,11 +140,18 @@ test("a QEMU's command line tells its VM, its VNC and the directory it started w
   }
   const old = 'tls-creds-x509,id=c,dir=/etc/pki/a,,b,endpoint=server';
   assert.deepEqual(parseQemuCommandLine(words('-object', old, '-vnc', '0.0.0.0:0,tls-creds=c'))?.vnc, [
-    { listen: '0.0.0.0', port: 5900, tlsDirectory: '/etc/pki/a,b' },
+    {
+      listen: '0.0.0.0',
+      port: 5900,
+      tlsDirectory: '/etc/pki/a,b',
+      clients: { password: false, certificate: true },
+    },
   ]);
   assert.deepEqual(parseQemuCommandLine(words('-vnc', '127.0.0.1:1'))?.vnc, [
-    { listen: '127.0.0.1', port: 5901, tlsDirectory: null },
+    { listen: '127.0.0.1', port: 5901, tlsDirectory: null, clients: { password: false, certificate: false } },
   ]);
+  for (const option of ['password=on', 'password-secret=sec0'])
+    assert.equal(parseQemuCommandLine(words('-vnc', `[::]:1,${option}`))?.vnc[0]?.clients.password, true);
   assert.equal(parseQemuCommandLine(`vi\0-name\0guest=x\0-uuid\0${UUID}\0`), undefined);
   assert.equal(parseQemuCommandLine(''), undefined);
 });
@@ -149,10 +163,24 @@ test("a QEMU's command line tells its SPICE ports and the directory that it load
     )?.spice;
   assert.deepEqual(
     spiceOf('port=5900,tls-port=5901,addr=127.0.0.1,x509-dir=/etc/a,,b,disable-ticketing=on'),
-    [{ listen: '127.0.0.1', port: 5900, tlsPort: 5901, tlsDirectory: '/etc/a,b' }],
+    [
+      {
+        listen: '127.0.0.1',
+        port: 5900,
+        tlsPort: 5901,
+        tlsDirectory: '/etc/a,b',
+        clients: { password: false, certificate: false },
+      },
+    ],
   );
   assert.deepEqual(spiceOf('port=5900,addr=::1,x509-dir=/etc/pki/libvirt-spice'), [
-    { listen: '::1', port: 5900, tlsPort: null, tlsDirectory: null },
+    {
+      listen: '::1',
+      port: 5900,
+      tlsPort: null,
+      tlsDirectory: null,
+      clients: { password: true, certificate: false },
+    },
   ]);
   for (const none of ['unix=on,addr=/run/spice.sock', 'port=0,tls-port=70000', 'tls-port=-1', ''])
     assert.deepEqual(spiceOf(none), []);
@@ -204,7 +232,9 @@ test('no output of a tool makes a parser throw or leave the form of the contract
       const vm = parseQemuCommandLine(line);
       if (vm === undefined) return;
       const { verifiesVncClients: _, devices: __, ...told } = vm;
-      validatorOf(RunningVm)({ ...told, state: '', pid: 1, startTicks: 1 }, 'VM');
+      const vnc = told.vnc.map(({ clients: ___, ...display }) => display);
+      const spice = told.spice.map(({ clients: ___, ...display }) => display);
+      validatorOf(RunningVm)({ ...told, vnc, spice, state: '', pid: 1, startTicks: 1 }, 'VM');
     }),
   );
   const link = fc.record(

@@ -4,11 +4,18 @@ import { DISPLAY_PORT_MIN } from '@virt-trust/libvirt/layout.ts';
 import type { HostRoot } from './host-root.ts';
 import { lineOf, property } from './text.ts';
 
+/** What a display server demands of its clients, as it was started. */
+export interface DisplayClients {
+  readonly password: boolean;
+  readonly certificate: boolean;
+}
+
 /** Where a VNC server of a VM listens, and the TLS directory that it started with. */
 interface VncDisplay {
   listen: string;
   port: number;
   tlsDirectory: string | null;
+  clients: DisplayClients;
 }
 
 /** The same of SPICE: `port` without TLS, `tlsPort` with it. */
@@ -17,6 +24,7 @@ interface SpiceDisplay {
   port: number | null;
   tlsPort: number | null;
   tlsDirectory: string | null;
+  clients: DisplayClients;
 }
 
 /** A QEMU of a VM, as the command line says that libvirt started it with. */
@@ -113,8 +121,8 @@ export function parseQemuCommandLine(commandLine: string): QemuCommandLine | und
     if (verifies) verifying.add(id);
   }
   const displays = valuesOf(words, '-vnc');
-  const vnc = displays.flatMap((value) => readVnc(value, directories));
-  const verifiesVncClients = displays.some((value) => verifying.has(optionsOf(value).get('tls-creds') ?? ''));
+  const vnc = displays.flatMap((value) => readVnc(value, directories, verifying));
+  const verifiesVncClients = vnc.some(({ clients }) => clients.certificate);
   const spice = valuesOf(words, '-spice').flatMap(readSpice);
   return {
     uuid,
@@ -171,18 +179,27 @@ function readObject(text: string): { type?: unknown; id?: string; directory?: st
 }
 
 /** `HOST:DISPLAY,...`; a display on a Unix socket has no port. */
-function readVnc(value: string, directories: ReadonlyMap<string, string>): VncDisplay[] {
+function readVnc(
+  value: string,
+  directories: ReadonlyMap<string, string>,
+  verifying: ReadonlySet<string>,
+): VncDisplay[] {
   const found = /^(?:vnc=)?(\[[^\]]{1,100}\]|[^:,[\]]{0,255}):(\d{1,5})(?:,|$)/.exec(value);
   if (found?.[1] === undefined || found[1] === 'unix') return [];
   const port = DISPLAY_PORT_MIN + Number(found[2]);
   if (port > 65_535) return [];
-  const credentials = optionsOf(value).get('tls-creds');
+  const options = optionsOf(value);
+  const credentials = options.get('tls-creds');
   const directory = credentials === undefined ? undefined : directories.get(credentials);
   return [
     {
       listen: lineOf(found[1].replace(/^\[|\]$/g, ''), 255),
       port,
       tlsDirectory: pathOrNull(directory),
+      clients: {
+        password: isOn(options.get('password')) || options.has('password-secret'),
+        certificate: credentials !== undefined && verifying.has(credentials),
+      },
     },
   ];
 }
@@ -194,7 +211,20 @@ function readSpice(value: string): SpiceDisplay[] {
   const tlsPort = portOf(options.get('tls-port'));
   if (port === null && tlsPort === null) return [];
   const tlsDirectory = tlsPort === null ? null : pathOrNull(options.get('x509-dir'));
-  return [{ listen: lineOf(options.get('addr') ?? '', 255), port, tlsPort, tlsDirectory }];
+  return [
+    {
+      listen: lineOf(options.get('addr') ?? '', 255),
+      port,
+      tlsPort,
+      tlsDirectory,
+      // It asks for its ticket unless it is told not to, and for certificates never.
+      clients: { password: !isOn(options.get('disable-ticketing')), certificate: false },
+    },
+  ];
+}
+
+function isOn(text: string | undefined): boolean {
+  return text === 'on' || text === 'yes' || text === 'true';
 }
 
 function portOf(text: string | undefined): number | null {

@@ -11,6 +11,7 @@ export const ConsoleAuthentication = Type.Union([
   Type.Literal('none'),
   Type.Literal('password'),
   Type.Literal('certificate'),
+  Type.Literal('certificate-and-password'),
 ]);
 export type ConsoleAuthentication = Static<typeof ConsoleAuthentication>;
 
@@ -19,7 +20,7 @@ export const VmDisplay = Type.Object(
   {
     type: ConsoleType,
     listen: Line,
-    /** Without TLS in case of SPICE; null where there is none. */
+    /** Without TLS; null where there is none, as with VNC that speaks TLS. */
     port: Type.Union([Port, Type.Null()]),
     tlsPort: Type.Union([Port, Type.Null()]),
     /** Where it has its certificate from; null without TLS. */
