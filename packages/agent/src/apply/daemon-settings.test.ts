@@ -97,6 +97,15 @@ describe('qemuEdits', () => {
     assert.equal(settings(desired()).get('vnc_tls'), 1);
   });
 
+  it('says where migrations go, unless somebody has said it', () => {
+    const migrationHost = 'fd00:1::11';
+    assert.equal(settings(desired({ migrationHost })).get('migration_host'), migrationHost);
+    const theirs = 'migration_host = "elsewhere"\n';
+    assert.equal(settings(desired({ migrationHost }), theirs).get('migration_host'), 'elsewhere');
+    assert.equal(settings(desired(), theirs).get('migration_host'), 'elsewhere');
+    assert.equal(settings(desired()).get('migration_host'), undefined);
+  });
+
   it('does not ask for a password of a key that has none', () => {
     assert.equal(
       settings(desired(), 'vnc_tls_x509_secret_uuid = "u"\n').get('vnc_tls_x509_secret_uuid'),

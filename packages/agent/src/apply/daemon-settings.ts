@@ -46,7 +46,10 @@ export function rpcEdits(desired: DesiredState, found: Configuration, context: R
 export function qemuEdits(desired: DesiredState, found: Configuration): Edit[] {
   const edits: Edit[] = [];
   const set = (key: string, value: ConfigurationValue) => edits.push({ kind: 'set', key, value });
-  const { vncTls, spiceTls, migrateTls } = desired.settings;
+  const { vncTls, spiceTls, migrateTls, migrationHost } = desired.settings;
+  // Where migrations go that others set up is their word.
+  if (migrationHost !== null && found.get('migration_host') === undefined)
+    set('migration_host', migrationHost);
   for (const { service, identity } of desired.credentials) {
     if (service === 'libvirt') continue;
     const prefix = service === 'migration' ? 'migrate' : service;
