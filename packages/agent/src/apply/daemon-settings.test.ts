@@ -41,6 +41,7 @@ function desired(settings: Partial<DesiredState['settings']> = {}): DesiredState
   };
 }
 
+const HOST = { ipv6: true };
 const sockets = { daemon: 'libvirtd', listening: 'systemd-sockets' } as const;
 const own = { daemon: 'libvirtd', listening: 'own-sockets' } as const;
 
@@ -84,7 +85,7 @@ describe('qemuEdits', () => {
   const settings = (want: DesiredState, text = '') => {
     const found = parseConfiguration(text);
     const now = parseConfiguration(text);
-    applyEdits(now, found, qemuEdits(want, found), []);
+    applyEdits(now, found, qemuEdits(want, found, HOST), []);
     return now;
   };
 
@@ -130,7 +131,7 @@ describe('applyEdits', () => {
         const text = lines.map((one) => `${one}\n`).join('');
         const found = parseConfiguration(text);
         const now = parseConfiguration(text);
-        const edits = qemuEdits(desired(), found);
+        const edits = qemuEdits(desired(), found, HOST);
         applyEdits(now, found, edits, []);
         assert.deepEqual(unmetEdits(now, edits), []);
         applyEdits(
@@ -146,7 +147,7 @@ describe('applyEdits', () => {
 
   it('keeps what an administrator writes meanwhile', () => {
     const found = parseConfiguration('user = "a"\n');
-    const edits = qemuEdits(desired(), found);
+    const edits = qemuEdits(desired(), found, HOST);
     const now = parseConfiguration('user = "b"\nmax_files = 5\n');
     applyEdits(now, found, edits, []);
     applyEdits(

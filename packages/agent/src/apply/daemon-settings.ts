@@ -1,6 +1,7 @@
 import type { DesiredState } from '@virt-trust/contract/model/desired-state.ts';
 import type { Configuration, ConfigurationValue } from '@virt-trust/libvirt/configuration.ts';
 import type { RpcDaemon } from '@virt-trust/libvirt/libvirtd-settings.ts';
+import { consoleEdits } from './console-settings.ts';
 import { CONFIGURED_DIRECTORIES } from './layout.ts';
 
 /** A change of one key of a configuration; `unset` lets libvirt's default hold. */
@@ -14,6 +15,12 @@ export type Listening = 'systemd-sockets' | 'own-sockets';
 export interface RpcContext {
   readonly daemon: RpcDaemon;
   readonly listening: Listening;
+}
+
+/** What qemu.conf needs of the host. */
+export interface QemuContext {
+  /** Whether the kernel has IPv6. */
+  readonly ipv6: boolean;
 }
 
 /**
@@ -43,7 +50,7 @@ export function rpcEdits(desired: DesiredState, found: Configuration, context: R
 }
 
 /** What qemu.conf must say, given what it said when it was found. */
-export function qemuEdits(desired: DesiredState, found: Configuration): Edit[] {
+export function qemuEdits(desired: DesiredState, found: Configuration, { ipv6 }: QemuContext): Edit[] {
   const edits: Edit[] = [];
   const set = (key: string, value: ConfigurationValue) => edits.push({ kind: 'set', key, value });
   const { vncTls, spiceTls, migrateTls, migrationHost } = desired.settings;
@@ -63,7 +70,11 @@ export function qemuEdits(desired: DesiredState, found: Configuration): Edit[] {
       if (migrateTls === 'force') set('migrate_tls_force', 1);
     } else if ((service === 'vnc' ? vncTls : spiceTls) === 'on') set(`${prefix}_tls`, 1);
   }
-  return edits;
+  // Without a certificate of theirs displays have no TLS to leave loopback with.
+  const displays = desired.credentials.some(({ service }) => service === 'vnc' || service === 'spice');
+  const consoles = displays ? consoleEdits(desired.settings.consoles, found, ipv6) : [];
+  const said = new Set(consoles.map(({ key }) => key));
+  return [...edits.filter(({ key }) => !said.has(key)), ...consoles];
 }
 
 /**

@@ -207,6 +207,7 @@ export class FileEffects implements HostEffects {
     return {
       daemon: 'libvirtd',
       listening: 'systemd-sockets',
+      ipv6: true,
       libvirtVersion: '9.0.0',
       qemuVersion: '7.2.22',
       qemuUid: process.getuid?.() ?? 0,

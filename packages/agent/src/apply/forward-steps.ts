@@ -136,8 +136,10 @@ export async function bringDaemon(context: StepContext): Promise<void> {
 }
 
 export async function openPorts(context: StepContext): Promise<void> {
+  const { credentials, settings } = desiredOf(context);
   await context.workshop.options.effects.openPorts(
-    desiredOf(context).credentials.map(({ service }) => service),
+    credentials.map(({ service }) => service),
+    settings.consoles,
   );
 }
 

@@ -6,6 +6,7 @@ import type { Service } from '@virt-trust/contract/model/service.ts';
 import type { RpcDaemon } from '@virt-trust/libvirt/libvirtd-settings.ts';
 import type { Sighting, Where } from '../served/sighting.ts';
 import type { StaleDevice } from '../served/stale-devices.ts';
+import type { ConsoleListening } from './console-settings.ts';
 import type { Listening } from './daemon-settings.ts';
 import type { Sockets } from './state.ts';
 
@@ -30,6 +31,8 @@ export interface VmFacts {
 export interface HostFacts {
   readonly daemon: RpcDaemon;
   readonly listening: Listening;
+  /** Whether the kernel has IPv6. */
+  readonly ipv6: boolean;
   readonly libvirtVersion: string;
   readonly qemuVersion: string;
   readonly qemuUid: number;
@@ -66,7 +69,8 @@ export interface HostEffects {
   forbidReading(): Promise<void>;
   /** Brings sockets and daemon as wanted and waits until the daemon answers; running VMs are not touched. */
   bringDaemon(target: DaemonTarget): Promise<void>;
-  openPorts(services: readonly Service[]): Promise<void>;
+  /** Lets clients in; to displays only where they leave loopback by our doing. */
+  openPorts(services: readonly Service[], consoles: ConsoleListening): Promise<void>;
   closePorts(): Promise<void>;
   /** Ends what a reload that was killed left of itself: a daemon that lets no client in. True where it did. */
   letClientsIn(): Promise<boolean>;

@@ -8,6 +8,7 @@ import { readFileIfPresent, replaceLink, writeFileAtomic } from '../state/atomic
 import {
   applyEdits,
   type Edit,
+  type QemuContext,
   qemuEdits,
   type RpcContext,
   restoreKey,
@@ -46,7 +47,7 @@ export class SettingsFiles {
   async differs(
     manifest: FoundManifest,
     desired: DesiredState,
-    context: RpcContext,
+    context: RpcContext & QemuContext,
     own: OwnKeys,
   ): Promise<boolean> {
     for (const which of WHICH) {
@@ -60,7 +61,7 @@ export class SettingsFiles {
   async write(
     manifest: FoundManifest,
     desired: DesiredState,
-    context: RpcContext,
+    context: RpcContext & QemuContext,
     own: OwnKeys,
   ): Promise<OwnKeys> {
     const keys: { rpc: string[]; qemu: string[] } = { rpc: [], qemu: [] };
@@ -86,7 +87,7 @@ export class SettingsFiles {
   async disturbed(
     manifest: FoundManifest,
     desired: DesiredState,
-    context: RpcContext,
+    context: RpcContext & QemuContext,
     own: OwnKeys,
   ): Promise<{ path: string; keys: string[] }[]> {
     const wrong: { path: string; keys: string[] }[] = [];
@@ -131,14 +132,15 @@ export class SettingsFiles {
     manifest: FoundManifest,
     which: Which,
     desired: DesiredState,
-    context: RpcContext,
+    context: RpcContext & QemuContext,
     own: OwnKeys,
   ) {
     const path = pathOf(manifest, which);
     const found = parseConfiguration((await this.#found.content(manifest, path)) ?? '', path);
     const text = (await this.#now(manifest, which)) ?? Buffer.alloc(0);
     const next: Configuration = parseConfiguration(text, path);
-    const edits: Edit[] = which === 'rpc' ? rpcEdits(desired, found, context) : qemuEdits(desired, found);
+    const edits: Edit[] =
+      which === 'rpc' ? rpcEdits(desired, found, context) : qemuEdits(desired, found, context);
     applyEdits(next, found, edits, own[which]);
     return { text, next, edits };
   }

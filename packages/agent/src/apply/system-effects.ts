@@ -16,6 +16,7 @@ import { lookAtEndpoints } from '../served/look.ts';
 import type { Where } from '../served/sighting.ts';
 import { staleDevices } from '../served/stale-devices.ts';
 import { readFileIfPresent } from '../state/atomic-file.ts';
+import type { ConsoleListening } from './console-settings.ts';
 import { RpcDaemonUnits } from './daemon.ts';
 import type { DaemonTarget, Expectation, HostEffects, HostFacts } from './host-effects.ts';
 import { forbidReading, permitReading } from './lsm.ts';
@@ -26,7 +27,10 @@ import { readOwnAddresses } from './services/reach.ts';
 import { proveSpice } from './services/spice.ts';
 import { proveVnc, reloadVnc } from './services/vnc.ts';
 
-const OPENINGS = { libvirt: 'libvirt-tls', migration: 'migration' } as const;
+const OPENINGS = { libvirt: 'libvirt-tls', migration: 'migration', display: 'display' } as const;
+
+/** Of the 60,000 that libvirt may take, where the host does not bound them itself. */
+const DISPLAY_PORTS_OPENED = 100;
 
 /** The host itself: its daemon, VMs, firewall and security module. */
 export class SystemEffects implements HostEffects {
@@ -52,18 +56,21 @@ export class SystemEffects implements HostEffects {
     const run = this.#run;
     const daemon = await this.#daemon();
     const units = new RpcDaemonUnits(run, daemon);
-    const [libvirtVersion, qemuVersion, user, sockets, listening, processes] = await Promise.all([
+    const [libvirtVersion, qemuVersion, user, sockets, listening, processes, inet6] = await Promise.all([
       readProgramVersion(run, ['libvirtd', 'virtqemud', 'virsh']),
       readProgramVersion(run, [`qemu-system-${machine()}`, 'qemu-kvm']),
       this.#user(),
       units.sockets(),
       units.listening(),
       readQemuProcesses(this.#paths),
+      readFileIfPresent(this.#paths.at('/proc/net/if_inet6')),
     ]);
     if (libvirtVersion === undefined || qemuVersion === undefined) throw missing();
     return {
       daemon,
       listening,
+      // proc_net(5): not there on a kernel without IPv6.
+      ipv6: inet6 !== undefined,
       libvirtVersion,
       qemuVersion,
       qemuUid: user.uid,
@@ -86,8 +93,15 @@ export class SystemEffects implements HostEffects {
     await new RpcDaemonUnits(this.#run, await this.#daemon()).bring(target);
   }
 
-  async openPorts(services: readonly Service[]): Promise<void> {
-    // VNC is left as libvirt listens: who may look at screens is the administrator's matter.
+  async openPorts(services: readonly Service[], consoles: ConsoleListening): Promise<void> {
+    // Displays are left as the administrator has them, unless he has us let clients to them.
+    if (consoles === 'keep') await this.#firewall.close(OPENINGS.display);
+    else {
+      const { remoteDisplayPortMin: from, remoteDisplayPortMax: max } = await this.#qemuSettings();
+      // libvirt takes the lowest that is free.
+      const to = Math.min(max, from + DISPLAY_PORTS_OPENED - 1);
+      await this.#firewall.open({ what: OPENINGS.display, ports: [{ from, to }], from: null });
+    }
     if (services.includes('libvirt')) {
       const port = await this.#tlsPort();
       await this.#firewall.open({ what: OPENINGS.libvirt, ports: [{ from: port, to: port }], from: null });
