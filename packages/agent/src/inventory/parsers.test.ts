@@ -50,7 +50,16 @@ test('interfaces have all addresses of both families, their kind and whether the
     bridge?.addresses.map(({ address, family, scope }) => `${address} ${family} ${scope}`),
     ['192.0.2.1 ipv4 global', '2001:db8::1 ipv6 global', 'fe80::1 ipv6 link'],
   );
-  assert.deepEqual(card, { name: 'eth0', up: false, kind: '', macAddress: '', addresses: [] });
+  assert.deepEqual(card, {
+    name: 'eth0',
+    up: false,
+    kind: '',
+    macAddress: '',
+    master: null,
+    parent: null,
+    leftOut: null,
+    addresses: [],
+  });
   assert.deepEqual(others, []);
 });
 
@@ -239,13 +248,25 @@ test('no output of a tool makes a parser throw or leave the form of the contract
   );
   const link = fc.record(
     {
-      ifname: fc.oneof(fc.constant('eth0'), fc.jsonValue()),
+      ifname: fc.oneof(fc.constantFrom('eth0', 'vnet0', 'virbr0'), fc.jsonValue()),
       flags: fc.jsonValue(),
       address: fc.jsonValue(),
-      linkinfo: fc.oneof(fc.record({ info_kind: fc.jsonValue() }), fc.jsonValue()),
+      operstate: fc.oneof(fc.constantFrom('UP', 'DOWN', 'UNKNOWN'), fc.jsonValue()),
+      master: fc.oneof(fc.constant('eth0'), fc.jsonValue()),
+      link: fc.oneof(fc.constant('eth0'), fc.jsonValue()),
+      linkinfo: fc.oneof(
+        fc.record({ info_kind: fc.oneof(fc.constantFrom('tun', 'vrf', 'veth'), fc.jsonValue()) }),
+        fc.jsonValue(),
+      ),
       addr_info: fc.oneof(
         fc.array(
-          fc.record({ local: fc.oneof(fc.ipV4(), fc.ipV6(), fc.jsonValue()), prefixlen: fc.jsonValue() }),
+          fc.record({
+            local: fc.oneof(fc.ipV4(), fc.ipV6(), fc.jsonValue()),
+            prefixlen: fc.oneof(fc.constant(24), fc.jsonValue()),
+            scope: fc.oneof(fc.constantFrom('global', 'link', 'host', 'site'), fc.jsonValue()),
+            temporary: fc.jsonValue(),
+            tentative: fc.jsonValue(),
+          }),
         ),
         fc.jsonValue(),
       ),
@@ -254,7 +275,9 @@ test('no output of a tool makes a parser throw or leave the form of the contract
   );
   fc.assert(
     fc.property(fc.oneof(fc.array(link), fc.jsonValue()), (links) => {
-      for (const each of parseInterfaces(JSON.stringify(links))) validatorOf(Interface)(each, 'interface');
+      const interfaces = parseInterfaces(JSON.stringify(links));
+      for (const each of interfaces) validatorOf(Interface)(each, 'interface');
+      assert.equal(new Set(interfaces.map(({ name }) => name)).size, interfaces.length);
     }),
   );
   fc.assert(fc.property(fc.string(), (text) => parseInterfaces(text).length === 0 || text.startsWith('[')));
