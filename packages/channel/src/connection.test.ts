@@ -2,7 +2,8 @@ import assert from 'node:assert/strict';
 import { createHash } from 'node:crypto';
 import { connect as connectTcp, createServer as createTcpServer, type Socket } from 'node:net';
 import { type TestContext, test } from 'node:test';
-import { ChannelConnection, type ConnectionOptions, type ConnectionState } from './connection.ts';
+import { ChannelConnection, type ConnectionState } from './connection.ts';
+import type { ConnectionOptions } from './connection-options.ts';
 import { identityOf, ManualSleep, madeUpPin, startAgent } from './fixtures.ts';
 import { PinSet } from './pins.ts';
 

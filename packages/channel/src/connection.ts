@@ -1,9 +1,11 @@
 import type { ClientHttp2Session } from 'node:http2';
+import { isIP } from 'node:net';
 import { isTrustError, TrustError } from '@virt-trust/base/error.ts';
-import { type Randomness, systemRandomness } from '@virt-trust/base/randomness.ts';
 import type { SpkiPin } from '@virt-trust/base/spki-pin.ts';
-import { type BackOff, backOffDelay } from './backoff.ts';
-import { type ChannelSession, type DialOptions, dialChannel } from './dial.ts';
+import { backOffDelay } from './backoff.ts';
+import { type ChannelTarget, CONNECTION_DEFAULTS, type ConnectionOptions } from './connection-options.ts';
+import { type ChannelSession, dialChannel } from './dial.ts';
+import { dialFirst } from './dial-first.ts';
 import {
   type ChannelRequest,
   type ChannelResponse,
@@ -11,32 +13,20 @@ import {
   exchange,
   openStream,
 } from './exchange.ts';
-import { keepAlive } from './keepalive.ts';
-import { type Sleep, systemSleep } from './sleep.ts';
-
-/** Where to dial and who is who; what `replace` can change. */
-export type ChannelTarget = Pick<DialOptions, 'identity' | 'trustedAgentPins' | 'host' | 'port'>;
-
-export interface ConnectionOptions {
-  readonly target: ChannelTarget;
-  readonly dialTimeoutMs?: number;
-  readonly keepAliveMs?: number;
-  readonly backOff?: BackOff;
-  /** How long the requests of a replaced session may still run. */
-  readonly drainMs?: number;
-  readonly maxBodyBytes?: number;
-  readonly sleep?: Sleep;
-  readonly randomness?: Randomness;
-}
+import { answersPing, keepAlive } from './keepalive.ts';
+import { aborted } from './sleep.ts';
 
 export type ConnectionState =
   | { readonly kind: 'connecting' }
-  | { readonly kind: 'up'; readonly peerPin: SpkiPin; readonly group: string }
+  /** `host`: where the agent answered. */
+  | { readonly kind: 'up'; readonly peerPin: SpkiPin; readonly group: string; readonly host: string }
   /** `retryInMs` is 0 while it is being dialled again. */
   | { readonly kind: 'down'; readonly reason: TrustError; readonly retryInMs: number }
   | { readonly kind: 'closed' };
 
 const MAX_RESENDS = 3;
+/** How long a channel may take to answer while its agent is heard of elsewhere. */
+const ANNOUNCED_ANSWER_MS = 2000;
 
 /** A manager's lasting connection to one agent: dials again when it breaks, and changes keys without a gap. */
 export class ChannelConnection {
@@ -45,6 +35,8 @@ export class ChannelConnection {
   readonly #listeners = new Set<(state: ConnectionState) => void>();
   readonly #sessions = new Set<ChannelSession>();
   #target: ChannelTarget;
+  /** Where the agent made itself known: tried with the next dial, once. */
+  #announced: string | undefined;
   #state: ConnectionState = { kind: 'connecting' };
   #current: ChannelSession | undefined;
   /** Dials since the agent last answered. */
@@ -55,16 +47,7 @@ export class ChannelConnection {
 
   constructor({ target, ...options }: ConnectionOptions) {
     this.#target = target;
-    this.#options = {
-      dialTimeoutMs: 10_000,
-      keepAliveMs: 20_000,
-      backOff: { firstMs: 500, maxMs: 60_000 },
-      drainMs: 60_000,
-      maxBodyBytes: 4 << 20,
-      sleep: systemSleep,
-      randomness: systemRandomness,
-      ...options,
-    };
+    this.#options = { ...CONNECTION_DEFAULTS, ...options };
     void this.#run();
   }
 
@@ -104,16 +87,32 @@ export class ChannelConnection {
   replace(change: Partial<ChannelTarget>): Promise<void> {
     const replaced = this.#replacing.then(async () => {
       const target = { ...this.#target, ...change };
-      const session = await this.#dial(target, this.#closed.signal);
+      const { dialTimeoutMs: timeoutMs } = this.#options;
+      const session = await dialChannel({ ...target, timeoutMs, signal: this.#closed.signal });
       if (this.#closed.signal.aborted) {
         session.destroy();
         throw closedError();
       }
       this.#target = target;
-      this.#adopt(session);
+      this.#adopt(session, target.host);
     });
     this.#replacing = replaced.catch(() => {});
     return replaced;
+  }
+
+  /**
+   * The agent was heard of under an address: a channel that does not answer any more is ended, and where there is none
+   * it is dialled at once, under that address too.
+   */
+  async announced(host: string): Promise<void> {
+    if (this.#closed.signal.aborted) return;
+    const current = this.#current;
+    const ping = { answerMs: ANNOUNCED_ANSWER_MS, sleep: this.#options.sleep };
+    if (current !== undefined && (await answersPing(current.http2, ping))) return;
+    this.#announced = host;
+    if (this.#current !== undefined) return;
+    if (this.#state.kind === 'down') this.#set({ ...this.#state, retryInMs: 0 });
+    this.#changed.abort();
   }
 
   /** Ends it; requests that run are given until the signal is aborted, or none at all without one. */
@@ -148,20 +147,37 @@ export class ChannelConnection {
       }
       this.#failures++;
       try {
-        const session = await this.#dial(this.#target, signal);
-        if (signal.aborted) session.destroy();
-        else this.#adopt(session);
+        const { session, host } = await this.#dialAny(signal);
+        if (signal.aborted) {
+          session.destroy();
+          continue;
+        }
+        // A name is resolved anew each time, and is what was said; an address that is gone is not asked for first again.
+        if (isIP(this.#target.host) !== 0) this.#target = { ...this.#target, host };
+        this.#adopt(session, host);
       } catch (error) {
         if (!signal.aborted) this.#goDown(error, this.#failures);
       }
     }
   }
 
-  #dial(target: ChannelTarget, signal: AbortSignal): Promise<ChannelSession> {
-    return dialChannel({ ...target, timeoutMs: this.#options.dialTimeoutMs, signal });
+  /** Where the agent is, or else where it may be. */
+  async #dialAny(signal: AbortSignal): Promise<{ session: ChannelSession; host: string }> {
+    const { otherHosts, dialTimeoutMs: timeoutMs, headStartMs, sleep } = this.#options;
+    const announced = this.#announced === undefined ? [] : [this.#announced];
+    this.#announced = undefined;
+    const declared = await otherHosts().catch(() => []);
+    return dialFirst({
+      ...this.#target,
+      otherHosts: [...announced, ...declared],
+      timeoutMs,
+      headStartMs,
+      sleep,
+      signal,
+    });
   }
 
-  #adopt(session: ChannelSession): void {
+  #adopt(session: ChannelSession, host: string): void {
     const { http2, peerPin, group } = session;
     const old = this.#current;
     let cause: Error | undefined;
@@ -179,7 +195,7 @@ export class ChannelConnection {
     void keepAlive(http2, { intervalMs: keepAliveMs, answerMs: keepAliveMs, sleep, onAnswer });
     this.#current = session;
     this.#changed.abort();
-    this.#set({ kind: 'up', peerPin, group });
+    this.#set({ kind: 'up', peerPin, group, host });
     if (old !== undefined) void this.#drain(old);
     // It may have ended before its listeners were there.
     if (http2.closed || http2.destroyed) this.#lost(session, cause);
@@ -276,12 +292,6 @@ export class ChannelConnection {
     this.#state = state;
     for (const listener of [...this.#listeners]) listener(state);
   }
-}
-
-/** Resolves when the signal is aborted. */
-function aborted(signal: AbortSignal): Promise<void> {
-  if (signal.aborted) return Promise.resolve();
-  return new Promise((resolve) => signal.addEventListener('abort', () => resolve(), { once: true }));
 }
 
 function closedError(): TrustError {

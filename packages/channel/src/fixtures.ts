@@ -17,7 +17,7 @@ import {
 } from '@virt-trust/pki/der/writer.ts';
 import { encodePem } from '@virt-trust/pki/pem.ts';
 import type { ChannelRole } from './alpn.ts';
-import type { ChannelTarget } from './connection.ts';
+import type { ChannelTarget } from './connection-options.ts';
 import { channelServerOptions } from './http2-limits.ts';
 import { type ChannelIdentity, loadChannelIdentity } from './identity.ts';
 import { type ChannelListener, type ListenOptions, listenChannel } from './listener.ts';

@@ -17,28 +17,41 @@ export interface KeepAliveOptions {
  * one stays unanswered: a cut cable says nothing by itself.
  */
 export async function keepAlive(session: Http2Session, options: KeepAliveOptions): Promise<void> {
-  const { intervalMs, answerMs, sleep, onAnswer } = options;
+  const { intervalMs, sleep, onAnswer } = options;
   const closed = new AbortController();
   session.once('close', () => closed.abort());
   while (!session.destroyed) {
     if (!(await slept(sleep, intervalMs, closed.signal)) || session.destroyed) return;
-    const answered = new AbortController();
-    const sent = session.ping((error) => {
-      if (error === null) answered.abort();
-    });
-    const silent = await slept(sleep, answerMs, AbortSignal.any([closed.signal, answered.signal]));
-    if (answered.signal.aborted) {
-      onAnswer?.();
-    } else if (!session.destroyed && (silent || !sent)) {
-      session.destroy(
-        new TrustError(
-          'channel.silent',
-          'unavailable',
-          `cannot reach the peer: no answer to PING in ${answerMs} ms`,
-        ),
-      );
-    }
+    if (await answersPing(session, options)) onAnswer?.();
   }
+}
+
+/** Sends one PING; whether it was answered. A session that does not answer is destroyed with `channel.silent`. */
+export async function answersPing(
+  session: Http2Session,
+  { answerMs, sleep }: Pick<KeepAliveOptions, 'answerMs' | 'sleep'>,
+): Promise<boolean> {
+  if (session.destroyed) return false;
+  const over = new AbortController();
+  const onClose = () => over.abort();
+  session.once('close', onClose);
+  let answered = false;
+  const sent = session.ping((error) => {
+    answered = error === null;
+    if (answered) over.abort();
+  });
+  const silent = await slept(sleep, answerMs, over.signal);
+  session.off('close', onClose);
+  if (!answered && !session.destroyed && (silent || !sent)) {
+    session.destroy(
+      new TrustError(
+        'channel.silent',
+        'unavailable',
+        `cannot reach the peer: no answer to PING in ${answerMs} ms`,
+      ),
+    );
+  }
+  return answered;
 }
 
 /** Whether the whole time passed; false when the signal ended it. */

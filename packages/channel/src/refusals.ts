@@ -7,6 +7,8 @@ export type RefusalReason =
   | AdmissionRefusal
   /** Not an address that managers come from. */
   | { readonly kind: 'address' }
+  /** From an address that came too often, or proved nothing too often. */
+  | { readonly kind: 'too-often' }
   | { readonly kind: 'handshake'; readonly detail: string }
   | { readonly kind: 'handshake-timeout' }
   /** Too many unfinished handshakes; this was the oldest. */

@@ -5,3 +5,9 @@ export type Sleep = (milliseconds: number, signal: AbortSignal) => Promise<void>
 
 /** Waits by the machine's own timers. */
 export const systemSleep: Sleep = (milliseconds, signal) => setTimeout(milliseconds, undefined, { signal });
+
+/** Resolves when the signal is aborted. */
+export function aborted(signal: AbortSignal): Promise<void> {
+  if (signal.aborted) return Promise.resolve();
+  return new Promise((resolve) => signal.addEventListener('abort', () => resolve(), { once: true }));
+}
