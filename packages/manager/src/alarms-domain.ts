@@ -32,6 +32,8 @@ export interface AlarmsDomain extends Required<Pick<Domain, 'handlers' | 'start'
   channel(id: HostId, state: ConnectionState): void;
   /** The manager saw something else from outside. */
   looked(id: HostId): void;
+  /** Runs what gives a host another name, and with it its alarms in the store. */
+  whileRenaming<T>(rename: () => Promise<T>): Promise<T>;
 }
 
 /** Puts the alarms on the store, the fleet and what other domains make known. */
@@ -90,6 +92,7 @@ export function composeAlarms(core: Core, parts: AlarmsDomainParts): AlarmsDomai
       fleet.looked(id);
       alarms.changed();
     },
+    whileRenaming: (rename) => alarms.rereadAfter(rename),
     async start() {
       await alarms.start();
       sender.start();

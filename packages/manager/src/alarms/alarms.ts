@@ -192,6 +192,15 @@ export class Alarms {
     for (const source of this.#open.sources()) fleet.writtenBySource(source);
   }
 
+  /** Does what changes alarms in the store by itself, as a new name of their host, and takes them up from there. */
+  rereadAfter<T>(work: () => Promise<T>): Promise<T> {
+    return this.#inTurn(async () => {
+      const result = await work();
+      this.#open.replace(await this.#parts.store.open());
+      return result;
+    });
+  }
+
   #inTurn<T>(work: () => Promise<T>): Promise<T> {
     const turn = this.#turn.then(work, work);
     this.#turn = turn.catch(() => {});

@@ -18,6 +18,12 @@ export class OpenAlarms {
     if (alarm.host !== null) add(this.#hosts, alarm.host, key);
   }
 
+  /** These are all there are. */
+  replace(alarms: readonly OpenAlarm[]): void {
+    for (const alarm of [...this.#byKey.values()]) this.delete(alarm);
+    for (const alarm of alarms) this.set(alarm);
+  }
+
   delete(alarm: OpenAlarm): void {
     const key = alarmKey(alarm);
     this.#byKey.delete(key);

@@ -34,6 +34,8 @@ type Identity = ChannelIdentity<'manager'>;
 
 interface Entry {
   readonly connection: ChannelConnection;
+  /** The host's, as it is called now. */
+  name: string;
   readonly agent: ApiClient;
   address: string;
   pins: string;
@@ -86,13 +88,14 @@ export class HostChannels {
     });
     connection.onState((state) => {
       if (state.kind === 'down')
-        this.#log.warn({ host: host.name, reason: state.reason.code }, 'channel down');
-      if (state.kind === 'up') this.#log.info({ host: host.name, group: state.group }, 'channel up');
+        this.#log.warn({ host: entry.name, reason: state.reason.code }, 'channel down');
+      if (state.kind === 'up') this.#log.info({ host: entry.name, group: state.group }, 'channel up');
       if (state.kind === 'down' && state.reason.code === 'channel.peer_refused') void this.#tryOthers(entry);
-      this.#onState(host.id, host.name, state, entry.own);
+      this.#onState(host.id, entry.name, state, entry.own);
     });
     const entry: Entry = {
       connection,
+      name: host.name,
       agent: new ApiClient(transportOf(connection), `the agent on ${host.name}`),
       address: addressOf(host),
       pins: host.agentPins.join(),
@@ -165,6 +168,12 @@ export class HostChannels {
   async redial(host: Host): Promise<void> {
     const entry = this.#entries.get(host.id);
     if (entry !== undefined) await this.#replace(entry, host, this.#identity);
+  }
+
+  /** The host is called so from now on. */
+  renamed(hostId: HostId, name: string): void {
+    const entry = this.#entries.get(hostId);
+    if (entry !== undefined) entry.name = name;
   }
 
   /** From the next dial on the manager has these keys, the one in use first. */

@@ -3,6 +3,7 @@ import type { Gate } from '@virt-trust/contract/model/gate.ts';
 import type { AddHost } from '@virt-trust/contract/model/host.ts';
 import type { MigrateVm } from '@virt-trust/contract/model/migration.ts';
 import { SERVICES } from '@virt-trust/contract/model/service.ts';
+import { dialAtNewPlace, type FormerPlace } from '../interfaces/set-address.ts';
 import type { JobContext, JobDefinition } from '../jobs/job.ts';
 import { migrate } from '../migration/migrate.ts';
 import { acceptHostKey } from './accept-host-key.ts';
@@ -19,6 +20,15 @@ import { removeHost } from './removal.ts';
 import { requireHost } from './require-host.ts';
 import { raisedRevisions } from './revisions.ts';
 
+interface ProvisionOrder {
+  readonly host: string;
+  readonly renew: boolean;
+  /** The time of the revocation that is taken back with it. */
+  readonly lifts?: number;
+  /** Where the host was, where somebody has just said that it is elsewhere. */
+  readonly formerly?: FormerPlace;
+}
+
 /** The jobs that work on hosts, by what they do. */
 export function hostJobs(context: HostsContext, identity: ManagerIdentity) {
   const add: JobDefinition<{ order: AddHost; hostKey: string }> = {
@@ -30,10 +40,14 @@ export function hostJobs(context: HostsContext, identity: ManagerIdentity) {
       return `host ${host.name} is observed; nothing on it was changed`;
     },
   };
-  const provisionJob: JobDefinition<{ host: string; renew: boolean; lifts?: number }> = {
+  const provisionJob: JobDefinition<ProvisionOrder> = {
     kind: 'host-provision',
-    async run({ host: name, renew, lifts }, job) {
+    async run({ host: name, renew, lifts, formerly }, job) {
       const host = await requireHost(name, context);
+      if (formerly !== undefined) {
+        await dialAtNewPlace(host, formerly, context, job);
+        if (host.observeOnly) return `host ${name} is observed at ${host.channel.address}`;
+      }
       assertManaged(host);
       await liftRevocation(host, lifts, context, job);
       if (renew && (await job.recall('raised')) === undefined) {
@@ -123,7 +137,8 @@ async function liftRevocation(
   });
 }
 
-function assertManaged(host: Host): void {
+/** Throws `host.observe_only` for a host on which nothing is to be changed. */
+export function assertManaged(host: Host): void {
   if (!host.observeOnly) return;
   throw new TrustError(
     'host.observe_only',

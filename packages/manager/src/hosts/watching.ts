@@ -129,7 +129,8 @@ export class Watching {
       hurry += 1;
       if (page.events.length > 0)
         await this.#sleep(Math.min(LONGEST_DEBOUNCE, DEBOUNCE * 2 ** Math.min(hurry, 10)), signal);
-      position = await this.#catchUp(host, channel, position, signal);
+      // It may have another name by now.
+      position = await this.#catchUp(await this.#hostOf(id), channel, position, signal);
       await this.#read(id, channel, signal);
     }
   }

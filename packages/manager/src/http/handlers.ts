@@ -1,4 +1,5 @@
 import type * as alarmOperations from '@virt-trust/contract/manager/alarm-operations.ts';
+import type * as interfaceOperations from '@virt-trust/contract/manager/interface-operations.ts';
 import type * as lifecycleOperations from '@virt-trust/contract/manager/lifecycle-operations.ts';
 import type { ManagerOperation } from '@virt-trust/contract/manager/operation-parts.ts';
 import type * as operations from '@virt-trust/contract/manager/operations.ts';
@@ -10,6 +11,7 @@ import type { IdempotencyKey } from '../jobs/job.ts';
 type Exports = typeof operations &
   typeof lifecycleOperations &
   typeof alarmOperations &
+  typeof interfaceOperations &
   typeof secretOperations;
 
 /** The operations of the manager's API by their id. */

@@ -13,4 +13,6 @@ export interface SettingStore {
   get(place: SettingPlace, name: string): Promise<SettingValue | undefined>;
   put(place: SettingPlace, name: string, value: SettingValue, audit: AuditDraft): Promise<void>;
   delete(place: SettingPlace, name: string, audit: AuditDraft): Promise<void>;
+  /** Forgets what it has in memory: the store was written beside it. */
+  reread(): void;
 }

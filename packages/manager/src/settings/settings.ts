@@ -25,6 +25,11 @@ export class Settings {
     this.#listeners.push(listener);
   }
 
+  /** Settings were carried to another name in the store. */
+  reread(): void {
+    this.#store.reread();
+  }
+
   /** The effective value. */
   async value<Name extends SettingName>(name: Name, subject: SettingSubject = {}): Promise<ValueOf<Name>> {
     const { value } = await this.#effective(name, subject);

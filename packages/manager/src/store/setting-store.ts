@@ -51,6 +51,10 @@ export class SqliteSettingStore implements SettingStore {
     });
   }
 
+  reread(): void {
+    this.#values = undefined;
+  }
+
   #read(): ReadonlyMap<string, SettingValue> {
     const rows = this.#database.all('select scope, target, name, value from settings');
     return new Map(

@@ -1,4 +1,5 @@
 import { TrustError } from '@virt-trust/base/error.ts';
+import type { HostDetail } from '@virt-trust/contract/model/host.ts';
 import type { Job } from '@virt-trust/contract/model/job.ts';
 import { collect } from '../../hosts/collect.ts';
 import { type hostJobs, prepareAdd } from '../../hosts/host-jobs.ts';
@@ -33,6 +34,15 @@ export interface HostHandlersParts {
   readonly alarmsOf: (hostName: string) => HostAlarms;
 }
 
+/** A host with everything that is known of it; throws `host.unknown`. */
+export async function hostDetail(
+  name: string,
+  { context, alarmsOf }: Pick<HostHandlersParts, 'context' | 'alarmsOf'>,
+): Promise<HostDetail> {
+  const [host, fleet] = await Promise.all([requireHost(name, context), context.repository.list()]);
+  return detailOf(host, fleet, context.channels.stateOf(host.id), alarmsOf(name));
+}
+
 const hostLock = (name: string) => `host:${name}`;
 const EVERY_HOST = 'hosts:all';
 
@@ -44,10 +54,7 @@ export function hostHandlers({
   definitions,
   alarmsOf,
 }: HostHandlersParts): Pick<Handlers, HostOperations> {
-  const detail = async (name: string) => {
-    const [host, fleet] = await Promise.all([requireHost(name, context), context.repository.list()]);
-    return detailOf(host, fleet, context.channels.stateOf(host.id), alarmsOf(name));
-  };
+  const detail = (name: string) => hostDetail(name, { context, alarmsOf });
   /** SECURITY: what an administrator has revoked, nobody below takes back. */
   const refuseLift = async (name: string, actor: Actor) => {
     const reason = 'it was revoked, and only an administrator takes it back';

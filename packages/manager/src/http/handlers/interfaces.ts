@@ -1,0 +1,131 @@
+import { describeError, isTrustError } from '@virt-trust/base/error.ts';
+import type { SubjectAltNames } from '@virt-trust/contract/model/desired-state.ts';
+import type { HostDetail } from '@virt-trust/contract/model/host.ts';
+import type { Host } from '../../hosts/host.ts';
+import type { hostJobs } from '../../hosts/host-jobs.ts';
+import { assertManaged } from '../../hosts/host-jobs.ts';
+import type { HostsContext } from '../../hosts/ports.ts';
+import { requireHost } from '../../hosts/require-host.ts';
+import type { Declaring } from '../../interfaces/declaring.ts';
+import type { Neighbours } from '../../interfaces/given-names.ts';
+import { interfaceViews, type RolesWithOrigin } from '../../interfaces/interface-view.ts';
+import { renamed } from '../../interfaces/rename.ts';
+import { describePlace, type FormerPlace, placeAfter } from '../../interfaces/set-address.ts';
+import { interfaceWordAfter } from '../../interfaces/set-interface.ts';
+import type { JobRunner } from '../../jobs/job-runner.ts';
+import type { Actor, Handlers } from '../handlers.ts';
+
+type InterfaceOperations = 'listInterfaces' | 'setInterface' | 'setHostAddress' | 'renameHost';
+
+export interface InterfaceHandlersParts {
+  readonly context: HostsContext;
+  readonly jobs: JobRunner;
+  readonly provision: ReturnType<typeof hostJobs>['provision'];
+  readonly declaring: Pick<Declaring, 'redeclare' | 'bringRight'>;
+  /** Which roles each interface of a host has, and where that comes from. */
+  readonly rolesOf: (host: Host) => Promise<(name: string) => RolesWithOrigin>;
+  /** The manager's own names, as far as this host must not have them. */
+  readonly managerNames: (host: Host) => SubjectAltNames;
+  readonly detailOf: (name: string) => Promise<HostDetail>;
+  /** Runs what gives a host another name beside those who keep things by name in memory. */
+  readonly whileRenaming: (rename: () => Promise<Host>) => Promise<Host>;
+}
+
+/** The handlers for interfaces of hosts, where hosts are and what they are called. */
+export function interfaceHandlers(parts: InterfaceHandlersParts): Pick<Handlers, InterfaceOperations> {
+  const { context, jobs, declaring } = parts;
+  const { repository } = context;
+  const neighboursOf = async (host: Host): Promise<Neighbours> => ({
+    fleet: await repository.list(),
+    managerNames: parts.managerNames(host),
+  });
+  /** SECURITY: who tries to give a host what is not its own is noted, whoever it is. */
+  const noted = async <T>(actor: Actor, action: string, host: Host, work: () => Promise<T>): Promise<T> => {
+    try {
+      return await work();
+    } catch (error) {
+      if (isTrustError(error) && error.category !== 'internal') {
+        const entry = { actor: actor.auditName, action, subject: host.name, outcome: 'refused' } as const;
+        await context.audit.append({ ...entry, detail: describeError(error) });
+      }
+      throw error;
+    }
+  };
+  const doneBy = (actor: Actor, action: string, subject: string, detail: string) =>
+    [{ actor: actor.auditName, action, subject, outcome: 'done', detail }] as const;
+  return {
+    async listInterfaces({ params }) {
+      const host = await requireHost(params.name, context);
+      return { items: interfaceViews(host, await parts.rolesOf(host)) };
+    },
+
+    async setInterface({ params, body, actor, idempotencyKey }) {
+      const host = await requireHost(params.name, context);
+      await noted(actor, 'interface.set', host, async () => {
+        assertManaged(host);
+        const neighbours = await neighboursOf(host);
+        let said = '';
+        await repository.update(
+          host.id,
+          (now) => {
+            const change = interfaceWordAfter(now, params.interface, body, neighbours);
+            said = change.said;
+            return { ...now, word: change.word };
+          },
+          () => doneBy(actor, 'interface.set', host.name, `${params.interface}: ${said}`),
+        );
+      });
+      await declaring.redeclare(host.id, actor.auditName);
+      return jobs.enqueue(parts.provision, {
+        subject: host.name,
+        payload: { host: host.name, renew: false },
+        actor: actor.auditName,
+        locks: [`host:${host.name}`],
+        idempotencyKey,
+      });
+    },
+
+    async setHostAddress({ params, body, actor, idempotencyKey }) {
+      const host = await requireHost(params.name, context);
+      await noted(actor, 'host.set_address', host, async () => {
+        const neighbours = await neighboursOf(host);
+        await repository.update(
+          host.id,
+          (now) => ({ ...now, ...placeAfter(now, body, neighbours) }),
+          (before, after) => doneBy(actor, 'host.set_address', host.name, describePlace(before, after)),
+        );
+      });
+      await declaring.redeclare(host.id, actor.auditName);
+      const formerly: FormerPlace = {
+        ...host.channel,
+        ssh: body.ssh === undefined ? null : host.ssh.destination,
+        channelOnly: body.channelOnly === true,
+      };
+      return jobs.enqueue(parts.provision, {
+        subject: host.name,
+        payload: { host: host.name, renew: false, formerly },
+        actor: actor.auditName,
+        locks: [`host:${host.name}`],
+        idempotencyKey,
+      });
+    },
+
+    async renameHost({ params, body, actor }) {
+      const host = await requireHost(params.name, context);
+      if (body.name === host.name) return parts.detailOf(host.name);
+      await noted(actor, 'host.rename', host, async () => {
+        const neighbours = await neighboursOf(host);
+        await parts.whileRenaming(() =>
+          repository.update(
+            host.id,
+            (now) => renamed(now, body.name, neighbours),
+            (before, after) => doneBy(actor, 'host.rename', after.name, `was ${before.name}`),
+          ),
+        );
+      });
+      const declared = await declaring.redeclare(host.id, actor.auditName);
+      if (!declared.observeOnly) await declaring.bringRight(declared, actor.auditName);
+      return parts.detailOf(body.name);
+    },
+  };
+}

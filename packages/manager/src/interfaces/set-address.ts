@@ -1,0 +1,118 @@
+import { isIP } from 'node:net';
+import { describeError, TrustError } from '@virt-trust/base/error.ts';
+import type { SetHostAddress } from '@virt-trust/contract/model/host.ts';
+import type { SshTarget } from '@virt-trust/contract/model/ssh.ts';
+import { canonicalIpAddress } from '@virt-trust/pki/ip-address.ts';
+import type { AdministratorWord, Host } from '../hosts/host.ts';
+import type { HostsContext } from '../hosts/ports.ts';
+import type { JobContext } from '../jobs/job.ts';
+import { givenAddress, givenDnsName, type Neighbours } from './given-names.ts';
+import { reportedInterfaces } from './interface-view.ts';
+
+/** Where a host was until somebody said that it is elsewhere; the way back is told from it. */
+export interface FormerPlace {
+  readonly address: string;
+  readonly port: number;
+  /** Where ssh went, where that has changed too. */
+  readonly ssh: string | null;
+  readonly channelOnly: boolean;
+}
+
+/** A host where an administrator says that it is; what is not given here stays. */
+export type Place = Pick<Host, 'channel' | 'ssh' | 'word'>;
+
+/** How long a host may take to answer where it is said to be. */
+const ANSWER_MS = 60_000;
+
+/** Where the host is to be found after `host set-address`; pure. Throws where the address can't be this host's. */
+export function placeAfter(host: Host, order: SetHostAddress, neighbours: Neighbours): Place {
+  const address = dialledOf(order.address);
+  const channel = { address, port: order.port ?? host.channel.port };
+  const ssh = order.ssh === undefined ? sshAfter(host, address) : { ...host.ssh, ...order.ssh };
+  if (order.channelOnly === true) return { channel, ssh, word: host.word };
+  return { channel, ssh, word: wordAfter(host, address, neighbours) };
+}
+
+function dialledOf(text: string): string {
+  return isIP(text) === 0 ? text.toLowerCase() : canonicalIpAddress(text);
+}
+
+/** What the host reports itself counts while it does; anything else stays until the next word. */
+function wordAfter(host: Host, address: string, neighbours: Neighbours): AdministratorWord {
+  const { word } = host;
+  if (isIP(address) === 0) {
+    const name = givenDnsName(address, host, neighbours);
+    return { ...word, outside: { dns: word.dns.includes(name) ? [] : [name], addresses: [] } };
+  }
+  const given = givenAddress(address, host, neighbours);
+  const isReported = reportedInterfaces(host)
+    .flatMap((one) => one.addresses)
+    .some((one) => one.address === given && one.leftOut === null);
+  if (!isReported) return { ...word, outside: { dns: [], addresses: [given] } };
+  return {
+    ...word,
+    accepted: [...new Set([...word.accepted, given])],
+    outside: { dns: [], addresses: [] },
+  };
+}
+
+/** ssh follows where it went to the former address, with its user, port and options. */
+function sshAfter({ ssh, channel }: Host, address: string): SshTarget {
+  const [, user = '', target = ''] = /^([^@]*@)?(.*)$/.exec(ssh.destination) ?? [];
+  const was = target.replace(/^\[(.*)\]$/, '$1').toLowerCase();
+  return was === channel.address.toLowerCase() ? { ...ssh, destination: `${user}${address}` } : ssh;
+}
+
+/** What was changed, in words for people. */
+export function describePlace(before: Place, after: Place): string {
+  const names = ({ word }: Place) => [...word.outside.dns, ...word.outside.addresses].join(', ') || 'none';
+  const at = ({ channel }: Place) => `${channel.address} port ${channel.port}`;
+  const parts = [
+    `dialled at ${at(after)}, before ${at(before)}`,
+    after.ssh.destination === before.ssh.destination
+      ? null
+      : `ssh to ${after.ssh.destination}, before ${before.ssh.destination}`,
+    names(after) === names(before)
+      ? null
+      : `names that it can't report ${names(after)}, before ${names(before)}`,
+  ];
+  return parts.filter((part) => part !== null).join('; ');
+}
+
+/** Dials a host where it is said to be; throws `host.not_at_address` with the way back. Its key decides who answers. */
+export async function dialAtNewPlace(
+  host: Host,
+  former: FormerPlace,
+  context: Pick<HostsContext, 'channels'>,
+  job: JobContext,
+): Promise<void> {
+  await job.step('Dial the host where it is now', async (report) => {
+    const { address, port } = host.channel;
+    const channel = await context.channels.of(host);
+    await channel.waitUntilUp(job.signal, ANSWER_MS).catch((error: unknown) => {
+      job.signal.throwIfAborted();
+      throw notThere(host, former, describeError(error), error);
+    });
+    const { state } = channel;
+    if (state.kind === 'up' && state.host !== address) {
+      throw notThere(host, former, `its agent answers at ${state.host}, and nobody with its key does there`);
+    }
+    report(`${address} port ${port} has its key`);
+  });
+}
+
+function notThere(host: Host, former: FormerPlace, reason: string, cause?: unknown): TrustError {
+  const { address, port } = host.channel;
+  const back = [
+    `virt-trust host set-address ${host.name} ${former.address}`,
+    ...(former.port === port ? [] : [`--port ${former.port}`]),
+    ...(former.ssh === null ? [] : [`--ssh ${former.ssh}`]),
+    ...(former.channelOnly ? ['--channel-only'] : []),
+  ];
+  return new TrustError(
+    'host.not_at_address',
+    'unavailable',
+    `cannot find host ${host.name} at ${address} port ${port}, where it was said to be; before it was at ${former.address} port ${former.port}: ${reason}`,
+    { cause, hint: `if that was wrong, go back: ${back.join(' ')}` },
+  );
+}
