@@ -1,5 +1,7 @@
 import { describeError } from '@virt-trust/base/error.ts';
+import { parseTbsCertificate } from '@virt-trust/pki/certificate.ts';
 import { encodePrivateKeyPem } from '@virt-trust/pki/key.ts';
+import { isSerialNumber } from '@virt-trust/pki/serial-number.ts';
 import { composeAlarms } from './alarms-domain.ts';
 import type { AuthorityConstraints } from './authorities/internal-creation.ts';
 import type { Core, Domain } from './core.ts';
@@ -14,6 +16,7 @@ import { Observing } from './hosts/observing.ts';
 import type { CertificateSource, HostSettings, HostsContext } from './hosts/ports.ts';
 import { requireHost } from './hosts/require-host.ts';
 import { hostHandlers } from './http/handlers/hosts.ts';
+import { namesIn } from './issuance/certificate-view.ts';
 import { composeIssuance, type IssuanceDomain } from './issuance-domain.ts';
 import { composeRenewal } from './renewal-domain.ts';
 import { composeRevocation } from './revocation-domain.ts';
@@ -123,7 +126,12 @@ export function hostsDomain(constraints: AuthorityConstraints): (core: Core) => 
   };
 }
 
-function certificateSource({ authorities, issuance, ownClients }: IssuanceDomain): CertificateSource {
+function certificateSource({
+  authorities,
+  issuance,
+  ownClients,
+  certificates,
+}: IssuanceDomain): CertificateSource {
   return {
     bundle: async (purpose) => authorities.bundle(purpose),
     async issueForHost({ host, service, csrPem, actor }) {
@@ -143,6 +151,11 @@ function certificateSource({ authorities, issuance, ownClients }: IssuanceDomain
     async ownClient() {
       const { key, certificate } = await ownClients.get();
       return { certificatePem: certificate.pem, privateKeyPem: encodePrivateKeyPem(key) };
+    },
+    async namesOf(serialNumber) {
+      if (!isSerialNumber(serialNumber)) return null;
+      const record = await certificates.find(serialNumber);
+      return record === null ? null : namesIn(parseTbsCertificate(record.tbs));
     },
   };
 }

@@ -1,4 +1,7 @@
+import { parseSockets } from '@virt-trust/check/host/sockets.ts';
 import type { MigrationProgress } from '@virt-trust/contract/model/migration.ts';
+import { MIGRATION_PORTS } from '@virt-trust/libvirt/layout.ts';
+import { canonicalIpAddress, isIpAddress } from '@virt-trust/pki/ip-address.ts';
 
 const UNITS: Readonly<Record<string, number>> = {
   B: 1,
@@ -42,7 +45,7 @@ function bytes(text: string | undefined): number {
 }
 
 /** What QEMU says of the migration's TLS on the source. */
-export interface MigrationTls {
+interface MigrationTls {
   readonly tlsCreds: string;
   readonly tlsHostname: string;
 }
@@ -60,6 +63,18 @@ export function parseMigrateParameters(answer: string): MigrationTls | undefined
   const tlsHostname = parameters?.['tls-hostname'];
   if (typeof tlsCreds !== 'string' || tlsCreds === '') return undefined;
   return { tlsCreds: line(tlsCreds), tlsHostname: typeof tlsHostname === 'string' ? line(tlsHostname) : '' };
+}
+
+/** The local address of a stream to an address, out of `ss -Htn`; the destination's QEMU listens on libvirt's ports. */
+export function streamSource(sockets: string, to: string): string | undefined {
+  const { min, max } = MIGRATION_PORTS;
+  return parseSockets(sockets).find(
+    ({ peer }) =>
+      isIpAddress(peer.address) &&
+      canonicalIpAddress(peer.address) === canonicalIpAddress(to) &&
+      peer.port >= min &&
+      peer.port <= max,
+  )?.local.address;
 }
 
 function line(text: string): string {

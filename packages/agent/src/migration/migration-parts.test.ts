@@ -4,7 +4,7 @@ import { TrustError } from '@virt-trust/base/error.ts';
 import type { MigrationOrder } from '@virt-trust/contract/model/migration.ts';
 import fc from 'fast-check';
 import { hintFor } from './hints.ts';
-import { parseJobInfo, parseMigrateParameters } from './job-info.ts';
+import { parseJobInfo, parseMigrateParameters, streamSource } from './job-info.ts';
 import { libvirtMessage, migrateArguments } from './virsh.ts';
 
 const order: MigrationOrder = {
@@ -29,8 +29,23 @@ describe('migrateArguments', () => {
     const args = migrateArguments(order, '/run/x');
     assert.equal(args[args.indexOf('--domain') + 1], 'vm 1');
     assert.equal(args.at(-1), 'qemu+tls://[2001:db8::1]/system?pkipath=%2Frun%2Fx');
-    assert.equal(args[args.indexOf('--tls-destination') + 1], '192.0.2.2');
+    assert.equal(args[args.indexOf('--migrateuri') + 1], 'tcp://192.0.2.2');
     assert.ok(args.includes('--tls'));
+  });
+
+  it('leaves the name to verify and the listening address to QEMU and libvirt unless the order has them', () => {
+    const args = migrateArguments(order, '/run/x');
+    assert.ok(!args.includes('--tls-destination') && !args.includes('--listen-address'));
+    const destination = {
+      ...order.destination,
+      migrationAddress: '2001:db8::2',
+      listenAddress: '2001:db8::2',
+      tlsDestination: 'b.example',
+    };
+    const more = migrateArguments({ ...order, destination }, '/run/x');
+    assert.equal(more[more.indexOf('--tls-destination') + 1], 'b.example');
+    assert.equal(more[more.indexOf('--listen-address') + 1], '2001:db8::2');
+    assert.equal(more[more.indexOf('--migrateuri') + 1], 'tcp://[2001:db8::2]');
   });
 });
 
@@ -90,6 +105,25 @@ describe('parseMigrateParameters', () => {
     assert.equal(parseMigrateParameters('{"return":{"tls-creds":""}}'), undefined);
     fc.assert(fc.property(fc.string(), (text) => parseMigrateParameters(text) === undefined));
     fc.assert(fc.property(fc.json(), (text) => void parseMigrateParameters(text)));
+  });
+});
+
+describe('streamSource', () => {
+  const sockets = [
+    '0 0 192.0.2.1:40000 192.0.2.2:16514',
+    '0 0 192.0.2.1:40001 192.0.2.9:49152',
+    '0 0 10.0.1.1:49152 10.0.1.2:50000',
+    '0 0 192.0.2.1:40002 192.0.2.2:49153',
+    '0 0 [2001:db8::1]:40003 [2001:db8:0::2]:49152',
+  ].join('\n');
+  it("tells from where a stream goes to the destination's migration ports", () => {
+    assert.equal(streamSource(sockets, '192.0.2.2'), '192.0.2.1');
+    assert.equal(streamSource(sockets, '2001:db8::2'), '2001:db8::1');
+    assert.equal(streamSource(sockets, '10.0.1.2'), undefined);
+  });
+
+  it('tells nothing from any other text', () => {
+    fc.assert(fc.property(fc.string(), (text) => streamSource(text, '192.0.2.2') === undefined));
   });
 });
 

@@ -49,7 +49,16 @@ class FakeVirsh {
 }
 
 function answerOf(args: readonly string[], virsh: FakeVirsh): Awaited<ReturnType<RunHostCommand>> {
-  const stdout = args.includes('domjobinfo')
+  const stdout = args.includes('dst')
+    ? '0 0 192.0.2.1:40000 192.0.2.2:49152\n'
+    : args.includes('addr')
+      ? '[{},{"ifname":"eth1","flags":["UP"],"addr_info":[]}]'
+      : answerOfVirsh(args, virsh);
+  return { code: 0, stdout, stderr: '' };
+}
+
+function answerOfVirsh(args: readonly string[], virsh: FakeVirsh): string {
+  return args.includes('domjobinfo')
     ? virsh.job
     : args.includes('qemu-monitor-command')
       ? TLS
@@ -58,7 +67,6 @@ function answerOf(args: readonly string[], virsh: FakeVirsh): Awaited<ReturnType
         : args.includes('domstate')
           ? 'running\n'
           : '';
-  return { code: 0, stdout, stderr: '' };
 }
 
 describe('migrations', () => {
@@ -136,7 +144,11 @@ describe('migrations', () => {
     virsh.migration.resolve();
     const status = await ended(migrations, order.id);
     assert.equal(status.phase, 'done');
-    assert.equal(status.proof?.tlsCreds, 'objlibvirt_migrate_tls0');
+    assert.deepEqual(status.proof, {
+      tlsCreds: 'objlibvirt_migrate_tls0',
+      tlsHostname: '192.0.2.2',
+      connection: { from: '192.0.2.1', to: '192.0.2.2', interface: 'eth1' },
+    });
     await assert.rejects(access(key));
     assert.deepEqual(await readdir(paths.migrations), []);
   });

@@ -15,7 +15,6 @@ import { createCertificationRequest } from '@virt-trust/pki/request.ts';
 import type { AgentContext, Migrations } from '../ports.ts';
 import { readFileIfPresent } from '../state/atomic-file.ts';
 import { hintFor } from './hints.ts';
-import type { MigrationTls } from './job-info.ts';
 import { resolveInterrupted } from './resume.ts';
 import { controlCrlOf, refuseRevokedDestination } from './revocation.ts';
 import { type MigrationRecord, MigrationStore } from './store.ts';
@@ -188,13 +187,15 @@ class HostMigrations implements Migrations {
       const record = await this.#find(id);
       const { vm } = record.status;
       try {
-        const tls: MigrationTls | undefined = proven ? undefined : await this.#virsh.tls(vm);
+        const seen: MigrationStatus['proof'] | undefined = proven
+          ? undefined
+          : await this.#virsh.proof(record.order);
         const progress = await this.#virsh.progress(vm);
-        if (tls !== undefined) await this.#virsh.setSpeed(vm, record.order.bandwidthMiB);
+        if (seen !== undefined) await this.#virsh.setSpeed(vm, record.order.bandwidthMiB);
         if (over.aborted) return;
-        const proof: MigrationStatus['proof'] = tls ?? record.status.proof;
+        const proof: MigrationStatus['proof'] = seen ?? record.status.proof;
         proven = proof !== null;
-        if (progress !== undefined || tls !== undefined)
+        if (progress !== undefined || seen !== undefined)
           await this.#change(record, {
             ...record.status,
             progress: progress ?? record.status.progress,

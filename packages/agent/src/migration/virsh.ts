@@ -1,8 +1,13 @@
 import { isIP } from 'node:net';
 import { describeError, TrustError } from '@virt-trust/base/error.ts';
 import type { RunHostCommand } from '@virt-trust/check/host/host-command.ts';
-import type { MigrationOrder, MigrationProgress } from '@virt-trust/contract/model/migration.ts';
-import { type MigrationTls, parseJobInfo, parseMigrateParameters } from './job-info.ts';
+import type {
+  MigrationOrder,
+  MigrationProgress,
+  MigrationStatus,
+} from '@virt-trust/contract/model/migration.ts';
+import { parseInterfaces } from '../inventory/interfaces.ts';
+import { parseJobInfo, parseMigrateParameters, streamSource } from './job-info.ts';
 
 const LOCAL = ['-c', 'qemu:///system'];
 /** A large VM takes hours; what hangs is ended by a person. */
@@ -37,11 +42,23 @@ export class Virsh {
     return /^Job type:\s+(?!None\b)\S/m.test(output);
   }
 
-  /** What QEMU itself says of its stream; undefined where it carries no TLS credentials now. */
-  async tls(vm: string): Promise<MigrationTls | undefined> {
-    return parseMigrateParameters(
-      await this.#ask(['qemu-monitor-command', '--domain', vm, '--cmd', PARAMETERS]),
-    );
+  /** What carries the stream of an order, as QEMU and the kernel say; undefined where it has no TLS credentials now. */
+  async proof(order: MigrationOrder): Promise<MigrationStatus['proof'] | undefined> {
+    const command = ['qemu-monitor-command', '--domain', order.vm, '--cmd', PARAMETERS];
+    const tls = parseMigrateParameters(await this.#ask(command));
+    if (tls === undefined) return undefined;
+    // What is not seen of the connection is no failure of the migration.
+    const connection = await this.#connection(order.destination.migrationAddress).catch(() => undefined);
+    return connection === undefined ? tls : { ...tls, connection };
+  }
+
+  async #connection(to: string): Promise<NonNullable<MigrationStatus['proof']>['connection']> {
+    const question = { timeoutMs: QUESTION_MS };
+    const { stdout } = await this.#run('ss', ['-Htn', 'state', 'established', 'dst', to], question);
+    const from = streamSource(stdout, to);
+    if (from === undefined) return undefined;
+    const cards = await this.#run('ip', ['-j', '-d', 'addr', 'show', 'to', from], question);
+    return { from, to, interface: parseInterfaces(cards.stdout)[0]?.name ?? null };
   }
 
   /** Lets the stream go at that many MiB/s; null for as fast as the network goes. */
@@ -76,16 +93,17 @@ export class Virsh {
 
 /** The arguments of virsh for an order. */
 export function migrateArguments(order: MigrationOrder, pkipath: string): string[] {
-  const { libvirtAddress, migrationAddress } = order.destination;
+  const { libvirtAddress, migrationAddress, listenAddress, tlsDestination } = order.destination;
   return [
     ...LOCAL,
     'migrate',
     '--live',
     '--tls',
-    '--tls-destination',
-    migrationAddress,
+    // Without it the source's QEMU verifies the host of the URI.
+    ...(tlsDestination === null ? [] : ['--tls-destination', tlsDestination]),
     '--migrateuri',
     `tcp://${uriHost(migrationAddress)}`,
+    ...(listenAddress === null ? [] : ['--listen-address', listenAddress]),
     '--bandwidth',
     String(HELD_MIB),
     '--domain',

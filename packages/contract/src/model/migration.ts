@@ -1,6 +1,18 @@
 import Type, { type Static } from 'typebox';
 import { CrlPem } from './crl.ts';
-import { Address, Count, DnsName, Line, Name, Pem, SerialHex, Text, Uuid, VmName } from './primitives.ts';
+import {
+  Address,
+  Count,
+  DnsName,
+  InterfaceName,
+  Line,
+  Name,
+  Pem,
+  SerialHex,
+  Text,
+  Uuid,
+  VmName,
+} from './primitives.ts';
 
 const strict = { additionalProperties: false };
 
@@ -55,6 +67,13 @@ const MigrationTlsProof = Type.Object(
     /** QEMU's `tls-creds` migration parameter on the source while the stream ran; empty where it was not caught. */
     tlsCreds: Line,
     tlsHostname: Line,
+    /** The stream's TCP connection, as the source's kernel showed it; absent where it was not caught. */
+    connection: Type.Optional(
+      Type.Object(
+        { from: Address, to: Address, interface: Type.Union([InterfaceName, Type.Null()]) },
+        strict,
+      ),
+    ),
   },
   strict,
 );

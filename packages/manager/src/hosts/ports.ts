@@ -3,7 +3,7 @@ import type { Instant } from '@virt-trust/base/instant.ts';
 import type { Log } from '@virt-trust/base/log.ts';
 import type { ManagerPins } from '@virt-trust/contract/model/agent-identity.ts';
 import type { RevocationReason } from '@virt-trust/contract/model/certificate.ts';
-import type { DesiredState } from '@virt-trust/contract/model/desired-state.ts';
+import type { DesiredState, SubjectAltNames } from '@virt-trust/contract/model/desired-state.ts';
 import type { KeyAlgorithm, Purpose, Service } from '@virt-trust/contract/model/service.ts';
 import type { HostChannels } from './channels.ts';
 import type { Host, HostRepository } from './host.ts';
@@ -47,6 +47,8 @@ export interface CertificateSource {
     readonly actor: string;
   }): Promise<{ readonly certificatePem: string }>;
   ownClient(): Promise<OwnClient>;
+  /** What an issued certificate is good for; null where there is none of that serial number. */
+  namesOf(serialNumber: string): Promise<SubjectAltNames | null>;
 }
 
 interface AuditPort {

@@ -15,6 +15,8 @@ import type { HostsContext } from '../hosts/ports.ts';
 import { requireHost } from '../hosts/require-host.ts';
 import type { JobContext } from '../jobs/job.ts';
 import { Cancelled } from '../jobs/job-runner.ts';
+import type { MigrationAddresses } from './addresses.ts';
+import { chosenAddresses, servedBy } from './chosen-addresses.ts';
 
 /** Migrates a VM live over `qemu+tls://` with native TLS, and says what was seen to carry it. */
 export async function migrate(order: MigrateVm, context: HostsContext, job: JobContext): Promise<string> {
@@ -29,7 +31,14 @@ export async function migrate(order: MigrateVm, context: HostsContext, job: JobC
   const ahead = await job.step('Compare the clocks', (report) =>
     compareClocks(from, to, context, job, report),
   );
-  const request = await migrationOrder(order, from, to, context, job);
+  const addresses = await job.step('Choose the network', async (report) => {
+    const chosen = await chosenAddresses(order, [from, to], context, job);
+    const libvirt =
+      chosen.libvirtAddress === chosen.migrationAddress ? '' : `, libvirt at ${chosen.libvirtAddress}`;
+    report(`${chosen.migrationAddress} on ${chosen.interface} of ${to.name}${libvirt}`);
+    return chosen;
+  });
+  const request = await migrationOrder({ order, from, to, addresses }, context, job);
   await job.step('Make a client certificate for this migration', async (report) => {
     if ((await job.recall('started')) !== undefined) return report('made before');
     const { clientCertificateMinutes } = await context.settingsOf(from);
@@ -107,12 +116,6 @@ async function checkedPair(order: MigrateVm, context: HostsContext): Promise<[Ho
 /** Of no certificate (RFC 5280 §4.1.2.2: serial numbers are positive), where the host did not say which it serves. */
 const NO_SERIAL = '00';
 
-function servedBy(host: Host, service: 'libvirt' | 'migration'): string | null {
-  return (
-    host.observed?.credentials.find((credential) => credential.service === service)?.serialNumber ?? null
-  );
-}
-
 /** SECURITY: QEMU's source side looks at no CRL, so it is looked at here, and by the source's agent once more. */
 function assertNotRevoked(order: MigrateVm, host: Host, context: HostsContext): void {
   const found = (['libvirt', 'migration'] as const).flatMap((service) => {
@@ -133,20 +136,19 @@ function assertNotRevoked(order: MigrateVm, host: Host, context: HostsContext): 
   );
 }
 
+interface Pair {
+  readonly order: MigrateVm;
+  readonly from: Host;
+  readonly to: Host;
+  readonly addresses: MigrationAddresses;
+}
+
 async function migrationOrder(
-  order: MigrateVm,
-  from: Host,
-  to: Host,
+  { order, from, to, addresses }: Pair,
   context: HostsContext,
   job: JobContext,
 ): Promise<MigrationOrder> {
-  const address = to.declared.names.addresses[0];
-  if (address === undefined)
-    throw new TrustError(
-      'migration.no_address',
-      'conflict',
-      `cannot migrate ${order.vm}: host ${to.name} has no declared address`,
-    );
+  const { libvirtAddress, migrationAddress, listenAddress, tlsDestination } = addresses;
   const { organization } = await context.settingsOf(from);
   const foundTrust = (to.inventory?.tlsFiles ?? []).filter(
     (file) => file.role === 'ca' && file.service === 'libvirt' && !file.ours && file.pem !== null,
@@ -160,10 +162,10 @@ async function migrationOrder(
     vm: order.vm,
     mode: 'tls',
     destination: {
-      libvirtAddress: address,
-      migrationAddress: address,
-      listenAddress: null,
-      tlsDestination: null,
+      libvirtAddress,
+      migrationAddress,
+      listenAddress,
+      tlsDestination,
       migrationSerialNumber: servedBy(to, 'migration') ?? NO_SERIAL,
     },
     controlBundle: [
@@ -227,9 +229,14 @@ async function follow(
 
 function describeProof(status: MigrationStatus): string {
   const { proof } = status;
-  return proof === null || proof.tlsCreds === ''
-    ? "done; it was over before QEMU's TLS objects could be seen"
-    : `QEMU's stream ran with ${proof.tlsCreds}, verifying ${proof.tlsHostname || 'the host of the URI'}`;
+  if (proof === null || proof.tlsCreds === '')
+    return "done; it was over before QEMU's TLS objects could be seen";
+  const { connection } = proof;
+  const way =
+    connection === undefined
+      ? ''
+      : ` from ${connection.from} (${connection.interface ?? 'no interface'}) to ${connection.to}`;
+  return `QEMU's stream ran${way} with ${proof.tlsCreds}, verifying ${proof.tlsHostname || 'the host of the URI'}`;
 }
 
 function conclusion(order: MigrateVm, status: MigrationStatus): string {
