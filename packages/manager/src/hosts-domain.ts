@@ -15,6 +15,7 @@ import { managerNames } from './hosts/manager-names.ts';
 import { Observing } from './hosts/observing.ts';
 import type { CertificateSource, HostSettings, HostsContext } from './hosts/ports.ts';
 import { requireHost } from './hosts/require-host.ts';
+import { consoleHandlers } from './http/handlers/consoles.ts';
 import { hostHandlers } from './http/handlers/hosts.ts';
 import { namesIn } from './issuance/certificate-view.ts';
 import { composeIssuance, type IssuanceDomain } from './issuance-domain.ts';
@@ -104,6 +105,11 @@ export function hostsDomain(constraints: AuthorityConstraints): (core: Core) => 
         ...renewal.handlers,
         ...revocation.handlers,
         ...alarms.handlers,
+        ...consoleHandlers({
+          ...context,
+          passwordSeconds: ({ name, cluster }) =>
+            core.settings.value('console.password_seconds', { host: name, cluster }),
+        }),
         ...hostHandlers({ context, identity, jobs: core.jobs, definitions, alarmsOf: alarms.ofHost }),
       },
       status,
@@ -160,6 +166,13 @@ function certificateSource({
   };
 }
 
+/** What the setting console.listen asks of a host. */
+const CONSOLES = {
+  keep: 'keep',
+  password: 'with-password',
+  certificate: 'with-certificate',
+} as const satisfies Record<string, HostSettings['consoles']>;
+
 async function settingsOf(
   core: Core,
   { authorities }: IssuanceDomain,
@@ -176,6 +189,6 @@ async function settingsOf(
     allowedSkewSeconds: await settings.value('clock.allowed_skew_seconds'),
     managerAddresses: await settings.value('channel.manager_addresses', subject),
     clientCertificateMinutes: await settings.value('migration.client_certificate_minutes', subject),
-    consoles: 'keep',
+    consoles: CONSOLES[await settings.value('console.listen', subject)],
   };
 }

@@ -64,8 +64,8 @@ export const Console = Type.Object(
     type: ConsoleType,
     /** The name or address to connect to, and to verify. */
     address: Type.Union([DnsName, Address]),
-    port: Type.Union([Port, Type.Null()]),
-    tlsPort: Type.Union([Port, Type.Null()]),
+    /** The one that speaks TLS; of another nobody is told. */
+    tlsPort: Port,
     /** What the server's certificate chains to. */
     ca: Pem,
     authentication: ConsoleAuthentication,

@@ -1,4 +1,5 @@
 import type * as alarmOperations from '@virt-trust/contract/manager/alarm-operations.ts';
+import type * as consoleOperations from '@virt-trust/contract/manager/console-operations.ts';
 import type * as interfaceOperations from '@virt-trust/contract/manager/interface-operations.ts';
 import type * as lifecycleOperations from '@virt-trust/contract/manager/lifecycle-operations.ts';
 import type { ManagerOperation } from '@virt-trust/contract/manager/operation-parts.ts';
@@ -11,6 +12,7 @@ import type { IdempotencyKey } from '../jobs/job.ts';
 type Exports = typeof operations &
   typeof lifecycleOperations &
   typeof alarmOperations &
+  typeof consoleOperations &
   typeof interfaceOperations &
   typeof secretOperations;
 

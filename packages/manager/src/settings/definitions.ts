@@ -5,12 +5,14 @@ import { KeyAlgorithm } from '@virt-trust/contract/model/service.ts';
 import {
   durationSetting,
   EVERYWHERE,
+  entriesSetting,
   GLOBAL,
   integerSetting,
   listSetting,
   type SettingDefinition,
   textSetting,
 } from './definition.ts';
+import { domainEntry, roleEntry, subnetEntry } from './network-entries.ts';
 
 const ALGORITHMS: readonly string[] = KeyAlgorithm.anyOf.map((algorithm) => algorithm.const);
 
@@ -20,6 +22,11 @@ function isPublicUrl(text: string): boolean {
   const url = URL.canParse(text) ? new URL(text) : undefined;
   return url !== undefined && !/[?#@\\]/.test(text) && url.hostname !== '';
 }
+
+const BY_WHAT = 'by name (globs such as eth1 or bond*) or subnet (10.0.1.0/24, fd00:1::/64)';
+
+type ConsoleListen = 'keep' | 'password' | 'certificate';
+const CONSOLE_LISTEN: readonly string[] = ['keep', 'password', 'certificate'] satisfies ConsoleListen[];
 
 /** Every setting. */
 export const SETTINGS = {
@@ -147,6 +154,21 @@ export const SETTINGS = {
     description: 'Minutes that the client certificate of one migration is valid.',
     scopes: EVERYWHERE,
   }),
+  'console.listen': textSetting({
+    default: 'keep' as ConsoleListen,
+    description:
+      "Where displays of VMs listen that start from now on and say nothing of it themselves. keep: as the host's administrator set it, which mostly is loopback. password: on all addresses, with TLS and a password that is made for one visit (virt-trust console). certificate: the same of VNC with a client certificate of the console authority, SPICE as with keep. Takes effect with the next provisioning of a host.",
+    scopes: EVERYWHERE,
+    is: (value): value is ConsoleListen => CONSOLE_LISTEN.includes(value),
+    form: `one of ${CONSOLE_LISTEN.join(', ')}`,
+  }),
+  'console.password_seconds': integerSetting({
+    default: 60,
+    minimum: 5,
+    maximum: 3600,
+    description: 'Seconds within which a client must come in with the password of a visit to a console.',
+    scopes: EVERYWHERE,
+  }),
   'channel.manager_addresses': listSetting({
     default: [],
     minItems: 0,
@@ -155,6 +177,44 @@ export const SETTINGS = {
     scopes: EVERYWHERE,
     is: (value) => isIP(value) !== 0 && !value.includes('%'),
     form: 'an IPv4 or IPv6 address',
+  }),
+  'role.management': entriesSetting({
+    default: [],
+    description: `Interfaces that are for management, ${BY_WHAT}; libvirt is there. Where no interface is, the one accepted at \`host add\`.`,
+    scopes: EVERYWHERE,
+    entry: roleEntry,
+  }),
+  'role.migration': entriesSetting({
+    default: [],
+    description: `Interfaces over which VMs migrate, ${BY_WHAT}. Where no interface is, those of management.`,
+    scopes: EVERYWHERE,
+    entry: roleEntry,
+  }),
+  'role.display': entriesSetting({
+    default: [],
+    description: `Interfaces on which consoles are reached, ${BY_WHAT}: of VNC and SPICE. Where no interface is, those of management.`,
+    scopes: EVERYWHERE,
+    entry: roleEntry,
+  }),
+  'role.storage': entriesSetting({
+    default: [],
+    description: `Interfaces for storage traffic, ${BY_WHAT}: of backups and NBD. Where no interface is, those of management.`,
+    scopes: EVERYWHERE,
+    entry: roleEntry,
+  }),
+  'interface.allowed_subnets': entriesSetting({
+    default: [],
+    description:
+      'Subnets such as 10.0.1.0/24 in which an address that an agent reports on an interface with a role goes into certificates without an administrator; besides those that role settings name. A broken host can take any address in them that no other managed host has, so name no more than hosts have theirs from.',
+    scopes: EVERYWHERE,
+    entry: subnetEntry,
+  }),
+  'interface.allowed_domains': entriesSetting({
+    default: [],
+    description:
+      'Domains such as rack1.example in which the host name that an agent reports goes into certificates without an administrator.',
+    scopes: EVERYWHERE,
+    entry: domainEntry,
   }),
   'probe.interval_seconds': integerSetting({
     default: 60,

@@ -1,0 +1,99 @@
+import { isTrustError, TrustError } from '@virt-trust/base/error.ts';
+import { getVmDisplays } from '@virt-trust/contract/agent/operations.ts';
+import type { VmDisplays } from '@virt-trust/contract/model/console.ts';
+import type { Host } from '../hosts/host.ts';
+import type { HostsContext } from '../hosts/ports.ts';
+import { requireHost } from '../hosts/require-host.ts';
+import { Slots } from '../hosts/slots.ts';
+
+/** A running VM with its displays, as the agent of its host sees them now. */
+export interface FoundVm {
+  readonly host: Host;
+  readonly displays: VmDisplays['displays'];
+}
+
+type FindContext = Pick<HostsContext, 'repository' | 'channels'>;
+
+/** Hosts that are asked at once. */
+const CONCURRENCY = 32;
+/** For one that is up and says nothing: the others have answered long ago. */
+const ANSWER_MS = 5000;
+
+/**
+ * Where a VM runs: on the named host, or on the one of all hosts. Throws `console.not_running`, `console.vm_unknown`,
+ * `console.vm_ambiguous`, `host.channel_down`.
+ */
+export async function findVm(
+  vm: string,
+  hostName: string | undefined,
+  context: FindContext,
+  signal: AbortSignal,
+): Promise<FoundVm> {
+  if (hostName !== undefined) {
+    const host = await requireHost(hostName, context);
+    const channel = await context.channels.of(host);
+    await channel.waitUntilUp(signal, ANSWER_MS);
+    const { displays } = await channel.agent.call(getVmDisplays, { params: { vm } }, { signal });
+    return { host, displays };
+  }
+  const hosts = await context.repository.list();
+  const up = hosts.filter(({ id }) => context.channels.stateOf(id)?.kind === 'up');
+  const away = hosts.filter((host) => !up.includes(host));
+  const slots = new Slots(CONCURRENCY);
+  const found: FoundVm[] = [];
+  await Promise.all(
+    up.map((host) =>
+      slots.run(signal, async () => {
+        const limit = AbortSignal.any([signal, AbortSignal.timeout(ANSWER_MS)]);
+        try {
+          const { agent } = await context.channels.of(host);
+          const { displays } = await agent.call(getVmDisplays, { params: { vm } }, { signal: limit });
+          found.push({ host, displays });
+        } catch (error) {
+          signal.throwIfAborted();
+          if (!isTrustError(error, 'console.not_running')) away.push(host);
+        }
+      }),
+    ),
+  );
+  const [first, ...others] = found;
+  if (first === undefined) throw unknown(vm, hosts, away);
+  if (others.length > 0) throw ambiguous(vm, found);
+  return first;
+}
+
+function unknown(vm: string, hosts: readonly Host[], away: readonly Host[]): TrustError {
+  const last = away.filter(
+    ({ inventory, observed }) =>
+      inventory?.runningVms.some(({ name }) => name === vm) === true ||
+      observed?.served.some((one) => one.vm === vm) === true,
+  );
+  const asked = hosts.length - away.length;
+  const silent = away.length === 0 ? '' : `; ${away.length} did not answer: ${names(away)}`;
+  return new TrustError(
+    'console.vm_unknown',
+    'not-found',
+    `cannot find VM ${vm}: it runs on none of the ${asked} hosts that were asked${silent}`,
+    {
+      hint:
+        last.length > 0
+          ? `it was last seen on ${names(last)}, which is away now: see virt-trust host show ${last[0]?.name}`
+          : `VMs that are off have no display: start it (virsh start ${vm})`,
+    },
+  );
+}
+
+function ambiguous(vm: string, found: readonly FoundVm[]): TrustError {
+  const hosts = found.map(({ host }) => host).sort((a, b) => (a.name < b.name ? -1 : 1));
+  return new TrustError(
+    'console.vm_ambiguous',
+    'conflict',
+    `cannot tell which VM ${vm} is meant: one of that name runs on each of ${names(hosts)}`,
+    { hint: `name its host: virt-trust console ${vm} --host ${hosts[0]?.name}` },
+  );
+}
+
+function names(hosts: readonly Host[]): string {
+  const shown = hosts.slice(0, 8).map(({ name }) => name);
+  return shown.join(', ') + (hosts.length > shown.length ? ', ...' : '');
+}
