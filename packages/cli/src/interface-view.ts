@@ -29,8 +29,8 @@ function kindOf({ kind, parent, master }: InterfaceView): string {
 }
 
 function rolesOf({ roles, leftOut }: InterfaceView): string {
-  if (leftOut !== null) return `left out: ${leftOut}`;
-  return roles.map(({ role, from }) => `${role} (${from})`).join(', ') || '-';
+  if (roles.length > 0) return roles.map(({ role, from }) => `${role} (${from})`).join(', ');
+  return leftOut === null ? '-' : `left out: ${leftOut}`;
 }
 
 function describeAddress({ address, prefixLength, deprecated, leftOut }: InterfaceAddress): string {

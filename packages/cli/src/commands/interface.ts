@@ -21,7 +21,7 @@ interface SetOptions {
   address?: string[];
   /** False with --no-addresses. */
   addresses: boolean;
-  accept: boolean;
+  accept?: boolean;
   release?: string[];
   json?: boolean;
 }
@@ -34,7 +34,8 @@ Roles by setting: virt-trust setting set role.display 10.0.3.0/24,fd00:3::/64 --
 More: docs/interfaces.md`;
 
 const SET_HELP = `
-What is left out stays. The addresses that the host reports on the interface now are accepted with it.
+What is left out stays. The addresses that the host reports on the interface now are accepted with it, unless --release
+stands alone.
 Examples:
   virt-trust interface set kvm1 eth2 --roles display --name kvm1.console.example
   virt-trust interface set kvm1 eth2 --address 203.0.113.7       clients come through NAT
@@ -64,6 +65,7 @@ export function addInterfaceCommands(program: Command): void {
     .option('--no-names', 'it has no names of its own')
     .option('--address <address>', 'an address that clients use and it has not: NAT in between', collect)
     .option('--no-addresses', 'clients use its own addresses only')
+    .option('--accept', 'accept the addresses that the host reports on it now, released ones too')
     .option('--no-accept', 'do not accept the addresses that the host reports on it now')
     .option('--release <address>', "an address that is the host's no more, for another to have", collect)
     .addOption(jsonOption())
@@ -93,9 +95,15 @@ function orderOf(options: SetOptions): SetInterface {
     roles: options.roles,
     dns,
     addresses,
-    accept: options.accept ? undefined : false,
+    accept: options.accept ?? (releasesOnly(options) ? false : undefined),
     release: options.release,
   });
+}
+
+/** Who lets go of an address does not mean to take others in. */
+function releasesOnly({ release, roles, name, names, address, addresses }: SetOptions): boolean {
+  const others = roles === undefined && name === undefined && address === undefined && names && addresses;
+  return release !== undefined && others;
 }
 
 /** As certificates say it: people write names with capitals and the root's dot. */

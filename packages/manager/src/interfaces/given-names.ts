@@ -1,13 +1,14 @@
 import { TrustError } from '@virt-trust/base/error.ts';
 import type { SubjectAltNames } from '@virt-trust/contract/model/desired-state.ts';
 import { isDnsName } from '@virt-trust/pki/general-name.ts';
-import { canonicalIpAddress } from '@virt-trust/pki/ip-address.ts';
-import type { Host } from '../hosts/host.ts';
+import { canonicalIpAddress, isIpAddress } from '@virt-trust/pki/ip-address.ts';
+import type { Claims, Host } from '../hosts/host.ts';
 import { addressOfNobody, dnsNameOfNobody } from '../issuance/forbidden-names.ts';
 
 /** What names and addresses that an administrator gives a host are held against. */
 export interface Neighbours {
-  readonly fleet: readonly Host[];
+  /** The other host that a name or address belongs to; null where it is free, or this host's. */
+  readonly holderOf: Claims['holderOf'];
   /** The manager's own; empty for the host that it runs on. */
   readonly managerNames: SubjectAltNames;
 }
@@ -18,7 +19,7 @@ export function givenAddress(text: string, host: Host, neighbours: Neighbours): 
   const nobody = addressOfNobody(address);
   if (nobody !== undefined) throw refused(address, host, nobody);
   if (neighbours.managerNames.addresses.includes(address)) throw ofManager(address, host);
-  refuseOthers(address, host, neighbours.fleet);
+  refuseOthers(address, host, neighbours);
   return address;
 }
 
@@ -31,7 +32,7 @@ export function givenDnsName(text: string, host: Host, neighbours: Neighbours): 
   const nobody = dnsNameOfNobody(name);
   if (nobody !== undefined) throw refused(name, host, nobody);
   if (neighbours.managerNames.dns.includes(name)) throw ofManager(name, host);
-  refuseOthers(name, host, neighbours.fleet);
+  refuseOthers(name, host, neighbours);
   return name;
 }
 
@@ -41,36 +42,19 @@ export function dnsNameOf(text: string): string | null {
   return isDnsName(name) && !name.includes('_') ? name : null;
 }
 
-/** The host other than this one that has a name or address; null where there is none. */
-export function holderOf(name: string, host: Pick<Host, 'id'>, fleet: readonly Host[]): Host | null {
-  const wanted = name.toLowerCase();
-  const holder = fleet.find(
-    ({ id, name: own, declared }) =>
-      id !== host.id &&
-      (own.toLowerCase() === wanted ||
-        declared.names.dns.includes(wanted) ||
-        declared.names.addresses.includes(wanted)),
-  );
-  return holder ?? null;
-}
-
 /** SECURITY: the incumbent keeps what it has, also where the administrator says otherwise of a newcomer. */
-function refuseOthers(name: string, host: Host, fleet: readonly Host[]): void {
-  const holder = holderOf(name, host, fleet);
+function refuseOthers(name: string, host: Host, { holderOf }: Neighbours): void {
+  const holder = holderOf(name);
   if (holder === null) return;
-  const place = holder.declared.interfaces.find(
-    ({ names }) => names.dns.includes(name) || names.addresses.includes(name),
-  );
   throw new TrustError(
     'host.name_conflict',
     'conflict',
-    `cannot give ${name} to host ${host.name}: host ${holder.name} has it`,
+    `cannot give ${name} to host ${host.name}: host ${holder} has it`,
     {
-      context: { name, holder: holder.name },
-      hint:
-        place !== undefined && place.names.addresses.includes(name)
-          ? `if it moved, take it from that machine, then: virt-trust interface set ${holder.name} ${place.name} --release ${name}`
-          : `if it moved, take it from host ${holder.name} first; see where it has it with: virt-trust interface list ${holder.name}`,
+      context: { name, holder },
+      hint: isIpAddress(name)
+        ? `if it moved, take it from that machine, then: virt-trust interface set ${holder} INTERFACE --release ${name}`
+        : `if it moved, take it from that host first; where it has it says: virt-trust interface list ${holder}`,
     },
   );
 }

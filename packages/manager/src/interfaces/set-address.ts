@@ -52,6 +52,7 @@ function wordAfter(host: Host, address: string, neighbours: Neighbours): Adminis
   return {
     ...word,
     accepted: [...new Set([...word.accepted, given])],
+    released: (word.released ?? []).filter((one) => one !== given),
     outside: { dns: [], addresses: [] },
   };
 }

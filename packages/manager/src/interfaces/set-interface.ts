@@ -2,8 +2,9 @@ import { TrustError } from '@virt-trust/base/error.ts';
 import type { InterfaceWord, SetInterface } from '@virt-trust/contract/model/interface.ts';
 import { canonicalIpAddress } from '@virt-trust/pki/ip-address.ts';
 import type { AdministratorWord, Host } from '../hosts/host.ts';
-import { givenAddress, givenDnsName, holderOf, type Neighbours } from './given-names.ts';
+import { givenAddress, givenDnsName, type Neighbours } from './given-names.ts';
 import { reportedInterfaces } from './interface-view.ts';
+import { isLoopback, wordOf } from './roles.ts';
 
 /** What becomes of an administrator's word, and what that changes in words for people. */
 export interface WordChange {
@@ -14,8 +15,8 @@ export interface WordChange {
 /** Nothing said: all is as settings and the host's report have it. */
 const SILENT: InterfaceWord = { roles: null, dns: [], addresses: [] };
 
-/** So many accepted addresses of a host are remembered, the newest. */
-const MOST_ACCEPTED = 512;
+/** So many accepted and released addresses of a host are remembered, the newest. */
+const MOST_REMEMBERED = 512;
 
 /**
  * The administrator's word of a host after `interface set`; pure. Throws where the host has no such interface, where it
@@ -28,7 +29,7 @@ export function interfaceWordAfter(
   neighbours: Neighbours,
 ): WordChange {
   assertCanServe(host, name);
-  const before = wordOf(host.word, name);
+  const before = wordOf(host.word, name) ?? SILENT;
   const given: InterfaceWord = {
     roles: order.roles === undefined ? before.roles : order.roles,
     dns: order.dns === undefined ? before.dns : order.dns.map((one) => givenDnsName(one, host, neighbours)),
@@ -37,12 +38,14 @@ export function interfaceWordAfter(
         ? before.addresses
         : [...new Set(order.addresses.map((one) => givenAddress(one, host, neighbours)))],
   };
-  const released = new Set((order.release ?? []).map(canonicalIpAddress));
-  assertReleasable(host, released);
-  const keep = (address: string) => !released.has(address);
+  const leaving = new Set((order.release ?? []).map(canonicalIpAddress));
+  assertHeld(host, leaving);
+  const keep = (address: string) => !leaving.has(address);
   const after: InterfaceWord = { ...given, addresses: given.addresses.filter(keep) };
-  const fresh = order.accept === false ? [] : acceptable(host, name, neighbours).filter(keep);
-  const accepted = [...new Set([...host.word.accepted.filter(keep), ...fresh])].slice(-MOST_ACCEPTED);
+  const fresh = acceptedBy(order, host, name, neighbours).filter(keep);
+  const accepted = [...new Set([...host.word.accepted.filter(keep), ...fresh])].slice(-MOST_REMEMBERED);
+  const anew = new Set([...fresh, ...after.addresses]);
+  const released = [...new Set([...(host.word.released ?? []), ...leaving])].filter((one) => !anew.has(one));
   const interfaces = Object.fromEntries([
     ...Object.entries(host.word.interfaces)
       .filter(([other]) => other !== name)
@@ -54,19 +57,15 @@ export function interfaceWordAfter(
     word: {
       ...host.word,
       accepted,
+      released: released.slice(-MOST_REMEMBERED),
       outside: { ...outside, addresses: outside.addresses.filter(keep) },
       interfaces,
     },
     said: describeChange(before, after, {
       accepted: fresh.filter((address) => !host.word.accepted.includes(address)),
-      released: [...released],
+      released: [...leaving],
     }),
   };
-}
-
-/** Own properties alone: a host chooses the names of its interfaces, and `constructor` is one. */
-function wordOf({ interfaces }: AdministratorWord, name: string): InterfaceWord {
-  return Object.hasOwn(interfaces, name) ? (interfaces[name] ?? SILENT) : SILENT;
 }
 
 function isSilent({ roles, dns, addresses }: InterfaceWord): boolean {
@@ -76,11 +75,11 @@ function isSilent({ roles, dns, addresses }: InterfaceWord): boolean {
 function assertCanServe(host: Host, name: string): void {
   const reported = reportedInterfaces(host);
   const one = reported.find((candidate) => candidate.name === name);
-  if (one?.leftOut != null) {
+  if (isLoopback(name, one)) {
     throw new TrustError(
-      'interface.left_out',
-      'conflict',
-      `cannot set interface ${name} of host ${host.name}: ${one.leftOut}`,
+      'interface.loopback',
+      'invalid',
+      `cannot set interface ${name} of host ${host.name}: nobody else reaches a loopback`,
       { hint: `see those that can have a role with: virt-trust interface list ${host.name}` },
     );
   }
@@ -99,11 +98,11 @@ function assertCanServe(host: Host, name: string): void {
   );
 }
 
-function assertReleasable(host: Host, released: ReadonlySet<string>): void {
+function assertHeld(host: Host, leaving: ReadonlySet<string>): void {
   const { word, declared } = host;
   const spoken = Object.values(word.interfaces).flatMap(({ addresses }) => addresses);
   const has = new Set([...declared.names.addresses, ...word.accepted, ...word.outside.addresses, ...spoken]);
-  for (const address of released) {
+  for (const address of leaving) {
     if (has.has(address)) continue;
     throw new TrustError(
       'interface.address_not_held',
@@ -114,14 +113,22 @@ function assertReleasable(host: Host, released: ReadonlySet<string>): void {
   }
 }
 
-/** SECURITY: what another host has, or the manager, is not accepted on the side: a later change would hand it over. */
-function acceptable(host: Host, name: string, { fleet, managerNames }: Neighbours): string[] {
+/**
+ * The addresses that are reported on the interface and accepted with it; without being asked for none that was released.
+ * SECURITY: nor what another host has, or the manager: a later change would hand it over.
+ */
+function acceptedBy(order: SetInterface, host: Host, name: string, neighbours: Neighbours): string[] {
+  if (order.accept === false) return [];
+  const released = order.accept === true ? [] : (host.word.released ?? []);
   const one = reportedInterfaces(host).find((candidate) => candidate.name === name);
   return (one?.addresses ?? [])
     .filter(({ leftOut }) => leftOut === null)
-    .map(({ address }) => address)
+    .map(({ address }) => canonicalIpAddress(address))
     .filter(
-      (address) => holderOf(address, host, fleet) === null && !managerNames.addresses.includes(address),
+      (address) =>
+        neighbours.holderOf(address) === null &&
+        !neighbours.managerNames.addresses.includes(address) &&
+        !released.includes(address),
     );
 }
 

@@ -1,7 +1,7 @@
 import { describeError, isTrustError } from '@virt-trust/base/error.ts';
 import type { SubjectAltNames } from '@virt-trust/contract/model/desired-state.ts';
 import type { HostDetail } from '@virt-trust/contract/model/host.ts';
-import type { Host } from '../../hosts/host.ts';
+import type { Claims, Host } from '../../hosts/host.ts';
 import type { hostJobs } from '../../hosts/host-jobs.ts';
 import { assertManaged } from '../../hosts/host-jobs.ts';
 import type { HostsContext } from '../../hosts/ports.ts';
@@ -35,8 +35,8 @@ export interface InterfaceHandlersParts {
 export function interfaceHandlers(parts: InterfaceHandlersParts): Pick<Handlers, InterfaceOperations> {
   const { context, jobs, declaring } = parts;
   const { repository } = context;
-  const neighboursOf = async (host: Host): Promise<Neighbours> => ({
-    fleet: await repository.list(),
+  const neighboursOf = (host: Host, { holderOf }: Claims): Neighbours => ({
+    holderOf,
     managerNames: parts.managerNames(host),
   });
   /** SECURITY: who tries to give a host what is not its own is noted, whoever it is. */
@@ -63,12 +63,11 @@ export function interfaceHandlers(parts: InterfaceHandlersParts): Pick<Handlers,
       const host = await requireHost(params.name, context);
       await noted(actor, 'interface.set', host, async () => {
         assertManaged(host);
-        const neighbours = await neighboursOf(host);
         let said = '';
         await repository.update(
           host.id,
-          (now) => {
-            const change = interfaceWordAfter(now, params.interface, body, neighbours);
+          (now, claims) => {
+            const change = interfaceWordAfter(now, params.interface, body, neighboursOf(now, claims));
             said = change.said;
             return { ...now, word: change.word };
           },
@@ -88,10 +87,9 @@ export function interfaceHandlers(parts: InterfaceHandlersParts): Pick<Handlers,
     async setHostAddress({ params, body, actor, idempotencyKey }) {
       const host = await requireHost(params.name, context);
       await noted(actor, 'host.set_address', host, async () => {
-        const neighbours = await neighboursOf(host);
         await repository.update(
           host.id,
-          (now) => ({ ...now, ...placeAfter(now, body, neighbours) }),
+          (now, claims) => ({ ...now, ...placeAfter(now, body, neighboursOf(now, claims)) }),
           (before, after) => doneBy(actor, 'host.set_address', host.name, describePlace(before, after)),
         );
       });
@@ -114,11 +112,10 @@ export function interfaceHandlers(parts: InterfaceHandlersParts): Pick<Handlers,
       const host = await requireHost(params.name, context);
       if (body.name === host.name) return parts.detailOf(host.name);
       await noted(actor, 'host.rename', host, async () => {
-        const neighbours = await neighboursOf(host);
         await parts.whileRenaming(() =>
           repository.update(
             host.id,
-            (now) => renamed(now, body.name, neighbours),
+            (now, claims) => renamed(now, body.name, neighboursOf(now, claims)),
             (before, after) => doneBy(actor, 'host.rename', after.name, `was ${before.name}`),
           ),
         );
