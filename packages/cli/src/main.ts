@@ -8,6 +8,7 @@ import { addBackupCommands } from './commands/backup.ts';
 import { addCertificateCommands } from './commands/certificate.ts';
 import { addCheckCommand } from './commands/check.ts';
 import { addCompletionCommand } from './commands/completion.ts';
+import { addConsoleCommand } from './commands/console.ts';
 import { addCrlCommands } from './commands/crl.ts';
 import { addHostCommands } from './commands/host.ts';
 import { addInterfaceCommands } from './commands/interface.ts';
@@ -57,6 +58,7 @@ for (const add of [
   addAuthorityCommands,
   addCrlCommands,
   addMigrateCommand,
+  addConsoleCommand,
   addAlarmCommands,
   addWebhookCommands,
   addSettingCommands,
