@@ -2,21 +2,14 @@ import type { InterfaceView, RefusedName } from '@virt-trust/contract/model/inte
 import type { Interface } from '@virt-trust/contract/model/inventory.ts';
 import { endpointsOf, interfacesOf } from '../hosts/desired-state.ts';
 import type { Host } from '../hosts/host.ts';
+import { interfacesByName, reportOf } from './network-report.ts';
 
 /** The roles of an interface with where each comes from. */
 export type RolesWithOrigin = InterfaceView['roles'];
 
-/** What a host reports of its interfaces: as they have come to rest, or else as they were last read. */
-export function reportedInterfaces({
-  observed,
-  inventory,
-}: Pick<Host, 'observed' | 'inventory'>): readonly Interface[] {
-  return observed?.network?.interfaces ?? inventory?.interfaces ?? [];
-}
-
 /** All that is known, wanted and refused of a host's interfaces, as reported first, then those that only words are of; pure. */
 export function interfaceViews(host: Host, rolesOf: (name: string) => RolesWithOrigin): InterfaceView[] {
-  const reported = reportedInterfaces(host);
+  const reported = [...interfacesByName(reportOf(host)).values()];
   const spokenOf = [
     ...host.declared.interfaces.map((one) => one.name),
     ...Object.keys(host.word.interfaces),

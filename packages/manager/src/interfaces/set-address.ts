@@ -6,8 +6,9 @@ import { canonicalIpAddress } from '@virt-trust/pki/ip-address.ts';
 import type { AdministratorWord, Host } from '../hosts/host.ts';
 import type { HostsContext } from '../hosts/ports.ts';
 import type { JobContext } from '../jobs/job.ts';
+import { claimKey } from './claim-key.ts';
 import { givenAddress, givenDnsName, type Neighbours } from './given-names.ts';
-import { reportedInterfaces } from './interface-view.ts';
+import { interfacesByName, reportOf } from './network-report.ts';
 
 /** Where a host was until somebody said that it is elsewhere; the way back is told from it. */
 export interface FormerPlace {
@@ -45,9 +46,9 @@ function wordAfter(host: Host, address: string, neighbours: Neighbours): Adminis
     return { ...word, outside: { dns: word.dns.includes(name) ? [] : [name], addresses: [] } };
   }
   const given = givenAddress(address, host, neighbours);
-  const isReported = reportedInterfaces(host)
+  const isReported = [...interfacesByName(reportOf(host)).values()]
     .flatMap((one) => one.addresses)
-    .some((one) => one.address === given && one.leftOut === null);
+    .some((one) => claimKey(one.address) === given && one.leftOut === null);
   if (!isReported) return { ...word, outside: { dns: [], addresses: [given] } };
   return {
     ...word,

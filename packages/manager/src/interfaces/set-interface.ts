@@ -1,9 +1,10 @@
 import { TrustError } from '@virt-trust/base/error.ts';
 import type { InterfaceWord, SetInterface } from '@virt-trust/contract/model/interface.ts';
-import { canonicalIpAddress } from '@virt-trust/pki/ip-address.ts';
+import { canonicalIpAddress, isIpAddress } from '@virt-trust/pki/ip-address.ts';
 import type { AdministratorWord, Host } from '../hosts/host.ts';
+import { claimKey } from './claim-key.ts';
 import { givenAddress, givenDnsName, type Neighbours } from './given-names.ts';
-import { reportedInterfaces } from './interface-view.ts';
+import { interfacesByName, reportOf } from './network-report.ts';
 import { isLoopback, wordOf } from './roles.ts';
 
 /** What becomes of an administrator's word, and what that changes in words for people. */
@@ -73,8 +74,8 @@ function isSilent({ roles, dns, addresses }: InterfaceWord): boolean {
 }
 
 function assertCanServe(host: Host, name: string): void {
-  const reported = reportedInterfaces(host);
-  const one = reported.find((candidate) => candidate.name === name);
+  const reported = interfacesByName(reportOf(host));
+  const one = reported.get(name);
   if (isLoopback(name, one)) {
     throw new TrustError(
       'interface.loopback',
@@ -84,11 +85,11 @@ function assertCanServe(host: Host, name: string): void {
     );
   }
   const known = [
-    ...reported.filter(({ leftOut }) => leftOut === null).map((candidate) => candidate.name),
+    ...[...reported.values()].filter(({ leftOut }) => leftOut === null).map((candidate) => candidate.name),
     ...host.declared.interfaces.map((candidate) => candidate.name),
     ...Object.keys(host.word.interfaces),
   ];
-  if (known.includes(name)) return;
+  if (one !== undefined || known.includes(name)) return;
   const names = [...new Set(known)].slice(0, 32).join(', ');
   throw new TrustError(
     'interface.unknown',
@@ -101,7 +102,14 @@ function assertCanServe(host: Host, name: string): void {
 function assertHeld(host: Host, leaving: ReadonlySet<string>): void {
   const { word, declared } = host;
   const spoken = Object.values(word.interfaces).flatMap(({ addresses }) => addresses);
-  const has = new Set([...declared.names.addresses, ...word.accepted, ...word.outside.addresses, ...spoken]);
+  const has = new Set([
+    ...declared.names.addresses,
+    ...word.accepted,
+    // Once more, as after an answer that was lost.
+    ...(word.released ?? []),
+    ...word.outside.addresses,
+    ...spoken,
+  ]);
   for (const address of leaving) {
     if (has.has(address)) continue;
     throw new TrustError(
@@ -120,12 +128,13 @@ function assertHeld(host: Host, leaving: ReadonlySet<string>): void {
 function acceptedBy(order: SetInterface, host: Host, name: string, neighbours: Neighbours): string[] {
   if (order.accept === false) return [];
   const released = order.accept === true ? [] : (host.word.released ?? []);
-  const one = reportedInterfaces(host).find((candidate) => candidate.name === name);
+  const one = interfacesByName(reportOf(host)).get(name);
   return (one?.addresses ?? [])
     .filter(({ leftOut }) => leftOut === null)
-    .map(({ address }) => canonicalIpAddress(address))
+    .map(({ address }) => claimKey(address))
     .filter(
       (address) =>
+        isIpAddress(address) &&
         neighbours.holderOf(address) === null &&
         !neighbours.managerNames.addresses.includes(address) &&
         !released.includes(address),
