@@ -4,21 +4,46 @@ import { mkdtemp, readFile, rm } from 'node:fs/promises';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import type { Lab } from '../src/lab.ts';
-import { planNetworks } from '../src/network-plan.ts';
+import { type NetworkName, planNetworks } from '../src/network-plan.ts';
 
 /** What TCP connections began with, as seen on the lab's bridge. */
 export interface WireSight {
+  /** Of all kinds, also of connections that were there before. */
+  readonly segments: number;
   readonly connections: number;
   /** Began with a TLS record of a ClientHello (RFC 8446 §5.1). */
   readonly tls: number;
   readonly plain: number;
 }
 
-/** Captures on the lab's bridge until stopped. */
-export async function watchWire(lab: Lab, filter: string): Promise<{ stop(): Promise<WireSight> }> {
+/** Captures on every bridge of the lab until stopped. */
+export async function watchNetworks(
+  lab: Lab,
+  filter: string,
+): Promise<{ stop(): Promise<Record<NetworkName, WireSight>> }> {
+  const watches = await Promise.all(
+    lab.record.networks.map(async (network) => [network, await watchWire(lab, filter, network)] as const),
+  );
+  return {
+    async stop() {
+      const sights = await Promise.all(
+        watches.map(async ([network, watch]) => [network, await watch.stop()] as const),
+      );
+      return Object.fromEntries(sights) as Record<NetworkName, WireSight>;
+    },
+  };
+}
+
+/** Captures on the bridge of a network of the lab until stopped. */
+export async function watchWire(
+  lab: Lab,
+  filter: string,
+  network: NetworkName = 'management',
+): Promise<{ stop(): Promise<WireSight> }> {
   const directory = await mkdtemp(join(tmpdir(), 'vt-wire-'));
   const file = join(directory, 'capture');
-  const bridge = planNetworks(lab.record.index)[0]?.bridge ?? '';
+  const plans = planNetworks(lab.record.index, lab.record.networks);
+  const bridge = plans.find(({ name }) => name === network)?.bridge ?? '';
   const child = spawn(
     'tcpdump',
     ['-i', bridge, '-Z', 'root', '-U', '--immediate-mode', '-s', '256', '-w', file, filter],
@@ -49,12 +74,14 @@ export async function watchWire(lab: Lab, filter: string): Promise<{ stop(): Pro
 function readCapture(capture: Buffer): WireSight {
   const first = new Map<string, 'tls' | 'plain'>();
   const clients = new Set<string>();
+  let segments = 0;
   for (let at = 24; at + 16 <= capture.length; ) {
     const length = capture.readUInt32LE(at + 8);
     const frame = capture.subarray(at + 16, at + 16 + length);
     at += 16 + length;
     const segment = tcpOf(frame);
     if (segment === null) continue;
+    segments += 1;
     if (segment.syn && !segment.ack) clients.add(segment.flow);
     if (segment.payload.length === 0 || !clients.has(segment.flow) || first.has(segment.flow)) continue;
     first.set(
@@ -64,6 +91,7 @@ function readCapture(capture: Buffer): WireSight {
   }
   const kinds = [...first.values()];
   return {
+    segments,
     connections: clients.size,
     tls: kinds.filter((kind) => kind === 'tls').length,
     plain: kinds.filter((kind) => kind === 'plain').length,
