@@ -54,7 +54,8 @@ export class Virsh {
 
   async #connection(to: string): Promise<NonNullable<MigrationStatus['proof']>['connection']> {
     const question = { timeoutMs: QUESTION_MS };
-    const { stdout } = await this.#run('ss', ['-Htn', 'state', 'established', 'dst', to], question);
+    const sockets = ['-Htn', 'state', 'established', 'dst', uriHost(to)];
+    const { stdout } = await this.#run('ss', sockets, question);
     const from = streamSource(stdout, to);
     if (from === undefined) return undefined;
     const cards = await this.#run('ip', ['-j', '-d', 'addr', 'show', 'to', from], question);
