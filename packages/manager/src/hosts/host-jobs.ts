@@ -20,7 +20,8 @@ import { removeHost } from './removal.ts';
 import { requireHost } from './require-host.ts';
 import { raisedRevisions } from './revisions.ts';
 
-interface ProvisionOrder {
+/** What a host is brought right for. */
+export interface ProvisionOrder {
   readonly host: string;
   readonly renew: boolean;
   /** The time of the revocation that is taken back with it. */

@@ -2,17 +2,21 @@ import { describeError, isTrustError } from '@virt-trust/base/error.ts';
 import type { SubjectAltNames } from '@virt-trust/contract/model/desired-state.ts';
 import type { HostDetail } from '@virt-trust/contract/model/host.ts';
 import type { Claims, Host } from '../../hosts/host.ts';
-import type { hostJobs } from '../../hosts/host-jobs.ts';
-import { assertManaged } from '../../hosts/host-jobs.ts';
+import { assertManaged, type ProvisionOrder } from '../../hosts/host-jobs.ts';
 import type { HostsContext } from '../../hosts/ports.ts';
 import { requireHost } from '../../hosts/require-host.ts';
 import type { Declaring } from '../../interfaces/declaring.ts';
 import type { Neighbours } from '../../interfaces/given-names.ts';
+import { interfaceSettingsOf } from '../../interfaces/interface-settings.ts';
 import { interfaceViews, type RolesWithOrigin } from '../../interfaces/interface-view.ts';
+import { reportOf } from '../../interfaces/network-report.ts';
 import { renamed } from '../../interfaces/rename.ts';
+import { rolesOf } from '../../interfaces/roles.ts';
 import { describePlace, type FormerPlace, placeAfter } from '../../interfaces/set-address.ts';
 import { interfaceWordAfter } from '../../interfaces/set-interface.ts';
+import type { JobDefinition } from '../../jobs/job.ts';
 import type { JobRunner } from '../../jobs/job-runner.ts';
+import type { Settings } from '../../settings/settings.ts';
 import type { Actor, Handlers } from '../handlers.ts';
 
 type InterfaceOperations = 'listInterfaces' | 'setInterface' | 'setHostAddress' | 'renameHost';
@@ -20,7 +24,7 @@ type InterfaceOperations = 'listInterfaces' | 'setInterface' | 'setHostAddress' 
 export interface InterfaceHandlersParts {
   readonly context: HostsContext;
   readonly jobs: JobRunner;
-  readonly provision: ReturnType<typeof hostJobs>['provision'];
+  readonly provision: JobDefinition<ProvisionOrder>;
   readonly declaring: Pick<Declaring, 'redeclare' | 'bringRight'>;
   /** Which roles each interface of a host has, and where that comes from. */
   readonly rolesOf: (host: Host) => Promise<(name: string) => RolesWithOrigin>;
@@ -29,6 +33,16 @@ export interface InterfaceHandlersParts {
   readonly detailOf: (name: string) => Promise<HostDetail>;
   /** Runs what gives a host another name beside those who keep things by name in memory. */
   readonly whileRenaming: (rename: () => Promise<Host>) => Promise<Host>;
+}
+
+/** Reads the settings that give roles, for `rolesOf`. */
+export function rolesReader(
+  settings: Pick<Settings, 'value' | 'explain'>,
+): InterfaceHandlersParts['rolesOf'] {
+  return async (host) => {
+    const roles = rolesOf(host, reportOf(host), await interfaceSettingsOf(settings, host));
+    return (name) => [...(roles.get(name) ?? [])];
+  };
 }
 
 /** The handlers for interfaces of hosts, where hosts are and what they are called. */
@@ -120,6 +134,7 @@ export function interfaceHandlers(parts: InterfaceHandlersParts): Pick<Handlers,
           ),
         );
       });
+      context.channels.renamed(host.id, body.name);
       const declared = await declaring.redeclare(host.id, actor.auditName);
       if (!declared.observeOnly) await declaring.bringRight(declared, actor.auditName);
       return parts.detailOf(body.name);
