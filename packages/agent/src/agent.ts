@@ -5,9 +5,10 @@ import { MINUTE } from '@virt-trust/base/instant.ts';
 import type { Log } from '@virt-trust/base/log.ts';
 import { type Randomness, systemRandomness } from '@virt-trust/base/randomness.ts';
 import { requireSeparateRoles } from '@virt-trust/channel/pins.ts';
+import type { Sleep } from '@virt-trust/channel/sleep.ts';
 import { type RunHostCommand, runHostCommand } from '@virt-trust/check/host/host-command.ts';
+import { type Announcing, openAnnouncing } from './announcing/announcing.ts';
 import { Consoles } from './consoles/consoles.ts';
-import { addressGuard } from './doors/address-guard.ts';
 import { type ChannelDoor, openChannelDoor } from './doors/channel-door.ts';
 import { type LocalDoor, openLocalDoor } from './doors/local-door.ts';
 import { EventLog } from './events.ts';
@@ -32,6 +33,8 @@ export interface AgentOptions {
   readonly uninstall: () => Promise<void>;
   /** In place of the order's port; 0 takes a free one. */
   readonly channelPort?: number;
+  /** How long it waits before it makes itself known. */
+  readonly sleep?: Sleep;
 }
 
 export interface RunningAgent {
@@ -63,6 +66,7 @@ export async function runAgent(options: AgentOptions): Promise<RunningAgent> {
   requireSeparateRoles(managers.pins, identity.pins);
   const events = await EventLog.open(paths.events, clock);
   const firewall = new Firewall(paths, run);
+  let announcing: Announcing | undefined;
   const context: AgentContext = {
     paths,
     mode: order.mode,
@@ -78,10 +82,11 @@ export async function runAgent(options: AgentOptions): Promise<RunningAgent> {
       } catch (error) {
         log.error({ kind, subject, reason: describeError(error) }, 'event lost');
       }
+      if (kind === 'network.changed') announcing?.networkChanged(network.report());
     },
     inventory: () => takeInventory({ paths, run, firewall, clock, log }),
   };
-  const { apply, crls, migrations } = await options.engines(context);
+  const { apply, crls, migrations, network } = await options.engines(context);
   const consoles = await Consoles.open(context);
   const removed = Promise.withResolvers<void>();
   let removing = false;
@@ -99,6 +104,7 @@ export async function runAgent(options: AgentOptions): Promise<RunningAgent> {
     consoles,
     startedAt: clock.now(),
     channel: () => channel,
+    onDesired: async (desired) => announcing?.desired(desired),
     onRemoved: () => {
       if (removing) return;
       removing = true;
@@ -112,28 +118,47 @@ export async function runAgent(options: AgentOptions): Promise<RunningAgent> {
 
   async function close(): Promise<void> {
     clearInterval(timer);
+    await announcing?.stop();
     await channel?.close(AbortSignal.timeout(CLOSE_MS));
     await local?.close();
     await consoles.close();
     await migrations.close();
     await crls.stop();
     await apply.stop();
+    await network.stop();
     await events.close();
   }
 
   try {
+    announcing = await openAnnouncing({
+      context,
+      installed: order.managerAddresses,
+      identity,
+      managers,
+      apply,
+      channel: () => channel,
+      sleep: options.sleep,
+      open: async (addresses) => {
+        if (channel !== undefined && order.mode === 'manage')
+          await openPort(context, channel.port, addresses);
+      },
+    });
+    const { addresses } = announcing;
+    await network.start();
     await apply.start();
+    await announcing.start();
     if (order.mode === 'manage') crls.start();
     channel = await openChannelDoor({
       identity: () => identity.current,
       trustedManagers: () => managers.pins,
       port: options.channelPort ?? order.channelPort,
-      admits: addressGuard(order.managerAddresses),
+      admits: (remoteAddress) => addresses.admits(remoteAddress),
+      onChannels: () => announcing?.channelsChanged(),
       handlers,
       log,
       clock,
     });
-    if (order.mode === 'manage') timer = await keepPortOpen(context, order, channel.port);
+    if (order.mode === 'manage') timer = await keepPortOpen(context, addresses.all, channel.port);
     // Last, because its answer says that all is there.
     local = await openLocalDoor({ path: paths.socket, handlers, log });
   } catch (error) {
@@ -171,22 +196,30 @@ async function readOrder(paths: AgentPaths): Promise<AgentOrder> {
   );
 }
 
+/** For these addresses and no other. */
+async function openPort(
+  { firewall, record }: AgentContext,
+  port: number,
+  addresses: readonly string[],
+): Promise<void> {
+  const opening = { what: CHANNEL_OPENING, ports: [{ from: port, to: port }], from: [...addresses] };
+  if (await firewall.open(opening)) await record('firewall.opened', `${port}`, `for ${addresses.join(' ')}`);
+}
+
 async function makeRunDirectory(paths: AgentPaths): Promise<void> {
   await mkdir(paths.run, { recursive: true });
   await chmod(paths.run, 0o711);
 }
 
 /** A firewall that can't be asked must not keep the agent from starting: the manager may be reachable all the same. */
-async function keepPortOpen(context: AgentContext, order: AgentOrder, port: number): Promise<NodeJS.Timeout> {
+async function keepPortOpen(
+  context: AgentContext,
+  addresses: readonly string[],
+  port: number,
+): Promise<NodeJS.Timeout> {
   const { firewall, record, log } = context;
   try {
-    const opening = {
-      what: CHANNEL_OPENING,
-      ports: [{ from: port, to: port }],
-      from: order.managerAddresses,
-    };
-    if (await firewall.open(opening))
-      await record('firewall.opened', `${port}`, `for ${order.managerAddresses.join(' ')}`);
+    await openPort(context, port, addresses);
     await firewall.reapply();
   } catch (error) {
     await record('firewall.failed', `${port}`, describeError(error));

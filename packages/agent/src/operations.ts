@@ -3,6 +3,7 @@ import { TrustError } from '@virt-trust/base/error.ts';
 import type { Instant } from '@virt-trust/base/instant.ts';
 import { SECOND } from '@virt-trust/base/instant.ts';
 import { VERSION } from '@virt-trust/base/version.ts';
+import type { DesiredState } from '@virt-trust/contract/model/desired-state.ts';
 import type { Consoles } from './consoles/consoles.ts';
 import type { ChannelDoor } from './doors/channel-door.ts';
 import type { Handlers } from './doors/handlers.ts';
@@ -23,6 +24,8 @@ export interface OperationParts {
   readonly startedAt: Instant;
   /** The channel's door, once it is open. */
   readonly channel: () => ChannelDoor | undefined;
+  /** Called with each desired state that was taken. */
+  readonly onDesired: (desired: DesiredState) => Promise<void>;
   /** Called when the host has its own back and the caller has read so. */
   readonly onRemoved: () => void;
 }
@@ -57,7 +60,11 @@ export function agentHandlers(parts: OperationParts): Handlers {
       return await events.list(after, limit);
     },
     getObservedState: () => apply.observedState(),
-    putDesiredState: changing(({ body }) => apply.putDesiredState(body)),
+    putDesiredState: changing(async ({ body }) => {
+      const observed = await apply.putDesiredState(body);
+      await parts.onDesired(body);
+      return observed;
+    }),
     getDesiredState: () => apply.desiredState(),
     listCertificateRequests: async () => ({ requests: await apply.certificateRequests() }),
     putCertificates: changing(({ body }) => apply.putCertificates(body.certificates)),

@@ -11,6 +11,8 @@ export interface AgentPaths {
   /** The install order as it holds now: mode, port, addresses of managers. */
   readonly order: string;
   readonly managers: string;
+  /** Addresses at which a manager proved its key after the installation. */
+  readonly provenAddresses: string;
   readonly events: string;
   readonly firewall: string;
   readonly desiredState: string;
@@ -44,6 +46,7 @@ export function agentPaths(root = '/'): AgentPaths {
     identity: join(agent, 'identity'),
     order: join(agent, 'order.json'),
     managers: join(agent, 'managers.json'),
+    provenAddresses: join(agent, 'proven-addresses.json'),
     events: join(agent, 'events'),
     firewall: join(agent, 'firewall.json'),
     desiredState: join(agent, 'desired-state.json'),

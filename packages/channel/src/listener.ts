@@ -9,6 +9,7 @@ import { ALPN_MANAGER_TO_AGENT } from './alpn.ts';
 import { PendingHandshakes } from './handshakes.ts';
 import type { ChannelIdentity } from './identity.ts';
 import { keepAlive } from './keepalive.ts';
+import { peerAddress } from './peer-address.ts';
 import { type PinSet, requireSeparateRoles } from './pins.ts';
 import { type Refusal, RefusalReporter } from './refusals.ts';
 import { type Sleep, systemSleep } from './sleep.ts';
@@ -40,6 +41,8 @@ export interface ChannelListener {
   peerOf(session: Http2Session | undefined): SpkiPin | undefined;
   /** Takes up a changed identity or set of managers; sessions of managers that are no longer trusted end at once. */
   refresh(): void;
+  /** Ends the sessions that came in on an address that `isGone`: nothing reaches them any more. Answers how many. */
+  endSessions(isGone: (localAddress: string) => boolean): number;
   /** Accepts nothing more and lets running requests finish until the signal is aborted. */
   close(signal?: AbortSignal): Promise<void>;
 }
@@ -49,7 +52,7 @@ export interface ChannelListener {
  * checked before the HTTP/2 server sees the socket. Throws `channel.pin_role`, `channel.cannot_listen`.
  */
 export async function listenChannel(options: ListenOptions): Promise<ChannelListener> {
-  const { server, trustedManagers, clock = systemClock, sleep = systemSleep, keepAliveMs = 30_000 } = options;
+  const { server, trustedManagers, clock = systemClock, sleep = systemSleep, keepAliveMs = 15_000 } = options;
   const refusals = new RefusalReporter(options.onRefused, clock, options.maxRefusalsPerMinute ?? 30);
   const bounds = {
     maxPending: options.maxPendingHandshakes ?? 64,
@@ -138,6 +141,11 @@ export async function listenChannel(options: ListenOptions): Promise<ChannelList
       for (const [session, admitted] of sessions) {
         if (!managers.isTrusted(admitted.pin)) cutOff(session, admitted);
       }
+    },
+    endSessions(isGone) {
+      const dead = [...sessions].filter(([, { socket }]) => isGone(peerAddress(socket.localAddress)));
+      for (const [session, admitted] of dead) cutOff(session, admitted);
+      return dead.length;
     },
     async close(signal) {
       const ended = new Promise<void>((resolve) => tlsServer.close(() => resolve()));

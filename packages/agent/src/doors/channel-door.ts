@@ -21,6 +21,8 @@ export interface ChannelDoorOptions {
   readonly handlers: Handlers;
   readonly log: Log;
   readonly clock: Clock;
+  /** Called when a manager came or went. */
+  readonly onChannels?: () => void;
 }
 
 /** A manager that is connected now. */
@@ -37,6 +39,8 @@ export interface ChannelDoor {
   channels(): OpenChannel[];
   /** Takes up changed keys and managers. */
   refresh(): void;
+  /** Ends the channels that came in on an address that is the host's no more; answers how many. */
+  endSessions(isGone: (localAddress: string) => boolean): number;
   close(signal: AbortSignal): Promise<void>;
 }
 
@@ -74,7 +78,11 @@ export async function openChannelDoor(options: ChannelDoorOptions): Promise<Chan
     if (managerPin === undefined) return;
     const remoteAddress = session.socket.remoteAddress ?? 'unknown';
     open.set(session, { remoteAddress, managerPin, since: clock.now() });
-    session.once('close', () => open.delete(session));
+    session.once('close', () => {
+      open.delete(session);
+      options.onChannels?.();
+    });
+    options.onChannels?.();
   });
   listener = await listenOnAllAddresses({
     identity: options.identity,
@@ -92,6 +100,7 @@ export async function openChannelDoor(options: ChannelDoorOptions): Promise<Chan
     port,
     channels: () => [...open.values()],
     refresh: () => opened.refresh(),
+    endSessions: (isGone) => opened.endSessions(isGone),
     async close(signal) {
       await opened.close(signal);
       await app.close();
