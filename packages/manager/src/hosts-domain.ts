@@ -11,12 +11,15 @@ import { Greeting } from './hosts/greeting.ts';
 import { hostJobs } from './hosts/host-jobs.ts';
 import { learnFromHost } from './hosts/learn-from-host.ts';
 import { ManagerIdentity } from './hosts/manager-identity.ts';
-import { managerNames } from './hosts/manager-names.ts';
+import { managerNames, managerNamesFor } from './hosts/manager-names.ts';
 import { Observing } from './hosts/observing.ts';
 import type { CertificateSource, HostSettings, HostsContext } from './hosts/ports.ts';
 import { requireHost } from './hosts/require-host.ts';
 import { consoleHandlers } from './http/handlers/consoles.ts';
-import { hostHandlers } from './http/handlers/hosts.ts';
+import { hostDetail, hostHandlers } from './http/handlers/hosts.ts';
+import { interfaceHandlers } from './http/handlers/interfaces.ts';
+import { interfaceSettingsOf } from './interfaces/interface-settings.ts';
+import { composeInterfaces } from './interfaces-domain.ts';
 import { namesIn } from './issuance/certificate-view.ts';
 import { composeIssuance, type IssuanceDomain } from './issuance-domain.ts';
 import { composeRenewal } from './renewal-domain.ts';
@@ -30,9 +33,10 @@ import { composeWatching } from './watching-domain.ts';
 export function hostsDomain(constraints: AuthorityConstraints): (core: Core) => Promise<Domain> {
   return async (core) => {
     const repository = new SqliteHostRepository(core.database, core.clock);
+    const ownNames = managerNames(core.clock);
     const issuing = await composeIssuance(core, {
       declaredNames: { find: async (name) => declaredHostOf(await repository.find(name)) },
-      managerNames: managerNames(core.clock),
+      managerNames: ownNames,
       constraints,
       renewalOf: (serialNumber) => renewal.planOf(serialNumber),
     });
@@ -47,7 +51,10 @@ export function hostsDomain(constraints: AuthorityConstraints): (core: Core) => 
         watching.channel(id, state);
         alarms.channel(id, state);
         if (state.kind === 'up')
-          void greeting.greet(name, ownPin, core.signal).then(() => watching.greeted(id));
+          void greeting.greet(name, ownPin, core.signal).then(() => {
+            watching.greeted(id);
+            interfaces.greeted(id);
+          });
         if (state.kind !== 'up' && state.kind !== 'down') return;
         if (state.kind === 'up') revocation.channelUp(name);
         if (state.kind === 'up') renewal.hostIsBack(name);
@@ -77,6 +84,8 @@ export function hostsDomain(constraints: AuthorityConstraints): (core: Core) => 
       audit: { append: (entry) => core.audit.append([entry]) },
       identities: identity,
       settingsOf: (host) => settingsOf(core, issuing, host),
+      interfaceSettingsOf: (host) => interfaceSettingsOf(core.settings, host),
+      managerNamesFor: managerNamesFor(ownNames),
       programPath: core.agentProgram ?? '',
       epoch: identity.epoch,
     };
@@ -87,6 +96,13 @@ export function hostsDomain(constraints: AuthorityConstraints): (core: Core) => 
     const alarms = composeAlarms(core, { ...issuing, repository, outside: watching.outside });
     const definitions = hostJobs(context, identity);
     for (const definition of Object.values(definitions)) core.jobs.register(definition as never);
+    const interfaces = composeInterfaces(core, {
+      context,
+      certificates: issuing.certificates,
+      job: definitions.provision,
+      isFrozen: () => renewal.freeze.isFrozen(),
+      onThaw: (listener) => renewal.onThaw(listener),
+    });
     core.metrics.gauge('virt_trust_hosts', 'Hosts by state and channel.', async () => {
       const hosts = await repository.list();
       const counts = new Map<string, number>();
@@ -110,6 +126,19 @@ export function hostsDomain(constraints: AuthorityConstraints): (core: Core) => 
           passwordSeconds: ({ name, cluster }) =>
             core.settings.value('console.password_seconds', { host: name, cluster }),
         }),
+        ...interfaceHandlers({
+          context,
+          jobs: core.jobs,
+          provision: definitions.provision,
+          declaring: interfaces.declaring,
+          detailOf: (name) => hostDetail(name, { context, alarmsOf: alarms.ofHost }),
+          whileRenaming: (rename) =>
+            alarms.whileRenaming(async () => {
+              const host = await rename();
+              core.settings.reread();
+              return host;
+            }),
+        }),
         ...hostHandlers({ context, identity, jobs: core.jobs, definitions, alarmsOf: alarms.ofHost }),
       },
       status,
@@ -117,6 +146,7 @@ export function hostsDomain(constraints: AuthorityConstraints): (core: Core) => 
       async start() {
         await revocation.start();
         for (const host of await repository.list()) await channels.of(host);
+        await interfaces.start();
         await renewal.start();
         await watching.start();
         await alarms.start();
@@ -124,6 +154,7 @@ export function hostsDomain(constraints: AuthorityConstraints): (core: Core) => 
       async close() {
         await alarms.close();
         await revocation.close();
+        await interfaces.close();
         await renewal.close();
         await channels.close();
         await issuing.close();

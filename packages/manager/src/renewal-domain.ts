@@ -22,6 +22,8 @@ export interface RenewalDomain {
   readonly freeze: Freeze;
   /** The plan of a certificate; null where it is served nowhere. */
   planOf(serialNumber: string): Promise<RenewalPlan | null>;
+  /** Calls the listener each time that the fleet is let go on. */
+  onThaw(listener: () => void): void;
   /** To be called when something about a host's renewals changed that no write of the host tells of. */
   replan(hostName: string): void;
   /** To be called when a host's channel comes up. */
@@ -41,6 +43,7 @@ export function composeRenewal(core: Core, context: HostsContext, issuing: Issua
   const certificates = new SqliteCertificateStore(database, clock);
   const { authorities } = issuing;
   const planner = new RenewalPlanner({ hosts, certificates, authorities, settings, store, clock });
+  const thawed: (() => void)[] = [];
   const freeze = new Freeze({
     store,
     settings,
@@ -48,6 +51,7 @@ export function composeRenewal(core: Core, context: HostsContext, issuing: Issua
     onChange: ({ frozen }) => {
       if (frozen) inBackground(scheduler.stopQueued());
       else scheduler.wake();
+      if (!frozen) for (const listener of thawed) listener();
       core.alarms.changed('renewal');
     },
   });
@@ -115,6 +119,9 @@ export function composeRenewal(core: Core, context: HostsContext, issuing: Issua
   return {
     handlers: renewalHandlers({ store, planner, freeze, certificates, jobs, job, now: () => clock.now() }),
     freeze,
+    onThaw: (listener) => {
+      thawed.push(listener);
+    },
     planOf: (serialNumber) => planner.planOf(serialNumber),
     replan: (name) => replanner.plan([name]),
     hostIsBack(name) {

@@ -2,15 +2,23 @@ import assert from 'node:assert/strict';
 import { test } from 'node:test';
 import { isTrustError } from '@virt-trust/base/error.ts';
 import fc from 'fast-check';
-import { declare } from './declaration.ts';
+import { NO_ROLE_SETTINGS, roleSettings } from '../interfaces/fixtures.ts';
+import { type DeclarationInput, declare as declareWithWord, namesToClaim } from './declaration.ts';
 import { testInterface, testInventory } from './fixtures.ts';
 
-const base = {
+const declare = (input: DeclarationInput) => declareWithWord(input).declared;
+
+const base: DeclarationInput = {
   hostName: 'host-a',
   sshHost: '192.0.2.11',
   interface: undefined,
-  names: [] as string[],
+  names: [],
   inventory: testInventory(),
+  channel: { address: '192.0.2.11', port: 16515 },
+  settings: NO_ROLE_SETTINGS,
+  managerNames: { dns: [], addresses: [] },
+  known: undefined,
+  holders: new Map(),
 };
 
 test('what is declared is the interface that ssh reaches, with its addresses, the name given and the one reported', () => {
@@ -21,10 +29,103 @@ test('what is declared is the interface that ssh reaches, with its addresses, th
       testInterface('eth0', ['192.0.2.11', 'fe80::1', '2001:db8::11']),
     ],
   });
-  assert.deepEqual(declare({ ...base, inventory }), {
-    interface: 'eth0',
-    names: { dns: ['host-a', 'kvm1.example.org'], addresses: ['192.0.2.11', '2001:db8::11'] },
+  const names = { dns: ['host-a', 'kvm1.example.org'], addresses: ['192.0.2.11', '2001:db8::11'] };
+  assert.deepEqual(declareWithWord({ ...base, inventory }), {
+    word: {
+      dns: names.dns,
+      accepted: names.addresses,
+      outside: { dns: [], addresses: [] },
+      interfaces: {},
+    },
+    declared: {
+      interface: 'eth0',
+      names,
+      interfaces: [{ name: 'eth0', roles: ['management'], names }],
+      refused: [],
+    },
   });
+});
+
+test('what interfaces with a role by setting have is accepted too, and interfaces without a role have no say', () => {
+  const inventory = testInventory({
+    interfaces: [
+      testInterface('eth0', ['192.0.2.11']),
+      testInterface('eth1', ['10.0.1.11']),
+      testInterface('eth2', ['10.0.2.11']),
+      testInterface('virbr0', ['192.168.122.1'], { leftOut: "libvirt's own network" }),
+    ],
+  });
+  const { word, declared } = declareWithWord({
+    ...base,
+    inventory,
+    settings: roleSettings({ migration: ['eth1'], display: ['virbr*'] }),
+  });
+  assert.deepEqual(word.accepted.toSorted(), ['10.0.1.11', '192.0.2.11']);
+  assert.deepEqual(
+    declared.interfaces.map(({ name, roles }) => [name, roles]),
+    [
+      ['eth0', ['management']],
+      ['eth1', ['migration']],
+    ],
+  );
+});
+
+test('a host that is added again keeps what was said of its interfaces, and has what it reports now accepted', () => {
+  const first = declareWithWord(base).word;
+  const known = {
+    ...first,
+    released: ['192.0.2.99'],
+    outside: { dns: ['kvm1.example'], addresses: ['203.0.113.7'] },
+    interfaces: { eth1: { roles: ['display' as const], dns: ['kvm1.console.example'], addresses: [] } },
+  };
+  const inventory = testInventory({ interfaces: [testInterface('eth0', ['192.0.2.99'])] });
+  const { word, declared } = declareWithWord({ ...base, known, inventory, interface: 'eth0' });
+  assert.deepEqual(word.accepted, ['192.0.2.99']);
+  assert.deepEqual(word.interfaces, known.interfaces);
+  assert.deepEqual(word.outside, known.outside);
+  assert.deepEqual(declared.names, {
+    dns: ['host-a', 'kvm1.example', 'kvm1.console.example'],
+    addresses: ['192.0.2.99', '203.0.113.7'],
+  });
+});
+
+test('a host with a name or a management address that another host has is not added', () => {
+  for (const claimed of ['host-a', 'kvm9', '192.0.2.11', '2001:db8::11']) {
+    const input = { ...base, names: ['KVM9.'], holders: new Map([[claimed, 'host-b']]) };
+    assert.ok(namesToClaim(input).length > 0);
+    assert.throws(
+      () => declare(input),
+      (error) => isTrustError(error, 'host.name_conflict') && /host-b/.test(error.message),
+      claimed,
+    );
+  }
+});
+
+test('an address of another role that another host has is refused alone, and not accepted for later', () => {
+  const inventory = testInventory({
+    interfaces: [testInterface('eth0', ['192.0.2.11']), testInterface('eth1', ['10.0.1.11', '10.0.1.12'])],
+  });
+  const { word, declared } = declareWithWord({
+    ...base,
+    inventory,
+    settings: roleSettings({ display: ['10.0.1.0/24'] }),
+    holders: new Map([['10.0.1.11', 'host-b']]),
+  });
+  assert.deepEqual(word.accepted.toSorted(), ['10.0.1.12', '192.0.2.11']);
+  assert.deepEqual(declared.names.addresses, ['192.0.2.11', '10.0.1.12']);
+  assert.deepEqual(
+    declared.refused.map(({ name, rule }) => [name, rule]),
+    [['10.0.1.11', 'interface.address_conflict']],
+  );
+});
+
+test('a host that reports the address of the manager is added without it, and that is not accepted', () => {
+  const inventory = testInventory({ interfaces: [testInterface('eth0', ['192.0.2.1', '192.0.2.11'])] });
+  const managerNames = { dns: ['manager'], addresses: ['192.0.2.1'] };
+  const { word, declared } = declareWithWord({ ...base, inventory, managerNames });
+  assert.deepEqual(word.accepted, ['192.0.2.11']);
+  assert.deepEqual(declared.names.addresses, ['192.0.2.11']);
+  assert.equal(declared.refused[0]?.rule, 'interface.name_of_manager');
 });
 
 test('a host that reports to be localhost, an address or no name at all has that not declared', () => {

@@ -9,9 +9,9 @@ import type { AddHost } from '@virt-trust/contract/model/host.ts';
 import { validatorOf } from '@virt-trust/contract/validate.ts';
 import type { JobContext } from '../jobs/job.ts';
 import { assertClock } from './clock-skew.ts';
-import { declare } from './declaration.ts';
+import { declare, namesToClaim } from './declaration.ts';
 import { foundFactsOf } from './found-facts.ts';
-import type { Host } from './host.ts';
+import type { AdministratorWord, Host } from './host.ts';
 import { sourceAddressTowards } from './manager-address.ts';
 import type { HostsContext } from './ports.ts';
 import { type RemoteFacts, readRemoteFacts } from './remote-facts.ts';
@@ -22,6 +22,12 @@ import { SshSession } from './ssh-session.ts';
 /** The machine names of `uname -m` by Node's names for the architecture that the program was built for. */
 const MACHINE: Readonly<Record<string, string>> = { x64: 'x86_64', arm64: 'aarch64' };
 const CHANNEL_PORT = 16515;
+const NOTHING_SAID: AdministratorWord = {
+  dns: [],
+  accepted: [],
+  outside: { dns: [], addresses: [] },
+  interfaces: {},
+};
 
 /** The first part of `host add`: over SSH, up to a recorded host whose agent answers on its channel. */
 export async function enrol(
@@ -139,39 +145,51 @@ async function record(
   const pins = [answer.identity.current, answer.identity.next].filter((pin): pin is SpkiPin =>
     isSpkiPin(pin),
   );
-  const declared = declare({
+  const id = known?.id ?? parseHostId(randomUUID());
+  const cluster = order.cluster ?? known?.cluster ?? 'default';
+  const channel = { address: installed.channelAddress, port: answer.channelPort };
+  const said = {
     hostName: order.name,
-    sshHost,
-    interface: order.interface ?? known?.declared.interface ?? undefined,
     names: order.names ?? [],
     inventory: answer.inventory,
+    known: known?.word,
+  };
+  const { word, declared } = declare({
+    ...said,
+    sshHost,
+    channel,
+    interface: order.interface ?? known?.declared.interface ?? undefined,
+    settings: await context.interfaceSettingsOf({ name: order.name, cluster }),
+    managerNames: context.managerNamesFor({ channel, word: known?.word ?? NOTHING_SAID }),
+    holders: await context.repository.holders(namesToClaim(said), id),
   });
   const host: Host = {
-    id: known?.id ?? parseHostId(randomUUID()),
+    id,
     name: order.name,
-    cluster: order.cluster ?? known?.cluster ?? 'default',
+    cluster,
     state: order.observe === true ? 'observed' : 'enrolling',
     reason: null,
     ssh: order.ssh,
     sshHostKey: hostKey,
-    channel: { address: installed.channelAddress, port: answer.channelPort },
+    channel,
     managerAddresses: installed.managerAddresses,
     observeOnly: order.observe === true,
     agentPins: pins,
     declared,
-    word: known?.word ?? {
-      dns: declared.names.dns,
-      accepted: declared.names.addresses,
-      outside: { dns: [], addresses: [] },
-      interfaces: {},
-    },
+    word,
     // Only the first look sees the host as others left it; after adoption what is found is ours.
     found: known?.found ?? foundFactsOf(answer.inventory),
     grantedGates: known?.grantedGates ?? [],
     desiredNumber: known?.desiredNumber ?? 0,
     revisions: known?.revisions ?? {},
     inventory: answer.inventory,
-    observed: known?.observed ?? null,
+    // What was accepted now is what it reports from now on, until it says otherwise.
+    observed: known?.observed
+      ? {
+          ...known.observed,
+          network: { hostName: answer.inventory.hostName, interfaces: answer.inventory.interfaces },
+        }
+      : null,
   };
   await context.repository.save(host);
   return host;

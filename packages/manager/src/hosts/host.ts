@@ -43,6 +43,8 @@ export interface AdministratorWord {
   readonly dns: readonly string[];
   /** Addresses that were reported and accepted, by `host add` or `interface set`; they count while they are reported. */
   readonly accepted: readonly string[];
+  /** Addresses that were taken from it, until it reports them no more; what is accepted or given later counts again. */
+  readonly released?: readonly string[];
   /** Names and addresses of its management that its agent can't report: `host set-address`. */
   readonly outside: SubjectAltNames;
   readonly interfaces: Readonly<Record<string, InterfaceWord>>;
@@ -77,6 +79,12 @@ export interface Host {
   readonly observed: ObservedState | null;
 }
 
+/** Whom names and addresses belong to. */
+export interface Claims {
+  /** The name of the other host that has it; null where it is free, or the host's own. */
+  holderOf(name: string): string | null;
+}
+
 /** Where hosts are kept. Each method is one durable unit of work. */
 export interface HostRepository {
   list(): Promise<readonly Host[]>;
@@ -93,13 +101,16 @@ export interface HostRepository {
    * Changes a host as it stands at that moment, in one transaction, so that writers who change different fields never
    * lose each other's; a change that returns the host given writes nothing. Throws `host.unknown` where it was
    * removed meanwhile, and as `save` does. A change of its name carries along what is kept under it; throws `host.busy`
-   * while a job works on it. What `audit` says of the change goes into the same transaction.
+   * while a job works on it. What `audit` says of the change goes into the same transaction. `claims` are those of all
+   * hosts, as they are in it.
    */
   update(
     id: HostId,
-    change: (host: Host) => Host,
+    change: (host: Host, claims: Claims) => Host,
     audit?: (before: Host, after: Host) => readonly AuditDraft[],
   ): Promise<Host>;
+  /** Which of these names and addresses belong to hosts other than this one, with the other's name. */
+  holders(names: readonly string[], except: HostId): Promise<ReadonlyMap<string, string>>;
   remove(id: HostId): Promise<void>;
   /** Calls the listener after each write of a host, with its id; what it says now is to be read then. */
   onChange(listener: (id: HostId) => void): void;

@@ -5,6 +5,7 @@ import type { ManagerPins } from '@virt-trust/contract/model/agent-identity.ts';
 import type { RevocationReason } from '@virt-trust/contract/model/certificate.ts';
 import type { DesiredState, SubjectAltNames } from '@virt-trust/contract/model/desired-state.ts';
 import type { KeyAlgorithm, Purpose, Service } from '@virt-trust/contract/model/service.ts';
+import type { InterfaceSettings } from '../interfaces/interface-settings.ts';
 import type { HostChannels } from './channels.ts';
 import type { Host, HostRepository } from './host.ts';
 import type { Observing } from './observing.ts';
@@ -111,6 +112,10 @@ export interface HostsContext {
   readonly audit: AuditPort;
   readonly identities: ManagerIdentities;
   settingsOf(host: { readonly name: string; readonly cluster: string }): Promise<HostSettings>;
+  /** The settings that bear on a host's interfaces. */
+  interfaceSettingsOf(host: { readonly name: string; readonly cluster: string }): Promise<InterfaceSettings>;
+  /** Names and addresses of the manager's own machine, none for a host that runs on it. */
+  managerNamesFor(host: Pick<Host, 'channel' | 'word'>): SubjectAltNames;
   /** Path of the executable that is deployed. */
   readonly programPath: string;
   /** Of the manager's store; grows when it is restored from a backup. */

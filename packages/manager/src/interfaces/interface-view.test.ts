@@ -3,13 +3,14 @@ import { test } from 'node:test';
 import type { InterfaceView } from '@virt-trust/contract/model/interface.ts';
 import { settledState, testHost, testInterface, testInventory } from '../hosts/fixtures.ts';
 import type { Host } from '../hosts/host.ts';
-import { interfaceViews, type RolesWithOrigin } from './interface-view.ts';
+import { interfaceViews } from './interface-view.ts';
+import type { RoleGiven } from './roles.ts';
 
-const ROLES: Readonly<Record<string, RolesWithOrigin>> = {
+const ROLES: Readonly<Record<string, readonly RoleGiven[]>> = {
   eth0: [{ role: 'management', from: 'host add' }],
   eth2: [{ role: 'display', from: 'setting role.display (cluster rack1)' }],
 };
-const rolesOf = (name: string): RolesWithOrigin => ROLES[name] ?? [];
+const rolesOf = (name: string): readonly RoleGiven[] => ROLES[name] ?? [];
 
 const management = { dns: ['kvm1'], addresses: ['192.0.2.11'] };
 const display = { dns: ['kvm1.console.example'], addresses: ['10.0.3.7'] };

@@ -3,12 +3,10 @@ import type { Interface } from '@virt-trust/contract/model/inventory.ts';
 import { endpointsOf, interfacesOf } from '../hosts/desired-state.ts';
 import type { Host } from '../hosts/host.ts';
 import { interfacesByName, reportOf } from './network-report.ts';
-
-/** The roles of an interface with where each comes from. */
-export type RolesWithOrigin = InterfaceView['roles'];
+import type { RoleGiven } from './roles.ts';
 
 /** All that is known, wanted and refused of a host's interfaces, as reported first, then those that only words are of; pure. */
-export function interfaceViews(host: Host, rolesOf: (name: string) => RolesWithOrigin): InterfaceView[] {
+export function interfaceViews(host: Host, rolesOf: (name: string) => readonly RoleGiven[]): InterfaceView[] {
   const reported = [...interfacesByName(reportOf(host)).values()];
   const spokenOf = [
     ...host.declared.interfaces.map((one) => one.name),
@@ -22,7 +20,7 @@ export function interfaceViews(host: Host, rolesOf: (name: string) => RolesWithO
   const viewOf = (one: Interface, isReported: boolean): InterfaceView => ({
     ...one,
     reported: isReported,
-    roles: rolesOf(one.name),
+    roles: [...rolesOf(one.name)],
     names: host.declared.interfaces.find(({ name }) => name === one.name)?.names ?? {
       dns: [],
       addresses: [],

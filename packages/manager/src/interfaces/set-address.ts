@@ -59,7 +59,7 @@ function wordAfter(host: Host, address: string, neighbours: Neighbours): Adminis
 }
 
 /** ssh follows where it went to the former address, with its user, port and options. */
-function sshAfter({ ssh, channel }: Host, address: string): SshTarget {
+export function sshAfter({ ssh, channel }: Pick<Host, 'ssh' | 'channel'>, address: string): SshTarget {
   const [, user = '', target = ''] = /^([^@]*@)?(.*)$/.exec(ssh.destination) ?? [];
   const was = target.replace(/^\[(.*)\]$/, '$1').toLowerCase();
   return was === channel.address.toLowerCase() ? { ...ssh, destination: `${user}${address}` } : ssh;

@@ -82,6 +82,30 @@ export function listSetting(
   };
 }
 
+/** A list of entries of which each is parsed by itself, into the one form that it is kept in. */
+export function entriesSetting(
+  common: Common<string[]> & {
+    readonly entry: (text: string) => { readonly value: string } | { readonly problem: string };
+  },
+): SettingDefinition<string[]> {
+  const { entry, ...rest } = common;
+  return {
+    ...rest,
+    parse: (value) => {
+      if (!Array.isArray(value) || value.length > 64) return { problem: 'not a list of 0 to 64 entries' };
+      const entries: string[] = [];
+      for (const text of value) {
+        const parsed = entry(text);
+        if ('problem' in parsed)
+          return { problem: `${JSON.stringify(text.slice(0, 80))} is ${parsed.problem}` };
+        if (entries.includes(parsed.value)) return { problem: `${JSON.stringify(text)} is there twice` };
+        entries.push(parsed.value);
+      }
+      return { value: entries };
+    },
+  };
+}
+
 /** The value in the setting's own type; throws `setting.invalid`. */
 export function parseSetting<Value extends SettingValue>(
   name: string,

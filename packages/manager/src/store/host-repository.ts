@@ -2,7 +2,9 @@ import { type Clock, systemClock } from '@virt-trust/base/clock.ts';
 import { TrustError } from '@virt-trust/base/error.ts';
 import type { HostId } from '@virt-trust/base/host-id.ts';
 import type { AuditDraft } from '../audit/audit-entry.ts';
-import type { Host, HostRepository } from '../hosts/host.ts';
+import type { Claims, Host, HostRepository } from '../hosts/host.ts';
+import { claimKey } from '../interfaces/claim-key.ts';
+import { nameConflict } from '../interfaces/name-conflict.ts';
 import { appendAudit } from './audit-log.ts';
 import type { Database } from './database.ts';
 import { carryHostName } from './host-renaming.ts';
@@ -53,14 +55,14 @@ export class SqliteHostRepository implements HostRepository {
 
   async update(
     id: HostId,
-    change: (host: Host) => Host,
+    change: (host: Host, claims: Claims) => Host,
     audit: (before: Host, after: Host) => readonly AuditDraft[] = () => [],
   ): Promise<Host> {
     const changed = this.#database.transaction(() => {
       const row = this.#database.get('select document from hosts where id = ?', id);
       if (row === undefined) throw unknown(id);
       const before = json<Host>(row, 'document');
-      const after = change(before);
+      const after = change(before, { holderOf: (name) => this.#holder(name, id) });
       if (after === before) return before;
       if (after.id !== id) throw new RangeError('cannot change the id of a host');
       if (after.name !== before.name) this.#rename(before, after);
@@ -86,7 +88,7 @@ export class SqliteHostRepository implements HostRepository {
 
   #refuseTakenName(host: Host): void {
     const other = this.#database.get('select id from hosts where name = ? and id <> ?', host.name, host.id);
-    if (other !== undefined) throw conflict(host, host.name, host.name);
+    if (other !== undefined) throw nameConflict(host.name, host.name, host.name);
   }
 
   #write(host: Host): void {
@@ -103,22 +105,31 @@ export class SqliteHostRepository implements HostRepository {
     );
   }
 
-  /** SECURITY: a host that reports another's name or address is refused whole; the incumbent keeps it. */
+  /** SECURITY: whatever is declared, a name or address that another host has is refused; the incumbent keeps it. */
   #claim(host: Host): void {
     this.#database.run('delete from host_names where host = ?', host.id);
-    const names = new Set(
-      [...host.declared.names.dns, ...host.declared.names.addresses, host.name].map((name) =>
-        name.toLowerCase(),
-      ),
-    );
+    const { dns, addresses } = host.declared.names;
+    const names = new Set([...dns, ...addresses, host.name].map(claimKey));
     for (const name of names) {
-      const holder = this.#database.get(
-        'select hosts.name as holder from host_names join hosts on hosts.id = host_names.host where host_names.name = ?',
-        name,
-      );
-      if (holder !== undefined) throw conflict(host, name, text(holder, 'holder'));
+      const holder = this.#holder(name, host.id);
+      if (holder !== null) throw nameConflict(host.name, name, holder);
       this.#database.run('insert into host_names (name, host) values (?, ?)', name, host.id);
     }
+  }
+
+  #holder(name: string, except: HostId): string | null {
+    const row = this.#database.get(
+      `select hosts.name as holder from host_names join hosts on hosts.id = host_names.host
+        where host_names.name = ? and host_names.host <> ?`,
+      claimKey(name),
+      except,
+    );
+    return row === undefined ? null : text(row, 'holder');
+  }
+
+  async holders(names: readonly string[], except: HostId): Promise<ReadonlyMap<string, string>> {
+    const held = names.map((name) => [name, this.#holder(name, except)] as const);
+    return new Map(held.flatMap(([name, holder]) => (holder === null ? [] : [[claimKey(name), holder]])));
   }
 
   async remove(id: HostId): Promise<void> {
@@ -129,16 +140,4 @@ export class SqliteHostRepository implements HostRepository {
 
 function unknown(id: HostId): TrustError {
   return new TrustError('host.unknown', 'not-found', `cannot change host ${id}: it was removed meanwhile`);
-}
-
-function conflict(host: Host, name: string, holder: string): TrustError {
-  return new TrustError(
-    'host.name_conflict',
-    'conflict',
-    `cannot record host ${host.name}: ${name} already belongs to host ${holder}`,
-    {
-      context: { name, holder },
-      hint: `if it moved, remove host ${holder} first; else find out why two machines claim it`,
-    },
-  );
 }

@@ -1,0 +1,113 @@
+import { isDeepStrictEqual } from 'node:util';
+import { TrustError } from '@virt-trust/base/error.ts';
+import type { HostId } from '@virt-trust/base/host-id.ts';
+import type { SubjectAltNames } from '@virt-trust/contract/model/desired-state.ts';
+import type { Job } from '@virt-trust/contract/model/job.ts';
+import type { Claims, Host, HostRepository } from '../hosts/host.ts';
+import type { CertificateRepository } from '../issuance/certificate-record.ts';
+import type { JobDefinition } from '../jobs/job.ts';
+import type { JobRunner } from '../jobs/job-runner.ts';
+import type { Settings } from '../settings/settings.ts';
+import { claimKey } from './claim-key.ts';
+import { auditOfDeclaration } from './declaration-audit.ts';
+import { declarationOf } from './declare.ts';
+import { type InterfaceSettings, interfaceSettingsOf } from './interface-settings.ts';
+import { reportOf } from './network-report.ts';
+import { outdatedServices } from './served-names.ts';
+
+export interface DeclaringParts {
+  readonly repository: HostRepository;
+  readonly settings: Pick<Settings, 'value' | 'explain'>;
+  readonly certificates: Pick<CertificateRepository, 'find'>;
+  /** Names and addresses of the manager's own machine, none for a host that runs on it. */
+  readonly managerNamesFor: (host: Pick<Host, 'channel' | 'word'>) => SubjectAltNames;
+  readonly jobs: JobRunner;
+  /** The job `host-provision`. */
+  readonly job: JobDefinition<{ host: string; renew: boolean }>;
+}
+
+/** Keeps what hosts are declared with, and has their certificates follow. */
+export class Declaring {
+  readonly #parts: DeclaringParts;
+
+  constructor(parts: DeclaringParts) {
+    this.#parts = parts;
+  }
+
+  /**
+   * Declares a host anew from the administrator's word, the settings and its last report, and keeps that with its audit
+   * entries; what another host has is refused, everything else counts. Throws `host.unknown`.
+   */
+  async redeclare(id: HostId, actor: string): Promise<Host> {
+    const { repository, settings } = this.#parts;
+    for (;;) {
+      const seen = await repository.get(id);
+      if (seen === null) throw unknown(id);
+      const terms = await interfaceSettingsOf(settings, seen);
+      let read = true;
+      const host = await repository.update(
+        id,
+        (now, claims) => {
+          // Renamed or moved to another cluster meanwhile: other settings hold for it.
+          read = now.name === seen.name && now.cluster === seen.cluster;
+          return read ? this.#redeclared(now, terms, claims) : now;
+        },
+        (before, after) => auditOfDeclaration(before, after, actor),
+      );
+      if (read) return host;
+    }
+  }
+
+  /**
+   * Has a host provisioned where a certificate that it serves has other names than it is to have; null where there is
+   * nothing to do, or the host is not ours to work on. What is queued already does it.
+   */
+  async bringRight(host: Host, actor: string): Promise<Job | null> {
+    const { jobs, job, certificates } = this.#parts;
+    if (!isWorkedOn(host) || (await outdatedServices(host, certificates)).length === 0) return null;
+    const queued = jobs
+      .unfinished(job.kind)
+      .find((record) => record.job.subject === host.name && record.job.state === 'queued');
+    if (queued !== undefined) return queued.job;
+    return jobs.enqueue(job, {
+      subject: host.name,
+      payload: { host: host.name, renew: false },
+      actor,
+      locks: [`host:${host.name}`],
+    });
+  }
+
+  /** Whether a certificate that the host serves has other names than it is to have. */
+  async isOutdated(host: Host): Promise<boolean> {
+    return isWorkedOn(host) && (await outdatedServices(host, this.#parts.certificates)).length > 0;
+  }
+
+  #redeclared(host: Host, settings: InterfaceSettings, { holderOf }: Claims): Host {
+    const report = reportOf(host);
+    if (report === null || host.state === 'removing') return host;
+    const declared = declarationOf({
+      host,
+      report,
+      settings,
+      managerNames: this.#parts.managerNamesFor(host),
+      holderOf,
+    });
+    const reported = new Set(
+      report.interfaces.flatMap(({ addresses }) => addresses.map(({ address }) => claimKey(address))),
+    );
+    const before = host.word.released ?? [];
+    const released = before.filter((address) => reported.has(claimKey(address)));
+    const gone = released.length < before.length;
+    if (!gone && isDeepStrictEqual(declared, host.declared)) return host;
+    return { ...host, declared, ...(gone && { word: { ...host.word, released } }) };
+  }
+}
+
+/** Under management, and neither revoked nor on its way in or out. */
+function isWorkedOn({ observeOnly, state, revoked }: Host): boolean {
+  return !observeOnly && revoked === undefined && state !== 'removing' && state !== 'enrolling';
+}
+
+function unknown(id: HostId): TrustError {
+  return new TrustError('host.unknown', 'not-found', `cannot declare host ${id}: it was removed meanwhile`);
+}
