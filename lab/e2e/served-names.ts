@@ -38,9 +38,10 @@ export function untilNames(
   host: string,
   service: Service,
   names: readonly string[],
+  patience = PATIENCE,
 ): Promise<ServedNames> {
   const wanted = [...names].sort().join();
-  return until(`see ${service} of ${host} with ${wanted}`, PATIENCE, async () => {
+  return until(`see ${service} of ${host} with ${wanted}`, patience, async () => {
     const seen = await settledNames(fleet, host, service);
     return seen?.names.join() === wanted ? seen : undefined;
   });
