@@ -6,6 +6,7 @@ import type { Tokens } from './access/tokens.ts';
 import type { AlarmSources } from './alarms/alarm-sources.ts';
 import type { AuditLog } from './audit/audit-log.ts';
 import type { EventLog } from './events/event-log.ts';
+import type { AnnounceListenOptions } from './hosts/announcements.ts';
 import type { Handlers } from './http/handlers.ts';
 import type { StatusHandler } from './http/status-http.ts';
 import type { JobRunner } from './jobs/job-runner.ts';
@@ -21,6 +22,8 @@ export interface Core {
   readonly stateDirectory: string;
   /** The program file that enrolment copies to hosts. */
   readonly agentProgram: string | undefined;
+  /** Where hosts may announce themselves; nowhere where left out. */
+  readonly announceListen: AnnounceListenOptions | undefined;
   readonly clock: Clock;
   readonly randomness: Randomness;
   readonly log: Log;

@@ -5,6 +5,7 @@ import { isSerialNumber } from '@virt-trust/pki/serial-number.ts';
 import { composeAlarms } from './alarms-domain.ts';
 import type { AuthorityConstraints } from './authorities/internal-creation.ts';
 import type { Core, Domain } from './core.ts';
+import { Announcements } from './hosts/announcements.ts';
 import { HostChannels } from './hosts/channels.ts';
 import { declaredHostOf } from './hosts/declared-host.ts';
 import { Greeting } from './hosts/greeting.ts';
@@ -14,6 +15,7 @@ import { ManagerIdentity } from './hosts/manager-identity.ts';
 import { managerNames, managerNamesFor } from './hosts/manager-names.ts';
 import { Observing } from './hosts/observing.ts';
 import type { CertificateSource, HostSettings, HostsContext } from './hosts/ports.ts';
+import { channelIsUpAt, otherAddressesOf } from './hosts/readdressing.ts';
 import { requireHost } from './hosts/require-host.ts';
 import { consoleHandlers } from './http/handlers/consoles.ts';
 import { hostDetail, hostHandlers } from './http/handlers/hosts.ts';
@@ -47,14 +49,23 @@ export function hostsDomain(constraints: AuthorityConstraints): (core: Core) => 
     const channels = new HostChannels({
       identities: identity.all,
       log: core.log,
+      otherAddressesOf: async (id) => {
+        const host = await repository.get(id);
+        return host === null ? [] : otherAddressesOf(host);
+      },
       onState: (id, name, state, ownPin) => {
         watching.channel(id, state);
         alarms.channel(id, state);
         if (state.kind === 'up')
-          void greeting.greet(name, ownPin, core.signal).then(() => {
-            watching.greeted(id);
-            interfaces.greeted(id);
-          });
+          void channelIsUpAt(id, state.host, context)
+            .catch((error: unknown) =>
+              core.log.warn({ host: name, reason: describeError(error) }, 'its address was not kept'),
+            )
+            .then(() => greeting.greet(name, ownPin, core.signal))
+            .then(() => {
+              watching.greeted(id);
+              interfaces.greeted(id);
+            });
         if (state.kind !== 'up' && state.kind !== 'down') return;
         if (state.kind === 'up') revocation.channelUp(name);
         if (state.kind === 'up') renewal.hostIsBack(name);
@@ -86,9 +97,18 @@ export function hostsDomain(constraints: AuthorityConstraints): (core: Core) => 
       settingsOf: (host) => settingsOf(core, issuing, host),
       interfaceSettingsOf: (host) => interfaceSettingsOf(core.settings, host),
       managerNamesFor: managerNamesFor(ownNames),
+      announcePort: () => announcements.port,
       programPath: core.agentProgram ?? '',
       epoch: identity.epoch,
     };
+    const announcements = new Announcements({
+      repository,
+      channels,
+      identity: () => identity.current,
+      counter: core.metrics.counter('virt_trust_announcements_total', 'Announcements of hosts by outcome.'),
+      clock: core.clock,
+      log: core.log,
+    });
     const status = composeStatus(core, issuing, revocation.status);
     const greeting = new Greeting(identity, context, [learnFromHost(issuing.adoption, context)]);
     const renewal = composeRenewal(core, context, issuing);
@@ -115,6 +135,8 @@ export function hostsDomain(constraints: AuthorityConstraints): (core: Core) => 
         value,
       }));
     });
+    // Before any desired state is planned: it tells hosts where.
+    await announcements.start(core.announceListen);
     return {
       handlers: {
         ...issuing.handlers,
@@ -156,6 +178,7 @@ export function hostsDomain(constraints: AuthorityConstraints): (core: Core) => 
         await revocation.close();
         await interfaces.close();
         await renewal.close();
+        await announcements.close();
         await channels.close();
         await issuing.close();
       },

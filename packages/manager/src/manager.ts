@@ -13,6 +13,7 @@ import type { AuthorityConstraints } from './authorities/internal-creation.ts';
 import type { ComposeDomain, Core, Domain } from './core.ts';
 import { domainsOf } from './domains.ts';
 import { EventLog } from './events/event-log.ts';
+import type { AnnounceListenOptions } from './hosts/announcements.ts';
 import { auditHandlers } from './http/handlers/audit.ts';
 import { eventHandlers } from './http/handlers/events.ts';
 import { jobHandlers } from './http/handlers/jobs.ts';
@@ -42,6 +43,8 @@ export interface ManagerOptions {
   readonly listen?: ListenOptions;
   /** Where CRLs and OCSP are served alone, in the clear; nowhere where left out. */
   readonly statusListen?: StatusListenOptions | undefined;
+  /** Where hosts may announce themselves; nowhere where left out. */
+  readonly announceListen?: AnnounceListenOptions | undefined;
   /** The program file that enrolment copies to hosts. */
   readonly agentProgram?: string;
   /** What the authorities that are made at the first start may certify; empty for no constraint. */
@@ -169,6 +172,7 @@ function composeCore(
     version: options.version,
     stateDirectory: options.stateDirectory,
     agentProgram: options.agentProgram,
+    announceListen: options.announceListen,
     clock,
     randomness,
     log,

@@ -9,12 +9,16 @@ import { readInputFile } from '../input-file.ts';
 import { writeErrorLine, writeLine } from '../output.ts';
 import { collect } from './option.ts';
 
+/** Of both families; of IPv4 alone where the kernel has no IPv6. */
+const ANNOUNCE_EVERYWHERE = '[::]:16517';
+
 interface ServeOptions {
   stateDir: string;
   /** As `backup` and `restore` name it. */
   stateDirectory?: string;
   listen: string;
   statusListen?: string;
+  announceListen: string;
   program?: string;
   tlsCertificate?: string;
   tlsKey?: string;
@@ -33,6 +37,11 @@ export function addServeCommand(program: Command): void {
     .option(
       '--status-listen <address:port>',
       'where CRLs and OCSP are served besides, in the clear, to anybody (they are signed)',
+    )
+    .option(
+      '--announce-listen <[address:]port>',
+      'where hosts whose addresses changed make themselves known by their keys; `off` for nowhere',
+      ANNOUNCE_EVERYWHERE,
     )
     .option('--tls-certificate <file>', 'certificate of the API, in PEM; needed past loopback')
     .option('--tls-key <file>', 'its private key, in PEM')
@@ -61,6 +70,7 @@ async function serve(options: ServeOptions): Promise<void> {
     version: VERSION,
     listen: { ...parseListen(options.listen), ...(await tlsOf(options)) },
     statusListen: options.statusListen === undefined ? undefined : parseListen(options.statusListen),
+    announceListen: parseAnnounceListen(options.announceListen),
     agentProgram: programOf(options.program),
     credentialsDirectory: process.env['CREDENTIALS_DIRECTORY'],
     rotateSealKey: options.rotateSealKey === true,
@@ -77,6 +87,12 @@ async function serve(options: ServeOptions): Promise<void> {
   for (const signal of ['SIGINT', 'SIGTERM'] as const) process.on(signal, () => resolve());
   await promise;
   await manager.close();
+}
+
+function parseAnnounceListen(text: string): { address?: string; port: number } | undefined {
+  if (text === 'off') return undefined;
+  if (text === ANNOUNCE_EVERYWHERE) return { port: 16517 };
+  return /^\d{1,5}$/.test(text) ? { port: parseListen(`[::]:${text}`).port } : parseListen(text);
 }
 
 function parseListen(text: string): { address: string; port: number } {

@@ -1,3 +1,4 @@
+import { isIP } from 'node:net';
 import { describeError, isTrustError, TrustError } from '@virt-trust/base/error.ts';
 import type { HostId } from '@virt-trust/base/host-id.ts';
 import type { Log } from '@virt-trust/base/log.ts';
@@ -38,6 +39,9 @@ interface Entry {
   name: string;
   readonly agent: ApiClient;
   address: string;
+  port: number;
+  /** The address that it answered at no more, until the store says so too. */
+  movedFrom: string | undefined;
   pins: string;
   /** The manager's key that the channel goes by, or that is tried on it now. */
   own: SpkiPin;
@@ -49,13 +53,23 @@ export class HostChannels {
   readonly #entries = new Map<HostId, Entry>();
   readonly #log: Log;
   readonly #onState: StateListener;
+  readonly #otherAddressesOf: (id: HostId) => Promise<readonly string[]>;
   #identities: readonly Identity[];
 
-  /** `identities`: all keys of the manager, the one in use first. */
-  constructor(options: { identities: readonly Identity[]; log: Log; onState: StateListener }) {
+  /**
+   * `identities`: all keys of the manager, the one in use first. `otherAddressesOf`: where a host may answer that does not
+   * where it did.
+   */
+  constructor(options: {
+    identities: readonly Identity[];
+    log: Log;
+    onState: StateListener;
+    otherAddressesOf?: (id: HostId) => Promise<readonly string[]>;
+  }) {
     this.#identities = options.identities;
     this.#log = options.log;
     this.#onState = options.onState;
+    this.#otherAddressesOf = options.otherAddressesOf ?? (async () => []);
   }
 
   get #identity(): Identity {
@@ -85,11 +99,15 @@ export class HostChannels {
         host: host.channel.address,
         port: host.channel.port,
       },
+      otherHosts: () => this.#otherAddressesOf(host.id),
     });
     connection.onState((state) => {
       if (state.kind === 'down')
         this.#log.warn({ host: entry.name, reason: state.reason.code }, 'channel down');
-      if (state.kind === 'up') this.#log.info({ host: entry.name, group: state.group }, 'channel up');
+      if (state.kind === 'up') {
+        this.#log.info({ host: entry.name, address: state.host, group: state.group }, 'channel up');
+        noteAddress(entry, state.host);
+      }
       if (state.kind === 'down' && state.reason.code === 'channel.peer_refused') void this.#tryOthers(entry);
       this.#onState(host.id, entry.name, state, entry.own);
     });
@@ -97,7 +115,9 @@ export class HostChannels {
       connection,
       name: host.name,
       agent: new ApiClient(transportOf(connection), `the agent on ${host.name}`),
-      address: addressOf(host),
+      address: host.channel.address,
+      port: host.channel.port,
+      movedFrom: undefined,
       pins: host.agentPins.join(),
       own: identity.pin,
       trying: false,
@@ -131,10 +151,14 @@ export class HostChannels {
   }
 
   async #bringUpToDate(entry: Entry, host: Host): Promise<Entry> {
-    const address = addressOf(host);
+    const { address, port } = host.channel;
     const pins = host.agentPins.join();
-    if (entry.address === address && entry.pins === pins) return entry;
-    entry.address = address;
+    if (entry.address === address) entry.movedFrom = undefined;
+    // Read before it answered elsewhere.
+    const at = entry.movedFrom === address ? entry.address : address;
+    if (entry.address === at && entry.port === port && entry.pins === pins) return entry;
+    entry.address = at;
+    entry.port = port;
     entry.pins = pins;
     try {
       const own = this.#identities.find(({ pin }) => pin === entry.own);
@@ -155,7 +179,7 @@ export class HostChannels {
       await entry.connection.replace({
         identity,
         trustedAgentPins: new PinSet('agent', host.agentPins),
-        host: host.channel.address,
+        host: entry.movedFrom === host.channel.address ? entry.address : host.channel.address,
         port: host.channel.port,
       });
     } catch (error) {
@@ -174,6 +198,12 @@ export class HostChannels {
   renamed(hostId: HostId, name: string): void {
     const entry = this.#entries.get(hostId);
     if (entry !== undefined) entry.name = name;
+  }
+
+  /** The host made itself known at an address; a channel that answers stays where it is. */
+  async announced(host: Host, address: string): Promise<void> {
+    const entry = this.#entries.get(host.id) ?? this.#make(host);
+    await entry.connection.announced(address);
   }
 
   /** From the next dial on the manager has these keys, the one in use first. */
@@ -234,8 +264,11 @@ function estranged(state: ConnectionState): boolean {
   );
 }
 
-function addressOf(host: Host): string {
-  return `${host.channel.address} ${host.channel.port}`;
+/** A name goes on being what is dialled first. */
+function noteAddress(entry: Entry, answersAt: string): void {
+  if (answersAt === entry.address || isIP(entry.address) === 0) return;
+  entry.movedFrom = entry.address;
+  entry.address = answersAt;
 }
 
 function transportOf(connection: ChannelConnection): Transport {

@@ -108,3 +108,25 @@ test('X.520: a common name has at most 64 characters, the names stay whole', () 
   const { commonName } = credentialNames(testHost(name), 'vnc');
   assert.equal(commonName.length, 64);
 });
+
+test('others are told to send VMs to the interface for migrations where there is one of its own, by its name first', () => {
+  const management = {
+    name: 'eth0',
+    roles: ['management' as const],
+    names: { dns: ['host-1'], addresses: ['192.0.2.11'] },
+  };
+  const hostWith = (roles: ('management' | 'migration')[], dns: string[]) => {
+    const second = { name: 'eth1', roles, names: { dns, addresses: ['10.0.1.11', 'fd00:1::11'] } };
+    const declared = {
+      interface: 'eth0',
+      names: management.names,
+      interfaces: [management, second],
+      refused: [],
+    };
+    return desired(testHost('host-1', { declared })).settings.migrationHost;
+  };
+  assert.equal(hostWith(['migration'], []), '10.0.1.11');
+  assert.equal(hostWith(['migration'], ['host-1.migration.example']), 'host-1.migration.example');
+  assert.equal(hostWith(['management', 'migration'], []), null);
+  assert.equal(hostWith(['management'], []), null);
+});

@@ -72,11 +72,20 @@ export function desiredStateOf(input: DesiredStateInput): DesiredState {
       probeSeconds: input.probeSeconds,
       migrateTls: forcesTls(input, passed) ? 'force' : 'allow',
       clientDns: host.found?.allowedDns === true ? [...input.clientDns] : [],
-      migrationHost: null,
+      migrationHost: migrationHostOf(host.declared),
       consoles: input.consoles,
       announceTo: [...input.announceTo],
     },
   };
+}
+
+/**
+ * What a source is told of where to send a VM, where migrations have an interface of their own: whoever migrates without
+ * naming it then goes there, and verifies what it serves.
+ */
+function migrationHostOf({ interfaces }: Declaration): string | null {
+  const own = interfaces.find(({ roles }) => roles.includes('migration') && !roles.includes('management'));
+  return own?.names.dns[0] ?? own?.names.addresses[0] ?? null;
 }
 
 /** Plain migrations of others go on until plain TCP and the found CA were let go (promise 6). */

@@ -13,6 +13,7 @@ import type { Service } from '@virt-trust/contract/model/service.ts';
 import type { JobContext } from '../jobs/job.ts';
 import { type HostChannel, isChannelLost } from './channels.ts';
 import { proveLibvirt } from './libvirt-proof.ts';
+import { managementAddresses } from './management-addresses.ts';
 import type { HostsContext } from './ports.ts';
 import { requireHost } from './require-host.ts';
 
@@ -176,6 +177,7 @@ async function answerProofs(
         : [
             proveLibvirt({
               desired: credentialOf(desired, credential.service, hostName),
+              addresses: managementAddresses(host),
               candidate: credential.candidate,
               foundFiles,
               client,

@@ -10,6 +10,8 @@ import type { OwnClient } from './ports.ts';
 
 export interface LibvirtProofInput {
   readonly desired: DesiredCredential;
+  /** Where the manager reaches the host. */
+  readonly addresses: readonly string[];
   readonly candidate: NonNullable<ObservedCredential['candidate']>;
   /** What the host trusted before; it is trusted here too while the found certificate is served. */
   readonly foundFiles: readonly FoundTlsFile[];
@@ -19,7 +21,7 @@ export interface LibvirtProofInput {
 }
 
 /**
- * The manager's half of libvirt's proof: on each address the real handshake from outside, with a client certificate
+ * The manager's half of libvirt's proof: on each address of management the real handshake from outside, with a client certificate
  * of the manager's own, up to the confirmation byte and the answer to AUTH_LIST; and that what was served is what the
  * agent switched to. Never throws: the verdict says what went wrong, and the agent goes back.
  */
@@ -27,9 +29,7 @@ export async function proveLibvirt(input: LibvirtProofInput): Promise<ProofVerdi
   const { service } = input.desired;
   const { generation } = input.candidate;
   try {
-    const proofs = await Promise.all(
-      input.desired.names.addresses.map((address) => handshake(input, address)),
-    );
+    const proofs = await Promise.all(addressesOf(input).map((address) => handshake(input, address)));
     const proof = proofs[0];
     if (proof === undefined)
       throw new TrustError(
@@ -45,6 +45,12 @@ export async function proveLibvirt(input: LibvirtProofInput): Promise<ProofVerdi
   } catch (error) {
     return { service, generation, verdict: { kind: 'refused', reason: describeError(error).slice(0, 4000) } };
   }
+}
+
+/** Of those that are in the certificate; the agent proves the others from within. */
+function addressesOf({ addresses, desired }: LibvirtProofInput): readonly string[] {
+  const certified = desired.names.addresses.filter((address) => addresses.includes(address));
+  return certified.length > 0 ? certified : desired.names.addresses;
 }
 
 async function handshake(input: LibvirtProofInput, address: string): Promise<Proof> {

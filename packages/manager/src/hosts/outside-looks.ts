@@ -7,6 +7,7 @@ import type { Randomness } from '@virt-trust/base/randomness.ts';
 import { probeLibvirt } from '@virt-trust/connect/probe-libvirt.ts';
 import { LIBVIRT_TLS_PORT } from '@virt-trust/libvirt/layout.ts';
 import type { Host, HostRepository } from './host.ts';
+import { managementAddresses } from './management-addresses.ts';
 import type { OutsideLook } from './outside-look.ts';
 import type { OwnClient } from './ports.ts';
 import { Slots } from './slots.ts';
@@ -136,7 +137,7 @@ export class OutsideLooks {
   async #handshakes(host: Host): Promise<Seen> {
     const [trust, client] = await Promise.all([this.#parts.trustFor(host), this.#parts.client()]);
     let worst: Seen = { state: 'as-desired', detail: '' };
-    for (const address of host.declared.names.addresses) {
+    for (const address of managementAddresses(host)) {
       const seen = await this.#handshake(host, address, trust, client);
       if (RANK[seen.state] > RANK[worst.state]) worst = seen;
     }

@@ -116,6 +116,8 @@ export interface HostsContext {
   interfaceSettingsOf(host: { readonly name: string; readonly cluster: string }): Promise<InterfaceSettings>;
   /** Names and addresses of the manager's own machine, none for a host that runs on it. */
   managerNamesFor(host: Pick<Host, 'channel' | 'word'>): SubjectAltNames;
+  /** Where hosts may announce themselves; null while nobody listens there. */
+  announcePort(): number | null;
   /** Path of the executable that is deployed. */
   readonly programPath: string;
   /** Of the manager's store; grows when it is restored from a backup. */

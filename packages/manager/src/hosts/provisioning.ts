@@ -12,12 +12,16 @@ import { desiredStateOf } from './desired-state.ts';
 import { followUntilSettled, openChannel } from './following.ts';
 import type { Host } from './host.ts';
 import type { HostsContext } from './ports.ts';
+import { managerAddressesFor } from './readdressing.ts';
 import { relearn } from './relearning.ts';
 import { requireHost } from './require-host.ts';
 import { believable } from './revisions.ts';
 
 /** How long a host may take from the desired state to its proofs before the job gives up; the host goes on by itself. */
 const APPLY_TIMEOUT_MS = 10 * 60_000;
+
+/** As many as the contract has room for. */
+const MOST_ANNOUNCED = 32;
 
 /** Brings a recorded host to its desired state and waits for every proof. Throws what the host says went wrong. */
 export async function provision(hostName: string, context: HostsContext, job: JobContext): Promise<string> {
@@ -53,6 +57,17 @@ async function provisionOrThrow(hostName: string, context: HostsContext, job: Jo
   return await job.step('Record what is true now', () =>
     conclude(hostName, channel, settled, context, { job, signal }),
   );
+}
+
+/** Where the host finds this manager; nowhere while nobody listens. */
+async function announceToFor(
+  host: Host,
+  context: HostsContext,
+): Promise<DesiredState['settings']['announceTo']> {
+  const port = context.announcePort();
+  if (port === null) return [];
+  const addresses = await managerAddressesFor(host, context);
+  return addresses.slice(0, MOST_ANNOUNCED).map((address) => ({ address, port }));
 }
 
 function assertNotRevoked({ name, revoked }: Host): void {
@@ -114,7 +129,7 @@ async function plan(
     bundles,
     clientDns: clientDnGlobs(settings.organization),
     consoles: settings.consoles,
-    announceTo: [],
+    announceTo: await announceToFor(updated, context),
   });
 }
 

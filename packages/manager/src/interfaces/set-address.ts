@@ -23,7 +23,7 @@ export interface FormerPlace {
 export type Place = Pick<Host, 'channel' | 'ssh' | 'word'>;
 
 /** How long a host may take to answer where it is said to be. */
-const ANSWER_MS = 60_000;
+const ANSWER_MS = 30_000;
 
 /** Where the host is to be found after `host set-address`; pure. Throws where the address can't be this host's. */
 export function placeAfter(host: Host, order: SetHostAddress, neighbours: Neighbours): Place {
@@ -93,7 +93,8 @@ export async function dialAtNewPlace(
     const channel = await context.channels.of(host);
     await channel.waitUntilUp(job.signal, ANSWER_MS).catch((error: unknown) => {
       job.signal.throwIfAborted();
-      throw notThere(host, former, describeError(error), error);
+      const { state: now } = channel;
+      throw notThere(host, former, describeError(now.kind === 'down' ? now.reason : error));
     });
     const { state } = channel;
     if (state.kind === 'up' && state.host !== address) {
@@ -103,7 +104,7 @@ export async function dialAtNewPlace(
   });
 }
 
-function notThere(host: Host, former: FormerPlace, reason: string, cause?: unknown): TrustError {
+function notThere(host: Host, former: FormerPlace, reason: string): TrustError {
   const { address, port } = host.channel;
   const back = [
     `virt-trust host set-address ${host.name} ${former.address}`,
@@ -115,6 +116,6 @@ function notThere(host: Host, former: FormerPlace, reason: string, cause?: unkno
     'host.not_at_address',
     'unavailable',
     `cannot find host ${host.name} at ${address} port ${port}, where it was said to be; before it was at ${former.address} port ${former.port}: ${reason}`,
-    { cause, hint: `if that was wrong, go back: ${back.join(' ')}` },
+    { hint: `if that was wrong, go back: ${back.join(' ')}` },
   );
 }

@@ -1,0 +1,75 @@
+import { isIP } from 'node:net';
+import type { HostId } from '@virt-trust/base/host-id.ts';
+import { sshAfter } from '../interfaces/set-address.ts';
+import type { Host } from './host.ts';
+import { sourceAddressTowards } from './manager-address.ts';
+import type { HostsContext } from './ports.ts';
+
+/** As many as an announcement may be made to, with room for those of the settings. */
+const MOST_MANAGER_ADDRESSES = 16;
+
+/**
+ * Where a host may answer that does not where it did: its declared addresses, management's first.
+ * SECURITY: never an address that is only in its report; that one has not passed the policy.
+ */
+export function otherAddressesOf({ declared, word }: Pick<Host, 'declared' | 'word'>): string[] {
+  return [...new Set([...declared.names.addresses, ...word.outside.addresses])];
+}
+
+/**
+ * A host's channel is up, by its key, at an address: that is where the host is from now on, and ssh follows where it went
+ * to the former one. A name stays what it is: it is resolved anew at each dial. Also notes from where we come there.
+ */
+export async function channelIsUpAt(
+  id: HostId,
+  address: string,
+  { repository }: Pick<HostsContext, 'repository'>,
+): Promise<void> {
+  const source = await sourceAddressTowards(address);
+  await repository.update(
+    id,
+    (now) => moved(withManagerAddress(now, source), address),
+    (before, after) => (before.channel.address === after.channel.address ? [] : [auditOf(before, after)]),
+  );
+}
+
+function moved(host: Host, address: string): Host {
+  const before = host.channel.address;
+  if (isIP(address) === 0 || isIP(before) === 0 || before === address) return host;
+  return { ...host, channel: { ...host.channel, address }, ssh: sshAfter(host, address) };
+}
+
+function withManagerAddress(host: Host, source: string | null): Host {
+  if (source === null || host.managerAddresses.includes(source)) return host;
+  const managerAddresses = [source, ...host.managerAddresses].slice(0, MOST_MANAGER_ADDRESSES);
+  return { ...host, managerAddresses };
+}
+
+function auditOf(before: Host, after: Host) {
+  const ssh =
+    before.ssh.destination === after.ssh.destination
+      ? ''
+      : `; ssh goes to ${after.ssh.destination}, before to ${before.ssh.destination}`;
+  return {
+    actor: 'system',
+    action: 'host.address',
+    subject: after.name,
+    outcome: 'done',
+    detail: `answers with its key at ${after.channel.address}, and at ${before.channel.address} no more${ssh}`,
+  } as const;
+}
+
+/** From where the manager comes to a host, as far as is known: where it did, where it would now, and what was set. */
+export async function managerAddressesFor(
+  host: Host,
+  { settingsOf }: Pick<HostsContext, 'settingsOf'>,
+): Promise<string[]> {
+  const { managerAddresses } = await settingsOf(host);
+  const towards = await Promise.all(
+    [host.channel.address, ...otherAddressesOf(host)]
+      .slice(0, MOST_MANAGER_ADDRESSES)
+      .map(sourceAddressTowards),
+  );
+  const known = [...host.managerAddresses.slice(0, MOST_MANAGER_ADDRESSES), ...managerAddresses];
+  return [...new Set([...known, ...towards.filter((one) => one !== null)])].filter((one) => isIP(one) !== 0);
+}
