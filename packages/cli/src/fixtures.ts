@@ -89,6 +89,13 @@ export class ServedManager {
     await this.#serve(false, options);
   }
 
+  /** Ends what runs, has its state changed, and starts it anew. */
+  async between(change: (stateDirectory: string) => Promise<void>): Promise<void> {
+    await this.#end();
+    await change(this.stateDirectory);
+    await this.#serve(false);
+  }
+
   /** Ends the manager and takes everything away. */
   async stop(): Promise<void> {
     await this.#end();

@@ -6,11 +6,11 @@ import type { Host } from '../hosts/host.ts';
 import { interfaceViews } from './interface-view.ts';
 import type { RoleGiven } from './roles.ts';
 
-const ROLES: Readonly<Record<string, readonly RoleGiven[]>> = {
-  eth0: [{ role: 'management', from: 'host add' }],
-  eth2: [{ role: 'display', from: 'setting role.display (cluster rack1)' }],
-};
-const rolesOf = (name: string): readonly RoleGiven[] => ROLES[name] ?? [];
+const ROLES = new Map<string, readonly RoleGiven[]>([
+  ['eth0', [{ role: 'management', from: 'host add' }]],
+  ['eth2', [{ role: 'display', from: 'setting role.display (cluster rack1)' }]],
+]);
+const rolesOf = (name: string): readonly RoleGiven[] => ROLES.get(name) ?? [];
 
 const management = { dns: ['kvm1'], addresses: ['192.0.2.11'] };
 const display = { dns: ['kvm1.console.example'], addresses: ['10.0.3.7'] };

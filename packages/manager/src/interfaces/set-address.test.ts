@@ -99,7 +99,9 @@ test('a host that has its key at the new address is found there', () =>
 
 test('nobody at the new address: both are named, with the way back', () =>
   assert.rejects(
-    dialling({ kind: 'down' }, () => Promise.reject(new Error('connection refused'))),
+    dialling({ kind: 'down', reason: new Error('connection refused') }, () =>
+      Promise.reject(new Error('no channel')),
+    ),
     {
       code: 'host.not_at_address',
       message:

@@ -1,5 +1,4 @@
 import { describeError, isTrustError } from '@virt-trust/base/error.ts';
-import type { SubjectAltNames } from '@virt-trust/contract/model/desired-state.ts';
 import type { HostDetail } from '@virt-trust/contract/model/host.ts';
 import type { Claims, Host } from '../../hosts/host.ts';
 import { assertManaged, type ProvisionOrder } from '../../hosts/host-jobs.ts';
@@ -7,8 +6,7 @@ import type { HostsContext } from '../../hosts/ports.ts';
 import { requireHost } from '../../hosts/require-host.ts';
 import type { Declaring } from '../../interfaces/declaring.ts';
 import type { Neighbours } from '../../interfaces/given-names.ts';
-import { interfaceSettingsOf } from '../../interfaces/interface-settings.ts';
-import { interfaceViews, type RolesWithOrigin } from '../../interfaces/interface-view.ts';
+import { interfaceViews } from '../../interfaces/interface-view.ts';
 import { reportOf } from '../../interfaces/network-report.ts';
 import { renamed } from '../../interfaces/rename.ts';
 import { rolesOf } from '../../interfaces/roles.ts';
@@ -16,7 +14,6 @@ import { describePlace, type FormerPlace, placeAfter } from '../../interfaces/se
 import { interfaceWordAfter } from '../../interfaces/set-interface.ts';
 import type { JobDefinition } from '../../jobs/job.ts';
 import type { JobRunner } from '../../jobs/job-runner.ts';
-import type { Settings } from '../../settings/settings.ts';
 import type { Actor, Handlers } from '../handlers.ts';
 
 type InterfaceOperations = 'listInterfaces' | 'setInterface' | 'setHostAddress' | 'renameHost';
@@ -26,23 +23,9 @@ export interface InterfaceHandlersParts {
   readonly jobs: JobRunner;
   readonly provision: JobDefinition<ProvisionOrder>;
   readonly declaring: Pick<Declaring, 'redeclare' | 'bringRight'>;
-  /** Which roles each interface of a host has, and where that comes from. */
-  readonly rolesOf: (host: Host) => Promise<(name: string) => RolesWithOrigin>;
-  /** The manager's own names, as far as this host must not have them. */
-  readonly managerNames: (host: Host) => SubjectAltNames;
   readonly detailOf: (name: string) => Promise<HostDetail>;
   /** Runs what gives a host another name beside those who keep things by name in memory. */
   readonly whileRenaming: (rename: () => Promise<Host>) => Promise<Host>;
-}
-
-/** Reads the settings that give roles, for `rolesOf`. */
-export function rolesReader(
-  settings: Pick<Settings, 'value' | 'explain'>,
-): InterfaceHandlersParts['rolesOf'] {
-  return async (host) => {
-    const roles = rolesOf(host, reportOf(host), await interfaceSettingsOf(settings, host));
-    return (name) => [...(roles.get(name) ?? [])];
-  };
 }
 
 /** The handlers for interfaces of hosts, where hosts are and what they are called. */
@@ -51,7 +34,7 @@ export function interfaceHandlers(parts: InterfaceHandlersParts): Pick<Handlers,
   const { repository } = context;
   const neighboursOf = (host: Host, { holderOf }: Claims): Neighbours => ({
     holderOf,
-    managerNames: parts.managerNames(host),
+    managerNames: context.managerNamesFor(host),
   });
   /** SECURITY: who tries to give a host what is not its own is noted, whoever it is. */
   const noted = async <T>(actor: Actor, action: string, host: Host, work: () => Promise<T>): Promise<T> => {
@@ -70,7 +53,8 @@ export function interfaceHandlers(parts: InterfaceHandlersParts): Pick<Handlers,
   return {
     async listInterfaces({ params }) {
       const host = await requireHost(params.name, context);
-      return { items: interfaceViews(host, await parts.rolesOf(host)) };
+      const roles = rolesOf(host, reportOf(host), await context.interfaceSettingsOf(host));
+      return { items: interfaceViews(host, (name) => roles.get(name) ?? []) };
     },
 
     async setInterface({ params, body, actor, idempotencyKey }) {
