@@ -162,6 +162,22 @@ describe('JournaledEngine', () => {
     });
   }
 
+  it("applies settings alone, and takes what is new in them for nobody's disturbance", async () => {
+    const { engine, paths, events } = await engineWith();
+    await makeHost(paths);
+    await manage(engine, bell, ours, desiredState(ours, 1));
+    const desired = desiredState(ours, 2);
+    await manage(engine, bell, ours, {
+      ...desired,
+      settings: { ...desired.settings, consoles: 'with-password' },
+    });
+    assert.match(await readFile(paths.at('/etc/libvirt/qemu.conf'), 'utf8'), /^vnc_listen = "::"$/m);
+    assert.deepEqual(
+      events.filter((event) => event.startsWith('repair.')),
+      [],
+    );
+  });
+
   it('takes no certificate of another key or for other names', async () => {
     const { engine, paths } = await engineWith();
     await makeHost(paths);

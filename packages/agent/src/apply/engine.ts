@@ -28,6 +28,8 @@ export interface EngineOptions extends ApplyOptions {
   readonly mode: ObservedState['mode'];
   /** How often the host is looked at where the desired state does not say; null for never by itself. */
   readonly checkIntervalMs: number | null;
+  /** What is reported of the host's network; nothing where left out. */
+  readonly network?: () => ObservedState['network'];
 }
 
 /** What a removal gave back, and what it could not or must not. */
@@ -153,6 +155,7 @@ export class JournaledEngine implements ApplyEngine {
       facts: this.#facts,
       busy: busy && stuck === undefined,
       served: await this.#rounds.served.endpoints(),
+      network: this.#options.network?.() ?? null,
     });
     if (stuck === undefined || this.#wanted === undefined) return observed;
     const { epoch, number } = this.#wanted;
@@ -244,8 +247,9 @@ export class JournaledEngine implements ApplyEngine {
       if (desired === undefined) return;
       const journal = await this.#planOrFail(desired);
       if (journal === undefined) continue;
-      // Asked again for what it has, the host looks whether that is there still.
-      if (journal.transitions.length === 0)
+      // Asked again for what it has, the host looks whether that is there still. Settings that are new are no
+      // disturbance: they are applied with the way back.
+      if (journal.transitions.length === 0 && !journal.steps.includes('write-settings'))
         await checkHost(this.#workshop, desired, await this.#options.effects.facts());
       await this.#begin(journal);
       await this.#run();

@@ -4,7 +4,12 @@ import { join } from 'node:path';
 import { describeError, TrustError } from '@virt-trust/base/error.ts';
 import { instant, SECOND } from '@virt-trust/base/instant.ts';
 import { type QemuProcess, readQemuProcesses } from '@virt-trust/check/host/qemu-process.ts';
-import type { ConsolePassword, ConsoleType, VmDisplays } from '@virt-trust/contract/model/console.ts';
+import type {
+  ConsolePassword,
+  ConsoleType,
+  VmDisplay,
+  VmDisplays,
+} from '@virt-trust/contract/model/console.ts';
 import type { AgentContext } from '../ports.ts';
 import { makeConsolePassword } from './console-password.ts';
 import { displaysOf } from './displays.ts';
@@ -65,14 +70,18 @@ export class Consoles {
     // One at a time, so that a withdrawal never takes away what came after it.
     return await this.#inTurn(async () => {
       const found = await this.#running(vm);
-      this.#refuseWithoutPassword(found, type);
+      const { port, tlsPort } = this.#displayWithPassword(found, type);
       const element = await this.#graphics(found, type);
       if (element.password !== null && element.password !== '' && !element.expires)
         throw ownPassword(vm, type);
       const key = `${found.uuid} ${type}`;
       this.#visits.get(key)?.watch.stop();
       if (!this.#visits.has(key) && this.#visits.size >= LIMIT) throw tooMany(vm);
-      const watch = await this.#watchVisits(found, seconds);
+      const watch = await this.#watchVisits(
+        found,
+        [port, tlsPort].filter((one) => one !== null),
+        seconds,
+      );
       const { clock, randomness, record } = this.#context;
       const password = makeConsolePassword(type, randomness);
       // libvirt knows whole seconds.
@@ -137,7 +146,7 @@ export class Consoles {
     );
   }
 
-  #refuseWithoutPassword(found: QemuProcess, type: ConsoleType): void {
+  #displayWithPassword(found: QemuProcess, type: ConsoleType): VmDisplay {
     const display = displaysOf(found).find((one) => one.type === type);
     if (display === undefined)
       throw new TrustError(
@@ -146,15 +155,16 @@ export class Consoles {
         `cannot make a password for VM ${found.name}: it has no ${type} display on the network`,
       );
     // SECURITY: QEMU takes a password then too, and asks nobody for it.
-    if (display.authentication !== 'password' && display.authentication !== 'certificate-and-password')
-      throw new TrustError(
-        'console.no_password',
-        'conflict',
-        `cannot make a password for the ${type} display of VM ${found.name}: it was started without passwords`,
-        {
-          hint: 'set console.listen to password, provision the host (virt-trust host provision), then stop and start the VM, or migrate it to a host that has it',
-        },
-      );
+    if (display.authentication === 'password' || display.authentication === 'certificate-and-password')
+      return display;
+    throw new TrustError(
+      'console.no_password',
+      'conflict',
+      `cannot make a password for the ${type} display of VM ${found.name}: it was started without passwords`,
+      {
+        hint: 'set console.listen to password, provision the host (virt-trust host provision), then stop and start the VM, or migrate it to a host that has it',
+      },
+    );
   }
 
   async #graphics({ uuid, name }: QemuProcess, type: ConsoleType): Promise<GraphicsElement> {

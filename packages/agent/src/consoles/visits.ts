@@ -3,7 +3,7 @@ import { createInterface } from 'node:readline';
 import { TrustError } from '@virt-trust/base/error.ts';
 import { which } from '@virt-trust/check/host/host-command.ts';
 
-/** Looks out for clients of a VM's displays that have authenticated themselves. */
+/** Looks out for clients of a VM's display that have authenticated themselves. */
 export interface VisitWatch {
   /** Resolves true once one came in, false when the time was over, the VM gone or libvirt away. */
   readonly visited: Promise<boolean>;
@@ -11,13 +11,17 @@ export interface VisitWatch {
 }
 
 /** Begins to look out for so many seconds, and resolves when no visit can escape any more. */
-export type WatchVisits = (vm: { uuid: string; name: string }, seconds: number) => Promise<VisitWatch>;
+export type WatchVisits = (
+  vm: { readonly uuid: string; readonly name: string },
+  ports: readonly number[],
+  seconds: number,
+) => Promise<VisitWatch>;
 
 const READY = 'virt-trust-watches';
 const READY_MS = 20_000;
 
 /** Looks out with libvirt's own events: `initialize` comes once QEMU has authenticated a client. */
-export const watchVisits: WatchVisits = async ({ uuid, name }, seconds) => {
+export const watchVisits: WatchVisits = async ({ uuid, name }, ports, seconds) => {
   const virsh = await which('virsh');
   if (virsh === undefined)
     throw new TrustError('command.missing', 'not-found', 'cannot run virsh: it is not installed', {
@@ -31,7 +35,6 @@ export const watchVisits: WatchVisits = async ({ uuid, name }, seconds) => {
   });
   const ready = Promise.withResolvers<void>();
   const visited = Promise.withResolvers<boolean>();
-  const authenticated = `event 'graphics' for domain '${name}': initialize `;
   const timer = setTimeout(() => child.kill(), READY_MS);
   const end = () => {
     clearTimeout(timer);
@@ -54,8 +57,19 @@ export const watchVisits: WatchVisits = async ({ uuid, name }, seconds) => {
       clearTimeout(timer);
       ready.resolve();
     }
-    if (line.startsWith(authenticated)) visited.resolve(true);
+    if (isVisit(line, name, ports)) visited.resolve(true);
   });
   await ready.promise;
   return { visited: visited.promise, stop: () => child.kill() };
 };
+
+/**
+ * Whether a line of `virsh event` tells of a client that came in at one of the ports:
+ * `event 'graphics' for domain 'guest': initialize local[IPv6 :: 5900] remote[...] vnc`.
+ */
+export function isVisit(line: string, vm: string, ports: readonly number[]): boolean {
+  const start = `event 'graphics' for domain '${vm}': initialize local[`;
+  if (!line.startsWith(start)) return false;
+  const port = /^\S+ \S+ (\d{1,5})\] remote\[/.exec(line.slice(start.length))?.[1];
+  return ports.includes(Number(port));
+}
