@@ -5,6 +5,7 @@ import { SystemEffects } from './apply/system-effects.ts';
 import { SystemCrlEffects } from './crl/effects.ts';
 import { HostCrls } from './crl/host-crls.ts';
 import { makeMigrations } from './migration/migrations.ts';
+import { systemNetwork } from './network/system-network.ts';
 import type { EngineFactory } from './ports.ts';
 
 const PROOF_BOUND_MS = 120 * SECOND;
@@ -16,11 +17,13 @@ const SECOND_LOOK_MS = 3 * SECOND;
 /** Makes the parts of the agent that change the host. */
 export const hostEngines: EngineFactory = async (context) => {
   const { paths, run, firewall, clock, log, mode, record } = context;
+  const network = systemNetwork(context);
   const apply = new JournaledEngine({
     paths,
     clock,
     log,
     mode,
+    network: () => network.report(),
     emit: record,
     effects: new SystemEffects({ paths, run, firewall, clock }),
     barrier: barrierOf(process.env['VIRT_TRUST_BARRIER']),
@@ -38,5 +41,5 @@ export const hostEngines: EngineFactory = async (context) => {
     tickMs: CRL_TICK_MS,
     secondLookMs: SECOND_LOOK_MS,
   });
-  return { apply, crls, migrations: await makeMigrations(context) };
+  return { apply, crls, migrations: await makeMigrations(context), network };
 };

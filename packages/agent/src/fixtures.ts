@@ -75,6 +75,7 @@ export function noEngines(asked: string[] = []): EngineFactory {
       cancel: () => noMigration('cancel'),
       close: async () => {},
     },
+    network: { start: async () => {}, report: () => null, stop: async () => {} },
   });
 }
 

@@ -5,7 +5,7 @@ import type { RunHostCommand } from '@virt-trust/check/host/host-command.ts';
 import type { CrlDelivery, InstalledCrl, RevokedParty } from '@virt-trust/contract/model/crl.ts';
 import type { DesiredState } from '@virt-trust/contract/model/desired-state.ts';
 import type { InstallOrder } from '@virt-trust/contract/model/enrolment.ts';
-import type { Inventory } from '@virt-trust/contract/model/inventory.ts';
+import type { HostNetwork, Inventory } from '@virt-trust/contract/model/inventory.ts';
 import type { MigrationOrder, MigrationStatus } from '@virt-trust/contract/model/migration.ts';
 import type {
   CertificateRequest,
@@ -70,7 +70,16 @@ export interface Migrations {
   close(): Promise<void>;
 }
 
-/** Makes the parts that change the host. */
+/** The host's interfaces, addresses and name, as they are once they have come to rest. */
+export interface NetworkWatch {
+  /** Resolves after the first look. */
+  start(): Promise<void>;
+  /** Null before the first look. */
+  report(): HostNetwork | null;
+  stop(): Promise<void>;
+}
+
+/** Makes the parts that change the host, and the one that watches its network. */
 export type EngineFactory = (
   context: AgentContext,
-) => Promise<{ apply: ApplyEngine; crls: Crls; migrations: Migrations }>;
+) => Promise<{ apply: ApplyEngine; crls: Crls; migrations: Migrations; network: NetworkWatch }>;

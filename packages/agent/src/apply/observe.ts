@@ -22,6 +22,7 @@ export async function observe(parts: {
   readonly facts: HostFacts | undefined;
   readonly busy: boolean;
   readonly served: readonly ServedEndpoint[];
+  readonly network: ObservedState['network'];
 }): Promise<ObservedState> {
   const { workshop, mode, wanted, journal, facts, busy } = parts;
   const state = await workshop.state();
@@ -44,7 +45,7 @@ export async function observe(parts: {
     served: parts.served.slice(0, 4096),
     crls: await workshop.crls.installed(),
     rescues: await workshop.rescuer.active(),
-    network: null,
+    network: parts.network,
     failure: journal === undefined && !busy ? state.failure : null,
     busy,
   };

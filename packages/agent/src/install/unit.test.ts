@@ -26,3 +26,12 @@ test("systemd.unit(5): the guard is done before libvirt's services and sockets, 
   assert.ok(Number(bound) > 0 && Number(bound) <= 30);
   assert.doesNotMatch(unitText(['x']), /guard/);
 });
+
+test('systemd.exec(5): the agent hears of addresses and of the host name as they change', () => {
+  const text = unitText(['x']);
+  assert.ok(valuesOf(text, 'RestrictAddressFamilies').join(' ').split(' ').includes('AF_NETLINK'));
+  assert.deepEqual(valuesOf(text, 'PrivateNetwork'), []);
+  assert.deepEqual(valuesOf(text, 'ProtectHostname'), []);
+  const capabilities = valuesOf(text, 'CapabilityBoundingSet').join(' ');
+  assert.doesNotMatch(capabilities, /CAP_SYS_ADMIN/);
+});

@@ -4,7 +4,9 @@
  * - SETUID, SETGID, KILL: tries credentials as the QEMU user; NET_ADMIN: nftables; MAC_ADMIN: AppArmor profiles;
  * - no MemoryDenyWriteExecute: the JavaScript engine compiles to memory;
  * - no RestrictSUIDSGID: directories that were found with the set-group-ID bit are put back so;
- * - ProtectProc stays open: VMs are found by their QEMU processes.
+ * - ProtectProc stays open: VMs are found by their QEMU processes;
+ * - no ProtectHostname: in a namespace of its own the agent would never see the host renamed. CAP_SYS_ADMIN, which setting
+ *   the name takes, it does not have.
  */
 export function unitText(command: readonly string[]): string {
   return `[Unit]
@@ -45,7 +47,6 @@ ProtectHome=yes
 PrivateTmp=yes
 PrivateDevices=yes
 ProtectClock=yes
-ProtectHostname=yes
 ProtectKernelLogs=yes
 ProtectKernelModules=yes
 ProtectKernelTunables=yes

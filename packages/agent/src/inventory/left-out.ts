@@ -3,6 +3,9 @@ const GUEST_TAP = /^(?:vnet\d|tap)/;
 /** The bridge that libvirt makes for a network of its own, the same on every host, with its port. */
 const LIBVIRT_NETWORK = /^virbr\d+(?:-nic)?$/;
 
+/** Of an address that may be there in a second (RFC 4862 §5.4). */
+export const TENTATIVE = 'tentative: whether it is a duplicate is not known yet';
+
 /** Why an interface can't have a role, null where it can. */
 export function whyInterfaceLeftOut(link: {
   readonly name: string;
@@ -34,7 +37,7 @@ export function whyAddressLeftOut(address: {
   if (scope === 'link') return 'link-local: its scope is the link';
   if (scope === 'host' || scope === 'nowhere') return 'this host alone reaches it';
   if (address.duplicate) return 'a duplicate: another machine on the link has it';
-  if (address.tentative) return 'tentative: whether it is a duplicate is not known yet';
+  if (address.tentative) return TENTATIVE;
   if (address.temporary) return 'temporary: of privacy, gone in a day';
   return null;
 }
