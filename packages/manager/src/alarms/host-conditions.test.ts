@@ -23,6 +23,7 @@ function facts(more: Partial<HostFacts> = {}): HostFacts {
     crls: [],
     rescues: [],
     failure: null,
+    refused: [],
     channel: { kind: 'up' },
     outside: null,
     thresholds: {
@@ -225,4 +226,39 @@ test('between now and the time that is given nothing changes by itself', () => {
       },
     ),
   );
+});
+
+const refusal = (name: string, rule: string) => ({
+  name,
+  interface: 'eth2',
+  rule,
+  reason: `because of ${rule}`,
+  hint: `mend ${name}`,
+});
+
+test('an address that another host has is an alarm of its own, everything else that is refused of a host one together', () => {
+  const refused = [
+    refusal('10.0.0.5', 'interface.address_conflict'),
+    { ...refusal('kvm2.example', 'interface.name_conflict'), interface: null },
+    ...Array.from({ length: 9 }, (_, index) => refusal(`10.9.9.${index}`, 'interface.outside_subnets')),
+  ];
+  const { conditions } = conditionsOf(facts({ refused }), NOW);
+  assert.deepEqual(
+    conditions.map(({ kind, severity, subject }) => [kind, severity, subject]),
+    [
+      ['address-conflict', 'critical', '10.0.0.5 of host host-a'],
+      ['address-conflict', 'critical', 'kvm2.example of host host-a'],
+      ['address-refused', 'warning', 'names of host host-a'],
+    ],
+  );
+  assert.match(conditions[0]?.message ?? '', /10\.0\.0\.5 on eth2: because of/);
+  assert.match(conditions[2]?.message ?? '', /10\.9\.9\.0 on eth2.*and 4 more$/);
+  assert.equal(conditions[2]?.action, 'mend 10.9.9.0');
+});
+
+test('a host that claims the addresses of all others has a bounded number of alarms', () => {
+  const refused = Array.from({ length: 128 }, (_, index) =>
+    refusal(`10.0.0.${index}`, 'interface.address_conflict'),
+  );
+  assert.equal(conditionsOf(facts({ refused }), NOW).conditions.length, 16);
 });

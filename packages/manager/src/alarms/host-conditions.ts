@@ -4,6 +4,7 @@ import { SERVICES, type Service } from '@virt-trust/contract/model/service.ts';
 import type { Condition } from './condition.ts';
 import { Deadlines, type ExpiryThresholds, expirySeverity } from './expiry.ts';
 import type { CredentialFact, HostFacts } from './host-facts.ts';
+import { refusedConditions } from './refused-conditions.ts';
 
 /** A CRL's own lifetime decides: it is signed anew long before these parts of it are left. */
 const CRL_THRESHOLDS: ExpiryThresholds = {
@@ -23,6 +24,7 @@ export function conditionsOf(facts: HostFacts, now: Instant): { conditions: Cond
     ...facts.credentials.flatMap((credential) => expiring(facts, credential, deadlines)),
     ...rescued(facts),
     ...staleCrls(facts, deadlines),
+    ...refusedConditions(facts),
     ...SERVICES.flatMap((service) => [
       ...drifting(facts, service, deadlines),
       ...contested(facts, service),

@@ -1,6 +1,7 @@
 import type { Instant } from '@virt-trust/base/instant.ts';
 import type { InstalledCrl } from '@virt-trust/contract/model/crl.ts';
 import type { HostState } from '@virt-trust/contract/model/host.ts';
+import type { RefusedName } from '@virt-trust/contract/model/interface.ts';
 import type {
   Failure,
   ObservedCredential,
@@ -43,6 +44,8 @@ export interface StoredFacts {
   readonly crls: readonly InstalledCrl[];
   readonly rescues: readonly Rescue[];
   readonly failure: Failure | null;
+  /** What it reports and gets no certificate for. */
+  readonly refused: readonly RefusedName[];
 }
 
 export interface HostThresholds {
@@ -87,6 +90,7 @@ export async function storedFactsOf(
     served: (observed?.served ?? []).filter((endpoint) => endpoint.state !== 'as-desired'),
     crls: observed?.crls ?? [],
     rescues: observed?.rescues ?? [],
+    refused: host.declared.refused,
     failure: observed?.busy === true ? null : (observed?.failure ?? null),
   };
 }

@@ -16,7 +16,7 @@ function desired(host: Host, migrationModes: readonly string[] = ['tls']) {
     keyAlgorithm: 'ecdsa-p256',
     migrationModes,
     probeSeconds: 60,
-    bundles: { control: PEM, migration: PEM, console: PEM },
+    bundles: { control: PEM, migration: PEM, console: PEM, storage: PEM },
     clientDns: ['O=virt-trust,CN=virt-trust *'],
     consoles: 'keep',
     announceTo: [],
@@ -35,6 +35,8 @@ test('a fresh host gets everything at once: our certificates, TLS for VNC, nativ
       ['migration', 'ours', false],
       ['vnc', 'ours', false],
       ['spice', 'ours', false],
+      ['nbd', 'ours', false],
+      ['backup', 'ours', false],
     ],
   );
   const { probeSeconds: _, ...settings } = state.settings;
@@ -54,12 +56,7 @@ test('a service with a found certificate serves it and trusts both until the gat
   const state = desired(found({ identities: ['libvirt'], authorities: ['libvirt'] }));
   assert.deepEqual(
     state.credentials.map(({ identity, keepFoundTrust }) => [identity, keepFoundTrust]),
-    [
-      ['found', true],
-      ['ours', false],
-      ['ours', false],
-      ['ours', false],
-    ],
+    [['found', true], ...Array.from({ length: 5 }, () => ['ours', false])],
   );
   assert.equal(state.settings.migrateTls, 'allow');
 });
@@ -95,6 +92,8 @@ test('every service is an endpoint on the management interface, and none without
       ['migration', 'eth0'],
       ['vnc', 'eth0'],
       ['spice', 'eth0'],
+      ['nbd', 'eth0'],
+      ['backup', 'eth0'],
     ],
   );
   const nowhere = testHost('host-1', {

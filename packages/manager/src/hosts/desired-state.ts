@@ -39,6 +39,8 @@ const ROLES_OF_SERVICE: Readonly<Record<Service, readonly InterfaceRole[]>> = {
   migration: ['migration'],
   vnc: ['display'],
   spice: ['display'],
+  nbd: ['storage'],
+  backup: ['storage'],
 };
 
 /** Where clients reach the services of a host: on the interfaces of their roles, or else of management. */

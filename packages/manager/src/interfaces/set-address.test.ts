@@ -77,18 +77,28 @@ for (const [what, address, code] of [
   });
 }
 
-const FORMER = { address: '192.0.2.11', port: 16515, ssh: null, channelOnly: false };
+const MOVE = {
+  to: { address: '203.0.113.7', port: 26515 },
+  from: { address: '192.0.2.11', port: 16515 },
+  sshFrom: 'root@192.0.2.11',
+  channelOnly: false,
+};
 
 function dialling(state: object, wait: () => Promise<void> = async () => {}) {
-  const channels = { of: async () => ({ agent: {}, state, waitUntilUp: wait }) };
+  const channels = {
+    of: async ({ channel }: Host) => {
+      assert.deepEqual(channel, MOVE.to);
+      return { agent: {}, state, waitUntilUp: wait };
+    },
+  };
   const job = {
     signal: new AbortController().signal,
     step: (_: string, run: (report: () => void) => Promise<void>) => run(() => {}),
   };
-  const moved = { ...HOST, ...at({ address: '203.0.113.7', port: 26515 }) };
   return dialAtNewPlace(
-    moved,
-    FORMER,
+    // Where it answers by now, as another has kept it.
+    HOST,
+    MOVE,
     { channels } as unknown as Pick<HostsContext, 'channels'>,
     job as unknown as JobContext,
   );
@@ -106,7 +116,7 @@ test('nobody at the new address: both are named, with the way back', () =>
       code: 'host.not_at_address',
       message:
         'cannot find host kvm1 at 203.0.113.7 port 26515, where it was said to be; before it was at 192.0.2.11 port 16515: connection refused',
-      hint: 'if that was wrong, go back: virt-trust host set-address kvm1 192.0.2.11 --port 16515',
+      hint: 'if that was wrong, go back: virt-trust host set-address kvm1 192.0.2.11 --port 16515 --ssh root@192.0.2.11',
     },
   ));
 

@@ -3,6 +3,7 @@ import { describeError, isTrustError } from '@virt-trust/base/error.ts';
 import { probeLibvirt } from '@virt-trust/connect/probe-libvirt.ts';
 import { LIBVIRT_TLS_PORT } from '@virt-trust/libvirt/layout.ts';
 import type { Host } from '../hosts/host.ts';
+import { managementAddresses } from '../hosts/management-addresses.ts';
 import type { OwnClient } from '../hosts/ports.ts';
 
 export interface HostProofInput {
@@ -31,7 +32,7 @@ const TIMEOUT_MS = 10_000;
  */
 export async function proveRefusal(input: HostProofInput): Promise<HostProof> {
   const { host, canary, good } = input;
-  const address = host.declared.names.addresses[0];
+  const [address] = managementAddresses(host);
   if (canary === null) return { kind: 'untried', reason: 'the CRL has no canary whose key this manager has' };
   if (address === undefined) return { kind: 'untried', reason: 'the host has no declared address' };
   const dial = (client: OwnClient) =>

@@ -190,3 +190,22 @@ test('of certificates with a name or address that is the host’s no more, those
   assert.equal(status.kind === 'revoked' && status.reason, 'affiliationChanged');
   assert.equal(repository.statusOf(serving).kind, 'good');
 });
+
+test('a certificate is revoked for an address that is the host’s still and its service’s no more', async (t) => {
+  const { revoking, repository, issue } = await revocationOn(t);
+  const [before, serving] = [await issue(), await issue()];
+  const on = (name: string, role: 'management' | 'display', dns: string[], addresses: string[]) => ({
+    name,
+    roles: [role],
+    names: { dns, addresses },
+  });
+  const names = { dns: ['kvm1.example'], addresses: ['10.0.0.1', 'fd00::1'] };
+  // All of it is declared, and libvirt is on management alone.
+  const interfaces = [
+    on('eth0', 'management', ['kvm1.example'], ['10.0.0.1']),
+    on('eth1', 'display', [], ['fd00::1']),
+  ];
+  const host = testHost('kvm1', { declared: { interface: 'eth0', names, interfaces, refused: [] } });
+  assert.equal(await revoking.revokeEstranged(host, [serving], { actor: 'system', origin: 'job-1' }), 1);
+  assert.equal(repository.statusOf(before).kind, 'revoked');
+});

@@ -2,10 +2,13 @@ import type { Clock } from '@virt-trust/base/clock.ts';
 import { TrustError } from '@virt-trust/base/error.ts';
 import { formatInstant, type Instant } from '@virt-trust/base/instant.ts';
 import type { RevocationReason } from '@virt-trust/contract/model/certificate.ts';
+import { SERVICES } from '@virt-trust/contract/model/service.ts';
 import { parseTbsCertificate } from '@virt-trust/pki/certificate.ts';
 import type { SerialNumber } from '@virt-trust/pki/serial-number.ts';
 import type { Authorities } from '../authorities/authorities.ts';
+import { credentialNames } from '../hosts/desired-state.ts';
 import type { Host } from '../hosts/host.ts';
+import { claimKey } from '../interfaces/claim-key.ts';
 import type { RevocationRepository } from './revocation.ts';
 
 /** Who asks, why, and what for. */
@@ -105,8 +108,8 @@ export class Revoking {
   }
 
   /**
-   * Revokes certificates of a host with names or addresses that are not the host's any more, now that others are proven
-   * in their place; answers how many.
+   * Revokes certificates of a host's services with names or addresses that are not those of the service's endpoints any
+   * more, now that others are proven in their place; answers how many.
    */
   async revokeEstranged(
     host: Host,
@@ -116,14 +119,14 @@ export class Revoking {
     const { repository, clock } = this.#parts;
     const live = await repository.live(host.name, clock.now(), 'services');
     const estranged = live.filter(
-      ({ serialNumber, tbs }) => !serving.includes(serialNumber) && !isStillOf(host, tbs),
+      ({ serialNumber, service, tbs }) => !serving.includes(serialNumber) && !isStillOf(host, service, tbs),
     );
     if (estranged.length === 0) return 0;
     await repository.revoke({
       ...asked,
       serials: estranged.map(({ serialNumber }) => serialNumber),
       reason: 'affiliationChanged',
-      comment: `not all of its names and addresses are those of host ${host.name} any more`,
+      comment: `not all of its names and addresses are those of its service on host ${host.name} any more`,
     });
     this.#changed();
     return estranged.length;
@@ -162,14 +165,13 @@ export class Revoking {
   }
 }
 
-/** Whether every name and address in a certificate is one that the host was declared with. */
-function isStillOf(host: Host, tbs: Uint8Array): boolean {
+/** Whether every name and address in a certificate is one of its service's endpoints on the host. */
+function isStillOf(host: Host, service: string | null, tbs: Uint8Array): boolean {
+  const known = SERVICES.find((one) => one === service);
+  const { dns, addresses } = known === undefined ? host.declared.names : credentialNames(host, known).names;
+  const own = new Set([...dns, ...addresses, host.name].map(claimKey));
   const names = parseTbsCertificate(tbs).extensions.subjectAltName?.names ?? [];
-  const { dns, addresses } = host.declared.names;
-  return names.every((name) => {
-    if (name.kind === 'dns') return dns.includes(name.value.toLowerCase()) || name.value === host.name;
-    return name.kind === 'ip' && addresses.includes(name.value);
-  });
+  return names.every((name) => (name.kind === 'dns' || name.kind === 'ip') && own.has(claimKey(name.value)));
 }
 
 function unknown(serialNumber: string, verb: string): TrustError {

@@ -1,6 +1,6 @@
 import assert from 'node:assert/strict';
 import { test } from 'node:test';
-import { NOTHING_FOUND, settledState, testHost, testInventory } from '../hosts/fixtures.ts';
+import { declaredOn, NOTHING_FOUND, settledState, testHost, testInventory } from '../hosts/fixtures.ts';
 import { temporaryStore } from './fixtures.ts';
 import { SqliteHostRepository } from './host-repository.ts';
 
@@ -50,4 +50,56 @@ test('a change cannot take another host of its names, and a change that throws c
     repository.update(one.id, (now) => ({ ...now, declared: two.declared })),
     { code: 'host.name_conflict' },
   );
+});
+
+test('addresses are claimed whatever their spelling, and names whatever their case', async (t) => {
+  const repository = new SqliteHostRepository(temporaryStore(t).database);
+  const one = testHost('host-1', {
+    declared: declaredOn('eth0', { dns: ['a.example'], addresses: ['fd00::1'] }),
+  });
+  const two = testHost('host-2');
+  await repository.save(one);
+  await repository.save(two);
+  for (const names of [
+    { dns: [], addresses: ['fd00:0:0::0:1'] },
+    { dns: [], addresses: ['FD00::1'] },
+    { dns: ['A.Example'], addresses: [] },
+    { dns: ['HOST-1'], addresses: [] },
+  ]) {
+    await assert.rejects(
+      repository.update(two.id, (now) => ({ ...now, declared: declaredOn('eth0', names) })),
+      { code: 'host.name_conflict' },
+      JSON.stringify(names),
+    );
+  }
+  const asked = ['fd00::0001', 'A.EXAMPLE.', 'host-1', 'b.example', '192.0.2.12'];
+  assert.deepEqual([...(await repository.holders(asked, two.id))].sort(), [
+    ['a.example', 'host-1'],
+    ['fd00::1', 'host-1'],
+    ['host-1', 'host-1'],
+  ]);
+  assert.deepEqual([...(await repository.holders(asked, one.id))], [['192.0.2.12', 'host-2']]);
+});
+
+test('an address that one host lets go can be claimed by another, in the change that sees it free', async (t) => {
+  const repository = new SqliteHostRepository(temporaryStore(t).database);
+  const [one, two] = [testHost('host-1'), testHost('host-2')];
+  await repository.save(one);
+  await repository.save(two);
+  const moved = one.declared.names.addresses[0] ?? '';
+  const seen: (string | null)[] = [];
+  const take = () =>
+    repository.update(two.id, (now, { holderOf }) => {
+      seen.push(holderOf(moved));
+      if (holderOf(moved) !== null) return now;
+      return { ...now, declared: declaredOn('eth0', { dns: ['host-2'], addresses: [moved] }) };
+    });
+  assert.deepEqual((await take()).declared, two.declared);
+  await repository.update(one.id, (now) => ({
+    ...now,
+    declared: declaredOn('eth0', { dns: ['host-1'], addresses: [] }),
+  }));
+  assert.deepEqual((await take()).declared.names.addresses, [moved]);
+  assert.deepEqual(seen, ['host-1', null]);
+  assert.deepEqual([...(await repository.holders([moved], one.id))], [[moved, 'host-2']]);
 });

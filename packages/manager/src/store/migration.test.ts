@@ -77,3 +77,40 @@ test("the manager's own migrations apply, and each table is strict", (t) => {
   );
   assert.deepEqual(loose, []);
 });
+
+test('hosts from before interfaces had roles go on with what was accepted of them', (t) => {
+  const database = new Database(join(temporaryDirectory(t), 'db'));
+  t.after(() => database.close());
+  migrate(
+    database,
+    MIGRATIONS.filter(({ number }) => number < 8),
+    clock,
+  );
+  const names = { dns: ['kvm1', 'kvm1.example'], addresses: ['192.0.2.11', '2001:db8::11'] };
+  const before = (declared: object) => JSON.stringify({ name: 'kvm1', declared, revisions: {} });
+  const insert = (id: string, document: string) =>
+    database.run(
+      "insert into hosts (id, name, cluster, state, document) values (?, ?, 'default', 'secured', ?)",
+      id,
+      id,
+      document,
+    );
+  insert('managed', before({ interface: 'eth0', names }));
+  insert('watched', before({ interface: null, names: { dns: [], addresses: [] } }));
+  migrate(database, MIGRATIONS, clock);
+  const after = (id: string) =>
+    JSON.parse(String(database.get('select document from hosts where id = ?', id)?.['document']));
+  assert.deepEqual(after('managed'), {
+    name: 'kvm1',
+    declared: {
+      interface: 'eth0',
+      names,
+      interfaces: [{ name: 'eth0', roles: ['management'], names }],
+      refused: [],
+    },
+    revisions: {},
+    word: { dns: names.dns, accepted: names.addresses, outside: { dns: [], addresses: [] }, interfaces: {} },
+  });
+  assert.deepEqual(after('watched').declared.interfaces, []);
+  assert.deepEqual(after('watched').word.accepted, []);
+});
