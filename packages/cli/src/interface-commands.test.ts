@@ -73,7 +73,7 @@ test('the interfaces of a host are listed with roles, what is left out and why, 
   shows(`
 $ virt-trust interface list kvm1
 INTERFACE  KIND  UP  ROLES  ADDRESSES  NAMES  SERVICES
-eth0  hardware  yes  management (host add)  192.0.2.11/24  kvm1, 192.0.2.11  libvirt migration
+eth0  hardware  yes  management (host add)  192.0.2.11/24  kvm1, 192.0.2.11  libvirt migration nbd backup
 eth2  vlan of bond0  yes  display (interface set)  10.0.3.7/24, fd00:3::7/64, fe80::7/64 (left out: link-local), fd00:3::abcd/64 (left out: temporary (privacy))  kvm1.console.example, 10.0.3.7, fd00:3::7  vnc spice
 lo  loopback  yes  left out: loopback  127.0.0.1/24  -  -
 vnet0  tun, port of br0  yes  left out: a guest's tap  -  -  -
@@ -90,7 +90,7 @@ test('a host is shown with which services are on which interface, under which na
   shows(`
 $ virt-trust host show kvm1 | sed -n '/^INTERFACE/,/^$/p'
 INTERFACE  SERVICES  NAMES
-eth0  libvirt migration  kvm1, 192.0.2.11
+eth0  libvirt migration nbd backup  kvm1, 192.0.2.11
 eth2  vnc spice  kvm1.console.example, 10.0.3.7, fd00:3::7
 `));
 

@@ -3,7 +3,7 @@ import type { Gate } from '@virt-trust/contract/model/gate.ts';
 import type { AddHost } from '@virt-trust/contract/model/host.ts';
 import type { MigrateVm } from '@virt-trust/contract/model/migration.ts';
 import { SERVICES } from '@virt-trust/contract/model/service.ts';
-import { dialAtNewPlace, type FormerPlace } from '../interfaces/set-address.ts';
+import { dialAtNewPlace, type Move } from '../interfaces/set-address.ts';
 import type { JobContext, JobDefinition } from '../jobs/job.ts';
 import { migrate } from '../migration/migrate.ts';
 import { acceptHostKey } from './accept-host-key.ts';
@@ -26,8 +26,8 @@ export interface ProvisionOrder {
   readonly renew: boolean;
   /** The time of the revocation that is taken back with it. */
   readonly lifts?: number;
-  /** Where the host was, where somebody has just said that it is elsewhere. */
-  readonly formerly?: FormerPlace;
+  /** Somebody has just said that it is elsewhere. */
+  readonly moved?: Move;
 }
 
 /** The jobs that work on hosts, by what they do. */
@@ -43,11 +43,11 @@ export function hostJobs(context: HostsContext, identity: ManagerIdentity) {
   };
   const provisionJob: JobDefinition<ProvisionOrder> = {
     kind: 'host-provision',
-    async run({ host: name, renew, lifts, formerly }, job) {
+    async run({ host: name, renew, lifts, moved }, job) {
       const host = await requireHost(name, context);
-      if (formerly !== undefined) {
-        await dialAtNewPlace(host, formerly, context, job);
-        if (host.observeOnly) return `host ${name} is observed at ${host.channel.address}`;
+      if (moved !== undefined) {
+        await dialAtNewPlace(host, moved, context, job);
+        if (host.observeOnly) return `host ${name} is observed at ${moved.to.address}`;
       }
       assertManaged(host);
       await liftRevocation(host, lifts, context, job);

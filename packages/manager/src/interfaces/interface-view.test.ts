@@ -64,7 +64,7 @@ function linesOf(views: readonly InterfaceView[]): string[] {
 
 test('each interface is shown with its roles and where these come from, its names, what is refused and its services', () => {
   assert.deepEqual(linesOf(interfaceViews(HOST, rolesOf)), [
-    'eth0 | reported | can serve | management by host add | kvm1+192.0.2.11 | www.example | libvirt+migration',
+    'eth0 | reported | can serve | management by host add | kvm1+192.0.2.11 | www.example | libvirt+migration+nbd+backup',
     'eth2 | reported | can serve | display by setting role.display (cluster rack1) | kvm1.console.example+10.0.3.7 | 10.0.9.9 | vnc+spice',
     'lo | reported | loopback | no role | no names | nothing refused | no service',
   ]);

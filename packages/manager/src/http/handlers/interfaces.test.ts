@@ -122,7 +122,7 @@ test('an interface is set, its names are declared, the certificates follow by a 
       one.services.join(),
     ]),
     [
-      ['eth0', 'management host add', 'libvirt,migration'],
+      ['eth0', 'management host add', 'libvirt,migration,nbd,backup'],
       ['eth2', 'display interface set', 'vnc,spice'],
       ['lo', '', ''],
     ],
@@ -205,8 +205,8 @@ test('a host is dialled where it is said to be, and the job knows the way back',
   const host = await hostNamed('kvm1');
   assert.deepEqual(host.channel, { address: '203.0.113.7', port: 26515 });
   assert.ok(host.declared.names.addresses.includes('203.0.113.7'));
-  const formerly = { address: '192.0.2.11', port: 16515, ssh: null, channelOnly: false };
-  assert.deepEqual(payloads, [{ host: 'kvm1', renew: false, formerly }]);
+  const moved = { to: body, from: { address: '192.0.2.11', port: 16515 }, sshFrom: null, channelOnly: false };
+  assert.deepEqual(payloads, [{ host: 'kvm1', renew: false, moved }]);
   assert.deepEqual(await audited('host.set_address'), [
     "done kvm1 dialled at 203.0.113.7 port 26515, before 192.0.2.11 port 16515; names that it can't report 203.0.113.7, before none",
   ]);

@@ -10,7 +10,7 @@ import { interfaceViews } from '../../interfaces/interface-view.ts';
 import { reportOf } from '../../interfaces/network-report.ts';
 import { renamed } from '../../interfaces/rename.ts';
 import { rolesOf } from '../../interfaces/roles.ts';
-import { describePlace, type FormerPlace, placeAfter } from '../../interfaces/set-address.ts';
+import { describePlace, type Move, placeAfter } from '../../interfaces/set-address.ts';
 import { interfaceWordAfter } from '../../interfaces/set-interface.ts';
 import type { JobDefinition } from '../../jobs/job.ts';
 import type { JobRunner } from '../../jobs/job-runner.ts';
@@ -84,22 +84,23 @@ export function interfaceHandlers(parts: InterfaceHandlersParts): Pick<Handlers,
 
     async setHostAddress({ params, body, actor, idempotencyKey }) {
       const host = await requireHost(params.name, context);
-      await noted(actor, 'host.set_address', host, async () => {
-        await repository.update(
+      const place = await noted(actor, 'host.set_address', host, () =>
+        repository.update(
           host.id,
           (now, claims) => ({ ...now, ...placeAfter(now, body, neighboursOf(now, claims)) }),
           (before, after) => doneBy(actor, 'host.set_address', host.name, describePlace(before, after)),
-        );
-      });
+        ),
+      );
       await declaring.redeclare(host.id, actor.auditName);
-      const formerly: FormerPlace = {
-        ...host.channel,
-        ssh: body.ssh === undefined ? null : host.ssh.destination,
+      const moved: Move = {
+        to: place.channel,
+        from: host.channel,
+        sshFrom: place.ssh.destination === host.ssh.destination ? null : host.ssh.destination,
         channelOnly: body.channelOnly === true,
       };
       return jobs.enqueue(parts.provision, {
         subject: host.name,
-        payload: { host: host.name, renew: false, formerly },
+        payload: { host: host.name, renew: false, moved },
         actor: actor.auditName,
         locks: [`host:${host.name}`],
         idempotencyKey,
