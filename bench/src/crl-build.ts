@@ -38,7 +38,7 @@ const now = systemClock.now();
 const record = await createInternalAuthority({
   purpose: 'control',
   organization: 'virt-trust',
-  constraints: { dns: [], subnets: [] },
+  nameConstraints: undefined,
   now,
   skew: DAY,
   randomness: systemRandomness,

@@ -34,7 +34,7 @@ export async function measureSigning(seconds: number): Promise<{ raw: number; pk
   const record = await createInternalAuthority({
     purpose: 'control',
     organization: 'virt-trust',
-    constraints: { dns: [], subnets: [] },
+    nameConstraints: undefined,
     now: systemClock.now(),
     skew: DAY,
     randomness: systemRandomness,

@@ -83,6 +83,8 @@ describe('the main job: two fresh hosts, from nothing to a VM that migrates over
           ['migration', 'settled', 'ours'],
           ['vnc', 'settled', 'ours'],
           ['spice', 'settled', 'ours'],
+          ['nbd', 'settled', 'ours'],
+          ['backup', 'settled', 'ours'],
         ],
       );
       const proofs = detail.observed?.credentials.flatMap((credential) => credential.proofs) ?? [];

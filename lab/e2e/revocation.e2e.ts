@@ -115,6 +115,7 @@ describe('revocation: a host is broken into, and the others have nothing to do w
       ['console', 2, []],
       ['control', 2, []],
       ['migration', 2, []],
+      ['storage', 2, []],
     ]);
     for (const host of [a, b]) {
       assert.match(await host.readFile('/etc/pki/CA/cacrl.pem'), /BEGIN X509 CRL/);

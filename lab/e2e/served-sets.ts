@@ -14,6 +14,8 @@ const PATHS: Readonly<Record<Service, readonly [ca: string, certificate: string,
   migration: qemuPaths('/etc/pki/libvirt-migrate'),
   vnc: qemuPaths('/etc/pki/libvirt-vnc'),
   spice: qemuPaths('/etc/pki/libvirt-spice'),
+  nbd: qemuPaths('/etc/pki/libvirt-nbd'),
+  backup: qemuPaths('/etc/pki/libvirt-backup'),
 };
 
 function qemuPaths(directory: string): readonly [string, string, string] {
@@ -46,12 +48,14 @@ export interface ServedSets {
 /** Looks at a host and asserts that each service's files are one whole set or none, and that libvirtd runs. */
 export async function servedSets(host: Host): Promise<ServedSets> {
   const said = (await host.run(['sh', '-c', LOOK])).split('===\n');
-  const [libvirt = '', migration = '', vnc = '', spice = '', socket = ''] = said;
+  const [libvirt = '', migration = '', vnc = '', spice = '', nbd = '', backup = '', socket = ''] = said;
   const onDisk = {
     libvirt: whole(libvirt),
     migration: whole(migration),
     vnc: whole(vnc),
     spice: whole(spice),
+    nbd: whole(nbd),
+    backup: whole(backup),
   };
   assert.match(socket, /^(?:in)?active/, 'libvirtd does not answer');
   const shown = socket.startsWith('active') ? await shownCertificate(host.address) : undefined;

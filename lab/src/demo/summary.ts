@@ -1,5 +1,6 @@
 import { formatTime, writeTable } from '@virt-trust/cli/output.ts';
 import type { HostDetail } from '@virt-trust/contract/model/host.ts';
+import { SERVICES } from '@virt-trust/contract/model/service.ts';
 import type { Steps } from './steps.ts';
 
 /** What the end of the main job is told from. */
@@ -20,7 +21,19 @@ export function showState(outcome: Outcome, steps: Steps): void {
   steps.line();
   steps.line(`True now, after ${steps.taken} steps:`);
   writeTable(
-    ['host', 'state', 'channel', 'libvirt', 'migration', 'vnc', 'spice', 'valid until', 'vm'],
+    [
+      'host',
+      'state',
+      'channel',
+      'libvirt',
+      'migration',
+      'vnc',
+      'spice',
+      'nbd',
+      'backup',
+      'valid until',
+      'vm',
+    ],
     outcome.hosts.map((host) => {
       const credentials = host.observed?.credentials ?? [];
       const phase = (service: string) =>
@@ -30,7 +43,7 @@ export function showState(outcome: Outcome, steps: Steps): void {
         host.name,
         host.state,
         host.group ?? host.channel,
-        ...['libvirt', 'migration', 'vnc', 'spice'].map(phase),
+        ...SERVICES.map(phase),
         formatTime(expiries.length === 0 ? null : Math.min(...expiries)),
         host.name === outcome.at ? outcome.vm : '-',
       ];

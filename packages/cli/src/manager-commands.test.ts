@@ -22,13 +22,13 @@ jobs.retention_days = 7 (from global)
   Days that jobs are kept after they are over. Default: 30.
 $ virt-trust setting set certificate.lifetime 90d --cluster lab
 certificate.lifetime = "90d" (from cluster)
-  How long certificates are valid whose successors are loaded live: of libvirt, migration and VNC. From 5m to 3650d, never past the authority's end; renewed after half of it. Default: "180d".
+  How long certificates are valid whose successors are loaded live: of libvirt, migration, VNC and backups. From 5m to 3650d, never past the authority's end; renewed after half of it. Default: "180d".
 $ virt-trust setting get certificate.lifetime --cluster lab
 certificate.lifetime = "90d" (from cluster)
-  How long certificates are valid whose successors are loaded live: of libvirt, migration and VNC. From 5m to 3650d, never past the authority's end; renewed after half of it. Default: "180d".
+  How long certificates are valid whose successors are loaded live: of libvirt, migration, VNC and backups. From 5m to 3650d, never past the authority's end; renewed after half of it. Default: "180d".
 $ virt-trust setting get certificate.lifetime
 certificate.lifetime = "180d" (from default)
-  How long certificates are valid whose successors are loaded live: of libvirt, migration and VNC. From 5m to 3650d, never past the authority's end; renewed after half of it. Default: "180d".
+  How long certificates are valid whose successors are loaded live: of libvirt, migration, VNC and backups. From 5m to 3650d, never past the authority's end; renewed after half of it. Default: "180d".
 $ virt-trust setting set channel.manager_addresses 192.0.2.1,2001:db8::1 --json
 {
   "name": "channel.manager_addresses",
@@ -111,6 +111,7 @@ NAME  PURPOSE  PROVIDER  KEY  EXPIRES  SUBJECT
 console  console  internal  ecdsa-p256-sha256  TIME  CN=virt-trust console issuing NN,O=virt-trust
 control  control  internal  ecdsa-p256-sha256  TIME  CN=virt-trust control issuing NN,O=virt-trust
 migration  migration  internal  ecdsa-p256-sha256  TIME  CN=virt-trust migration issuing NN,O=virt-trust
+storage  storage  internal  ecdsa-p256-sha256  TIME  CN=virt-trust storage issuing NN,O=virt-trust
 $ virt-trust authority show control
 control  CN=virt-trust control issuing NN,O=virt-trust
   purpose control, provider internal, key ecdsa-p256-sha256, valid until TIME
@@ -144,7 +145,7 @@ $ virt-trust certificate issue kvm1 libvirt --csr missing.pem
 error: cannot read the file of --csr: ENOENT: no such file or directory, open 'missing.pem'
 [exit 2]
 $ virt-trust certificate issue kvm1 smtp --csr missing.pem
-error: command-argument value 'smtp' is invalid for argument 'service'. Allowed choices are libvirt, migration, vnc, spice.
+error: command-argument value 'smtp' is invalid for argument 'service'. Allowed choices are libvirt, migration, vnc, spice, nbd, backup.
 hint: see what there is with --help
 [exit 2]
 $ echo nonsense >csr.pem; virt-trust certificate issue kvm1 libvirt --csr csr.pem

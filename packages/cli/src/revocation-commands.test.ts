@@ -22,6 +22,7 @@ AUTHORITY  NUMBER  ISSUED  NEXT UPDATE  REFRESH  ENTRIES  HOSTS  BEHIND
 console  NUMBER  TIME  TIME  TIME  0  0/0  -
 control  NUMBER  TIME  TIME  TIME  0  0/0  -
 migration  NUMBER  TIME  TIME  TIME  0  0/0  -
+storage  NUMBER  TIME  TIME  TIME  0  0/0  -
 `));
 
 test('what cannot be revoked is refused at once, and says why', () =>
@@ -59,8 +60,8 @@ refresh
 entries  
 hosts  
 behind
-$ virt-trust crl show storage
-error: cannot find an authority named storage
+$ virt-trust crl show elsewhere
+error: cannot find an authority named elsewhere
 hint: see them with: virt-trust authority list
 [exit 3]
 $ virt-trust crl show control --pem | openssl crl -noout -text | grep -c 'No Revoked'
@@ -85,6 +86,6 @@ hint: see them with: virt-trust host list
 [exit 3]
 $ virt-trust certificate renew kvm9
 error: cannot renew kvm9: neither a serial number nor a host with one of its services
-hint: name the service: virt-trust certificate renew kvm9 libvirt|migration|vnc|spice; all of a host: virt-trust host provision kvm9 --renew
+hint: name the service: virt-trust certificate renew kvm9 libvirt|migration|vnc|spice|nbd|backup; all of a host: virt-trust host provision kvm9 --renew
 [exit 2]
 `));

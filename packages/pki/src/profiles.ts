@@ -21,6 +21,8 @@ export const LEAF_PROFILES = {
   'vnc-server': { name: 'vnc-server', purposes: ['serverAuth'], names: 'required' },
   /** QEMU's SPICE server, whose clients may compare its subject over renewals and migrations. */
   'spice-server': { name: 'spice-server', purposes: ['serverAuth'], names: 'required' },
+  /** QEMU's backup jobs and disks over NBD: a host exports (server), and reads what others export (client). */
+  storage: { name: 'storage', purposes: ['serverAuth', 'clientAuth'], names: 'required' },
   /** A client of libvirt for one task, valid for minutes. */
   'libvirt-client': { name: 'libvirt-client', purposes: ['clientAuth'], names: 'optional' },
   /** Who signs OCSP answers for an authority, valid for days. */

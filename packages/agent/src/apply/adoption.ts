@@ -60,5 +60,7 @@ async function findIdentities(
     migration: inDirectory(qemu.migrate.directory),
     vnc: inDirectory(qemu.vnc.directory),
     spice: { ...inDirectory(qemu.spice.directory), crl: null, clientCertificate: null, clientKey: null },
+    nbd: inDirectory(qemu.nbd.directory),
+    backup: inDirectory(qemu.backup.directory),
   };
 }

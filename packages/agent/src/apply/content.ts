@@ -80,8 +80,13 @@ async function foundIdentity(parts: {
     if (certificateText === undefined || keyText === undefined) return undefined;
     return { certificate: certificateText.toString('utf8'), key: keyText.toString('utf8') };
   };
-  const server = await pair(paths.certificate, paths.key);
-  if (server === undefined) {
+  const [server, client] = await Promise.all([
+    pair(paths.certificate, paths.key),
+    pair(paths.clientCertificate, paths.clientKey),
+  ]);
+  // Disks over NBD need a client's files alone; the pair that is there stands for both.
+  const one = server ?? (service === 'nbd' ? client : undefined);
+  if (one === undefined) {
     throw new TrustError(
       'adoption.nothing_found',
       'failed',
@@ -89,5 +94,5 @@ async function foundIdentity(parts: {
       { context: { service }, hint: 'collect the host again and provision it; ours is served then' },
     );
   }
-  return { server, client: (await pair(paths.clientCertificate, paths.clientKey)) ?? server };
+  return { server: one, client: client ?? one };
 }

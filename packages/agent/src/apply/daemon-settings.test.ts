@@ -1,6 +1,7 @@
 import assert from 'node:assert/strict';
 import { describe, it } from 'node:test';
 import type { DesiredState } from '@virt-trust/contract/model/desired-state.ts';
+import { SERVICES } from '@virt-trust/contract/model/service.ts';
 import { parseConfiguration } from '@virt-trust/libvirt/configuration.ts';
 import fc from 'fast-check';
 import { applyEdits, qemuEdits, rpcEdits, unmetEdits } from './daemon-settings.ts';
@@ -20,7 +21,7 @@ function desired(settings: Partial<DesiredState['settings']> = {}): DesiredState
   return {
     epoch: 1,
     number: 1,
-    credentials: (['libvirt', 'migration', 'vnc', 'spice'] as const).map((service) => ({
+    credentials: SERVICES.map((service) => ({
       ...credential,
       service,
       endpoints: [],
@@ -96,6 +97,26 @@ describe('qemuEdits', () => {
     assert.equal(now.get('migrate_tls_x509_verify'), 1);
     assert.equal(settings(desired()).get('migrate_tls_force'), 1);
     assert.equal(settings(desired()).get('vnc_tls'), 1);
+  });
+
+  it('has NBD and backups use our files, asks clients of backups for a certificate, and no disk for TLS', () => {
+    const now = settings(desired(), 'backup_tls_x509_verify = 0\nbackup_tls_x509_secret_uuid = "u"\n');
+    assert.equal(now.get('nbd_tls_x509_cert_dir'), '/etc/pki/libvirt-nbd');
+    assert.equal(now.get('backup_tls_x509_cert_dir'), '/etc/pki/libvirt-backup');
+    assert.equal(now.get('backup_tls_x509_verify'), 1);
+    assert.equal(now.get('backup_tls_x509_secret_uuid'), undefined);
+    assert.equal(now.get('nbd_tls'), undefined);
+  });
+
+  it('lets those who pull backups go on as found while what was found is served', () => {
+    const want = desired();
+    const credentials = want.credentials.map((one) => ({ ...one, identity: 'found' as const }));
+    const now = settings(
+      { ...want, credentials },
+      'backup_tls_x509_verify = 0\nnbd_tls_x509_secret_uuid = "u"\n',
+    );
+    assert.equal(now.get('backup_tls_x509_verify'), 0);
+    assert.equal(now.get('nbd_tls_x509_secret_uuid'), 'u');
   });
 
   it('says where migrations go, unless somebody has said it', () => {

@@ -68,7 +68,11 @@ export function qemuEdits(desired: DesiredState, found: Configuration, { ipv6 }:
     if (service === 'migration') {
       set('migrate_tls_x509_verify', 1);
       if (migrateTls === 'force') set('migrate_tls_force', 1);
-    } else if ((service === 'vnc' ? vncTls : spiceTls) === 'on') set(`${prefix}_tls`, 1);
+    }
+    // Whoever pulls backups with what was found goes on as found.
+    if (service === 'backup' && identity === 'ours') set('backup_tls_x509_verify', 1);
+    if (service === 'vnc' && vncTls === 'on') set('vnc_tls', 1);
+    if (service === 'spice' && spiceTls === 'on') set('spice_tls', 1);
   }
   // Without a certificate of theirs displays have no TLS to leave loopback with.
   const displays = desired.credentials.some(({ service }) => service === 'vnc' || service === 'spice');

@@ -1,14 +1,31 @@
 import assert from 'node:assert/strict';
-import { lstat, mkdtemp, readdir, readFile, rm, stat, symlink, unlink, writeFile } from 'node:fs/promises';
+import {
+  lstat,
+  mkdir,
+  mkdtemp,
+  readdir,
+  readFile,
+  rm,
+  stat,
+  symlink,
+  unlink,
+  writeFile,
+} from 'node:fs/promises';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { afterEach, beforeEach, describe, it } from 'node:test';
 import { systemClock } from '@virt-trust/base/clock.ts';
 import { isTrustError } from '@virt-trust/base/error.ts';
+import { DAY, instant } from '@virt-trust/base/instant.ts';
 import { silentLog } from '@virt-trust/base/log.ts';
+import { systemRandomness } from '@virt-trust/base/randomness.ts';
 import { SERVICES } from '@virt-trust/contract/model/service.ts';
 import { parseCertificates } from '@virt-trust/pki/certificate.ts';
-import { generatePrivateKey, spkiOfKey } from '@virt-trust/pki/key.ts';
+import { prepareCertificate, prepareTemplate, signCertificate } from '@virt-trust/pki/certificate-issue.ts';
+import { encodePrivateKeyPem, generatePrivateKey, spkiOfKey } from '@virt-trust/pki/key.ts';
+import { encodePem } from '@virt-trust/pki/pem.ts';
+import { leafProfile } from '@virt-trust/pki/profiles.ts';
+import { newSerialNumber } from '@virt-trust/pki/serial-number.ts';
 import { agentPaths } from '../paths.ts';
 import { barrierOf } from './barrier.ts';
 import { JournaledEngine } from './engine.ts';
@@ -22,6 +39,25 @@ import {
   served,
   type TestAuthority,
 } from './fixtures.ts';
+
+/** What a host needs for disks of somebody else's NBD server: a certificate for clients alone, without names. */
+async function clientFilesOf({ issuer, pem }: TestAuthority): Promise<Map<string, string>> {
+  const key = await generatePrivateKey('ecdsa-p256-sha256');
+  const now = Math.floor(Date.now() / 1000) * 1000;
+  const prepared = prepareCertificate(prepareTemplate(issuer, leafProfile('libvirt-client')), {
+    serialNumber: newSerialNumber(systemRandomness),
+    commonName: 'disk client',
+    names: [],
+    notBefore: instant(now - DAY),
+    notAfter: instant(now + DAY),
+    publicKey: spkiOfKey(key),
+  });
+  return new Map([
+    ['ca-cert.pem', pem],
+    ['client-cert.pem', encodePem('CERTIFICATE', signCertificate(prepared, issuer))],
+    ['client-key.pem', encodePrivateKeyPem(key)],
+  ]);
+}
 
 describe('JournaledEngine', () => {
   let root: string;
@@ -121,6 +157,37 @@ describe('JournaledEngine', () => {
     assert.deepEqual(await readdir(join(paths.agent, 'generations/vnc')), ['2']);
   });
 
+  it('goes on with the client files alone of disks over NBD until ours are to be served', async () => {
+    const paths = agentPaths(root);
+    await makeHost(paths);
+    const files = await clientFilesOf(found);
+    await mkdir(paths.at('/etc/pki/libvirt-nbd'), { recursive: true });
+    for (const [name, text] of files) await writeFile(paths.at(`/etc/pki/libvirt-nbd/${name}`), text);
+    const { engine } = await engineWith();
+    await engine.start();
+    const desired = desiredState(ours, 1);
+    const credentials = desired.credentials.map((one) =>
+      one.service === 'nbd' ? { ...one, identity: 'found' as const } : one,
+    );
+    const observed = await manage(engine, bell, ours, { ...desired, credentials });
+    assert.deepEqual(
+      observed.credentials.flatMap(({ service, identity, phase }) =>
+        service === 'nbd' ? [identity, phase] : [],
+      ),
+      ['found', 'settled'],
+    );
+    const content = await served(paths, 'nbd');
+    assert.equal(content['client-certificate'], files.get('client-cert.pem'));
+    assert.equal(content['client-key'], files.get('client-key.pem'));
+    assert.equal(content.bundle?.includes(found.pem.trim()), true);
+    await manage(engine, bell, ours, desiredState(ours, 2));
+    assert.notEqual((await served(paths, 'nbd'))['client-certificate'], files.get('client-cert.pem'));
+    await engine.remove();
+    for (const [name, text] of files)
+      assert.equal(await readFile(paths.at(`/etc/pki/libvirt-nbd/${name}`), 'utf8'), text);
+    assert.deepEqual((await readdir(paths.at('/etc/pki/libvirt-nbd'))).sort(), [...files.keys()].sort());
+  });
+
   it('goes back to the former generation and settings, with the reason, when a proof fails', async () => {
     const { engine, paths } = await engineWith();
     await makeHost(paths);
@@ -139,6 +206,8 @@ describe('JournaledEngine', () => {
       ['migration', 'failed', 'test.failed'],
       ['vnc', 'failed', 'apply.went_back_along'],
       ['spice', 'failed', 'apply.went_back_along'],
+      ['nbd', 'failed', 'apply.went_back_along'],
+      ['backup', 'failed', 'apply.went_back_along'],
     ]);
     assert.deepEqual(await served(paths, 'libvirt'), before);
     await next.stop();

@@ -165,6 +165,9 @@ export async function proveGeneration(
   service: Service,
   generation: number,
 ): Promise<Proof[]> {
+  const transition = journal.transitions.find((one) => one.service === service && one.to === generation);
+  const known = (await workshop.state()).services.find((one) => one.service === service)?.current;
+  const identity = (transition ?? (known?.number === generation ? known : undefined))?.identity ?? 'found';
   const content = await workshop.staging.content(LAYOUTS[service], generation);
   const leaf = leafOf(content.certificate);
   const names = leaf.extensions.subjectAltName?.names ?? [];
@@ -172,6 +175,7 @@ export async function proveGeneration(
   const dns = names.flatMap((name) => (name.kind === 'dns' ? [name.value] : []));
   return await workshop.options.effects.prove(service, {
     pin: leaf.pin,
+    identity,
     names: { dns, addresses },
     // What was found may be for addresses that are not the host's own.
     addresses: journal.desired?.credentials.find((one) => one.service === service)?.names.addresses ?? [],

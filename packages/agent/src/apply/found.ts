@@ -65,8 +65,10 @@ export const FoundManifest = Type.Object(
         libvirt: FoundIdentity,
         migration: FoundIdentity,
         vnc: FoundIdentity,
-        /** Missing where it was written by a version that did not know SPICE. */
+        /** Missing where it was written by a version that did not know the service. */
         spice: Type.Optional(FoundIdentity),
+        nbd: Type.Optional(FoundIdentity),
+        backup: Type.Optional(FoundIdentity),
       },
       strict,
     ),

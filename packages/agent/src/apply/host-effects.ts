@@ -51,6 +51,7 @@ export interface DaemonTarget {
 /** What must be seen served. */
 export interface Expectation {
   readonly pin: SpkiPin;
+  readonly identity: 'ours' | 'found';
   /** The names that the certificate has. */
   readonly names: SubjectAltNames;
   /** Where the host's endpoints of the service are. */

@@ -139,7 +139,7 @@ for (const origin of ['bare', 'adopted'] as const) {
         assert.equal(JSON.parse(await readFile(join(paths.agent, 'apply.json'), 'utf8')).number, 1, step);
       });
       assert.equal(steps[0], 'keep-found');
-      assert.equal(steps.at(-1), 'clean-spice');
+      assert.equal(steps.at(-1), 'clean-backup');
     });
 
     // What follows does on a bare host a part of what it does on an adopted one.

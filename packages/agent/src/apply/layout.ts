@@ -53,6 +53,8 @@ const QEMU_DIRECTORIES = {
   migration: '/etc/pki/libvirt-migrate',
   vnc: '/etc/pki/libvirt-vnc',
   spice: '/etc/pki/libvirt-spice',
+  nbd: '/etc/pki/libvirt-nbd',
+  backup: '/etc/pki/libvirt-backup',
 } as const;
 
 /**
@@ -63,6 +65,8 @@ export const CONFIGURED_DIRECTORIES = {
   migration: QEMU_DIRECTORIES.migration,
   vnc: '/var/lib/virt-trust/services/vnc/current',
   spice: '/var/lib/virt-trust/services/spice/current',
+  nbd: QEMU_DIRECTORIES.nbd,
+  backup: QEMU_DIRECTORIES.backup,
 } as const;
 
 /** Whether a VNC server with this directory follows virt-trust's switch. */
@@ -98,6 +102,13 @@ const SPICE_FILES: readonly ServiceFile[] = [
 
 const SERVER_FILES: readonly ServiceFile[] = [...SPICE_FILES, qemuFile('dh-params.pem', 'dh-parameters')];
 
+/** Of a host that is now server, now client. */
+const BOTH_ENDS_FILES: readonly ServiceFile[] = [
+  ...SERVER_FILES,
+  qemuFile('client-cert.pem', 'client-certificate'),
+  qemuFile('client-key.pem', 'client-key'),
+];
+
 /** The layout of every service (facts of libvirt's remote driver and QEMU's tls-creds-x509). */
 export const LAYOUTS: Readonly<Record<Service, ServiceLayout>> = {
   libvirt: {
@@ -118,17 +129,11 @@ export const LAYOUTS: Readonly<Record<Service, ServiceLayout>> = {
     readers: 'all',
     wholeDirectory: { path: '/etc/pki/libvirt/private', name: 'private' },
   },
-  migration: qemuLayout(
-    'migration',
-    [
-      ...SERVER_FILES,
-      qemuFile('client-cert.pem', 'client-certificate'),
-      qemuFile('client-key.pem', 'client-key'),
-    ],
-    QEMU_FILE_NAMES.crl,
-  ),
+  migration: qemuLayout('migration', BOTH_ENDS_FILES, QEMU_FILE_NAMES.crl),
   vnc: qemuLayout('vnc', SERVER_FILES, QEMU_FILE_NAMES.crl),
   spice: qemuLayout('spice', SPICE_FILES),
+  nbd: qemuLayout('nbd', BOTH_ENDS_FILES, QEMU_FILE_NAMES.crl),
+  backup: qemuLayout('backup', BOTH_ENDS_FILES, QEMU_FILE_NAMES.crl),
 };
 
 /** The links of a service on a host whose directory for keys existed, or not. */

@@ -10,8 +10,8 @@ const PROFILES = '/etc/apparmor.d/libvirt';
 const BEGIN = '# virt-trust: begin';
 const END = '# virt-trust: end';
 const RULES = `${BEGIN}
-/var/lib/virt-trust/services/{migration,vnc,spice}/** r,
-/etc/pki/libvirt-migrate/{,**} r,
+/var/lib/virt-trust/services/{migration,vnc,spice,nbd,backup}/** r,
+/etc/pki/libvirt-{migrate,nbd,backup}/{,**} r,
 ${END}
 `;
 const LOAD_MS = 120_000;

@@ -1,6 +1,7 @@
 import assert from 'node:assert/strict';
 import { describe, it } from 'node:test';
 import type { DesiredCredential, DesiredState } from '@virt-trust/contract/model/desired-state.ts';
+import { SERVICES } from '@virt-trust/contract/model/service.ts';
 import fc from 'fast-check';
 import {
   digestOfIdentity,
@@ -158,7 +159,7 @@ describe('planApplication', () => {
       fc.property(
         fc.boolean(),
         fc.boolean(),
-        fc.subarray(['libvirt', 'migration', 'vnc', 'spice'] as const),
+        fc.subarray([...SERVICES]),
         (foundKept, settingsDiffer, services) => {
           const plan = planApplication({
             ...base,

@@ -3,7 +3,7 @@ import { dirname, join } from 'node:path';
 import { TrustError } from '@virt-trust/base/error.ts';
 import type { Instant } from '@virt-trust/base/instant.ts';
 import type { DesiredCredential, SubjectAltNames } from '@virt-trust/contract/model/desired-state.ts';
-import type { KeyAlgorithm, Service } from '@virt-trust/contract/model/service.ts';
+import { type KeyAlgorithm, PURPOSE_OF_SERVICE, type Service } from '@virt-trust/contract/model/service.ts';
 import { checkOwnFiles } from '@virt-trust/libvirt/sanity.ts';
 import type { KeyAlgorithmName } from '@virt-trust/pki/algorithms.ts';
 import { type Certificate, parseCertificates } from '@virt-trust/pki/certificate.ts';
@@ -176,11 +176,12 @@ export function verifyContent(
   const caCertificates = parseCertificates(content.bundle ?? '');
   const ends = [
     { role: 'server' as const, certificate: content.certificate, key: content.key },
-    ...(service === 'migration'
+    ...(layout.files.some(({ content: kind }) => kind === 'client-certificate')
       ? [{ role: 'client' as const, certificate: content['client-certificate'], key: content['client-key'] }]
       : []),
   ];
   const warnings: string[] = [];
+  const errors = new Map<string, string>();
   let leaf: Certificate | undefined;
   for (const { role, certificate, key } of ends) {
     const certificates = parseCertificates(certificate ?? '');
@@ -192,11 +193,17 @@ export function verifyContent(
         ? ({ program: 'libvirt', version: versions.libvirt } as const)
         : ({ program: 'qemu', version: versions.qemu } as const);
     for (const finding of checkOwnFiles({ role, caCertificates, certificates, at, checker })) {
-      if (finding.severity === 'error') throw unusable(service, credential, finding.message);
-      warnings.push(finding.message);
+      if (finding.severity === 'error' && !errors.has(role)) errors.set(role, finding.message);
+      if (finding.severity !== 'error') warnings.push(finding.message);
     }
     leaf ??= own;
   }
+  const [error] = errors.values();
+  // What was found for storage may have been made for one of the ends alone, and is used as before.
+  const needed =
+    credential.identity === 'found' && PURPOSE_OF_SERVICE[service] === 'storage' ? 1 : ends.length;
+  if (error !== undefined && ends.length - errors.size < needed) throw unusable(service, credential, error);
+  if (error !== undefined) warnings.push(error);
   if (leaf === undefined) throw unusable(service, credential, 'it has no certificate');
   if (credential.identity === 'ours') {
     const difference = differenceOf(leaf, credential);

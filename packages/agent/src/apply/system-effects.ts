@@ -25,6 +25,7 @@ import { letClientsIn, reloadLibvirt } from './services/libvirt-reload.ts';
 import { proveMigration } from './services/migration.ts';
 import { readOwnAddresses } from './services/reach.ts';
 import { proveSpice } from './services/spice.ts';
+import { proveStorage } from './services/storage.ts';
 import { proveVnc, reloadVnc } from './services/vnc.ts';
 
 const OPENINGS = { libvirt: 'libvirt-tls', migration: 'migration', display: 'display' } as const;
@@ -132,6 +133,12 @@ export class SystemEffects implements HostEffects {
       case 'spice':
         // Loaded once, when a VM starts; running ones go on with what they have.
         return;
+      case 'nbd':
+        // Read when a disk is attached; attached ones go on with what they have.
+        return;
+      case 'backup':
+        // Read anew for every job.
+        return;
     }
   }
 
@@ -175,6 +182,9 @@ export class SystemEffects implements HostEffects {
         return await proveVnc(expectation, this.#run, this.#clock);
       case 'spice':
         return await proveSpice(this.#paths, this.#run, expectation, this.#clock);
+      case 'nbd':
+      case 'backup':
+        return await proveStorage(service, this.#paths, this.#run, expectation, this.#clock);
     }
   }
 

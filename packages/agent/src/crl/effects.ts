@@ -33,7 +33,7 @@ export class SystemCrlEffects implements CrlEffects {
   }
 
   async load(service: Service): Promise<void> {
-    // Migrations read their files each time; SPICE reads no CRL.
+    // Migrations, backups and NBD servers read their files each time; SPICE reads no CRL.
     if (service === 'libvirt') await reloadLibvirt(this.#run, await this.#daemon());
     if (service === 'vnc') await this.#loadVnc();
   }

@@ -1,6 +1,7 @@
 import { readFile, writeFile } from 'node:fs/promises';
 import { join } from 'node:path';
 import { DAY, type Instant, instant } from '@virt-trust/base/instant.ts';
+import type { Service } from '@virt-trust/contract/model/service.ts';
 import type { Issuer } from '@virt-trust/pki/certificate-issue.ts';
 import { issueCrl } from '@virt-trust/pki/crl-issue.ts';
 import type { CrlReason } from '@virt-trust/pki/crl-reason.ts';
@@ -46,7 +47,7 @@ export class FileCrlEffects implements CrlEffects {
     this.#paths = paths;
   }
 
-  async load(service: 'libvirt' | 'migration' | 'vnc' | 'spice'): Promise<void> {
+  async load(service: Service): Promise<void> {
     const refusal = this.refusals.shift();
     if (refusal !== undefined) throw new Error(refusal);
     await writeFile(loadedFile(this.#paths, service), (await readCrl(this.#paths, service)) ?? '');

@@ -48,6 +48,8 @@ function placesOf({ libvirtd, qemu }: EffectiveSettings): Place[] {
     ...placesOfQemu('migration', qemu.services.migrate.directory),
     ...placesOfQemu('vnc', qemu.services.vnc.directory),
     ...placesOfQemu('spice', qemu.services.spice.directory),
+    ...placesOfQemu('nbd', qemu.services.nbd.directory),
+    ...placesOfQemu('backup', qemu.services.backup.directory),
   ];
 }
 

@@ -13,47 +13,67 @@ import type { Watched } from './rounds.ts';
 
 type Found = Omit<ServedEndpoint, 'since'>;
 
+/** When QEMU reads the files of a service that nothing listens with meanwhile. */
+const READ_AT = {
+  migration: 'read at each migration',
+  nbd: 'read when a disk is attached',
+  backup: 'read for each backup',
+} as const;
+type FileService = keyof typeof READ_AT;
+const FILE_SERVICES: readonly FileService[] = ['migration', 'nbd', 'backup'];
+
 /**
- * The files that QEMU reads at the next migration, through the links where it looks, as its own user reads them: the
- * very bytes of the generation, or not.
+ * The files that QEMU reads at the next migration, backup or disk, through the links where it looks, as its own user
+ * reads them: the very bytes of the generation, or not.
  */
-export async function migrationFiles(
+export async function filesOfServices(
   workshop: Workshop,
   facts: HostFacts,
-  expected: Expected | undefined,
+  expected: ReadonlyMap<Service, Expected>,
 ): Promise<Found[]> {
-  if (expected === undefined) return [];
-  const layout = LAYOUTS.migration;
+  const found: Found[] = [];
+  for (const service of FILE_SERVICES) {
+    const one = expected.get(service);
+    if (one !== undefined) found.push(await filesOf(service, workshop, facts, one));
+  }
+  return found;
+}
+
+async function filesOf(
+  service: FileService,
+  workshop: Workshop,
+  facts: HostFacts,
+  expected: Expected,
+): Promise<Found> {
+  const layout = LAYOUTS[service];
   const { paths, effects, clock } = workshop.options;
   const links = layout.links.filter(({ name }) => layout.files.some((file) => file.name === name));
   const seen = await effects.digestsForQemu(
     links.map(({ path }) => paths.at(path)),
     facts,
   );
-  const known = (await workshop.state()).services.find(({ service }) => service === 'migration');
+  const known = (await workshop.state()).services.find((one) => one.service === service);
   const number = known?.current?.number;
   const wrong: string[] = [];
   for (const { path, name } of links) {
-    const staged = number === undefined ? undefined : await workshop.staging.file('migration', number, name);
+    const staged = number === undefined ? undefined : await workshop.staging.file(service, number, name);
     const digest = seen.get(paths.at(path));
     if (digest === undefined) wrong.push(`${path} cannot be read by the QEMU user`);
     else if (staged !== undefined && digest !== createHash('sha256').update(staged).digest('hex'))
       wrong.push(`${path} is another file`);
   }
   const rescued = expected.rescue !== null;
-  return [
-    {
-      service: 'migration',
-      target: dirname(links[0]?.path ?? ''),
-      vm: null,
-      expectedPin: expected.pin,
-      servedPin: wrong.length === 0 ? expected.pin : null,
-      state: wrong.length === 0 || rescued ? 'as-desired' : 'drifted',
-      detail: wrong.length === 0 ? 'read at each migration' : line(wrong.join('; ')),
-      action: wrong.length === 0 ? '' : 'see that the QEMU user may enter and read what the links lead to',
-      at: clock.now(),
-    },
-  ];
+  return {
+    service,
+    target: dirname(links[0]?.path ?? ''),
+    vm: null,
+    expectedPin: expected.pin,
+    servedPin: wrong.length === 0 ? expected.pin : null,
+    state: wrong.length === 0 || rescued ? 'as-desired' : 'drifted',
+    detail: wrong.length === 0 ? READ_AT[service] : line(wrong.join('; ')),
+    action: wrong.length === 0 ? '' : 'see that the QEMU user may enter and read what the links lead to',
+    at: clock.now(),
+  };
 }
 
 /** Files, links and settings that something changed back after each repair. */

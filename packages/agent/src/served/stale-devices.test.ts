@@ -43,4 +43,12 @@ test('a device whose files were changed after its VM was started is stale, and n
     { vm: 'a', kind: 'chardev', directory: '/etc/pki/libvirt-chardev' },
   ]);
   assert.deepEqual(await staleDevices(paths, [started(-500)]), []);
+  await mkdir(paths.at('/etc/pki/libvirt-nbd'));
+  await writeFile(paths.at('/etc/pki/libvirt-nbd/ca-crl.pem'), '');
+  assert.equal((await staleDevices(paths, [started(500)])).length, 1, 'a client reads no CRL');
+  await writeFile(paths.at('/etc/pki/libvirt-nbd/client-cert.pem'), '');
+  assert.deepEqual(
+    (await staleDevices(paths, [started(500)])).map(({ kind }) => kind),
+    ['chardev', 'nbd'],
+  );
 });

@@ -14,6 +14,12 @@ export interface StaleDevice {
 /** sysconf(3) CLK_TCK, which is 100 on every Linux that libvirt runs on. */
 const TICKS_PER_SECOND = 100;
 
+/** A disk over NBD is a client's, which reads no CRL: a new one every few days makes nothing stale. */
+const READ_BY: Readonly<Record<StaleDevice['kind'], readonly string[]>> = {
+  chardev: Object.values(QEMU_FILE_NAMES),
+  nbd: [QEMU_FILE_NAMES.caCertificate, QEMU_FILE_NAMES.clientCertificate, QEMU_FILE_NAMES.clientKey],
+};
+
 /** The devices of running VMs that loaded certificates from a directory whose files were changed since. */
 export async function staleDevices(
   paths: AgentPaths,
@@ -25,15 +31,16 @@ export async function staleDevices(
   for (const { name, devices, startTicks } of processes) {
     const startedMs = (Number(booted) + startTicks / TICKS_PER_SECOND) * 1000;
     for (const { kind, directory } of devices)
-      if ((await changedAt(paths.at(directory))) > startedMs) stale.push({ vm: name, kind, directory });
+      if ((await changedAt(paths.at(directory), READ_BY[kind])) > startedMs)
+        stale.push({ vm: name, kind, directory });
   }
   return stale;
 }
 
 /** When the newest of a directory's TLS files was changed; 0 where there are none. */
-async function changedAt(directory: string): Promise<number> {
+async function changedAt(directory: string, names: readonly string[]): Promise<number> {
   const times = await Promise.all(
-    Object.values(QEMU_FILE_NAMES).map((name) =>
+    names.map((name) =>
       stat(join(directory, name)).then(
         ({ ctimeMs }) => ctimeMs,
         () => 0,

@@ -110,6 +110,8 @@ test('an endpoint that serves another certificate is told to read its files, and
       ['192.0.2.11:16514', 'as-desired', true],
       ['VM guest 127.0.0.1:5900', 'as-desired', true],
       ['/etc/pki/libvirt-migrate', 'as-desired', true],
+      ['/etc/pki/libvirt-nbd', 'as-desired', true],
+      ['/etc/pki/libvirt-backup', 'as-desired', true],
     ],
   );
   events.length = 0;

@@ -9,7 +9,7 @@ import type { HostFacts } from '../apply/host-effects.ts';
 import { LAYOUTS } from '../apply/layout.ts';
 import { QUIET_MS } from '../apply/repair-count.ts';
 import type { Workshop } from '../apply/workshop.ts';
-import { contestedPaths, migrationFiles } from './files.ts';
+import { contestedPaths, filesOfServices } from './files.ts';
 import { type Expected, judge, line } from './judge.ts';
 import { type ServedRecord, servedDocument } from './record.ts';
 import type { Sighting, Where } from './sighting.ts';
@@ -73,7 +73,7 @@ export class ServedWatch {
     const all = records.map((record) => seenAgain.get(record.target) ?? record);
     const now = this.#workshop.options.clock.now();
     const others = [
-      ...(await migrationFiles(this.#workshop, facts, expected.get('migration'))),
+      ...(await filesOfServices(this.#workshop, facts, expected)),
       ...(await contestedPaths(this.#workshop)),
     ].map((endpoint) => this.#dated({ ...endpoint, at: now }));
     await this.#note([...all, ...(await Promise.all(others))].slice(0, MAX_ENDPOINTS));

@@ -33,7 +33,10 @@ test('The first start makes root and issuing CA for each purpose; the second fin
     assert.equal(root.extensions.basicConstraints?.pathLenConstraint, 1);
     assert.equal(second.authorities.bundle(purpose), first.authorities.bundle(purpose));
   }
-  assert.equal(new Set(PURPOSES.map((one) => first.authorities.byPurpose(one).issuing.pin)).size, 3);
+  assert.equal(
+    new Set(PURPOSES.map((one) => first.authorities.byPurpose(one).issuing.pin)).size,
+    PURPOSES.length,
+  );
   const made = (await first.audit.list(0, 10)).filter(({ action }) => action === 'authority.create');
   assert.deepEqual(made.map(({ subject }) => subject).sort(), [...PURPOSES].sort());
 });
@@ -42,7 +45,7 @@ test('An unknown authority is named in the error.', async (t) => {
   const { database } = temporaryStore(t, systemClock);
   const { authorities } = await issuanceOn(database, systemClock);
   assert.throws(
-    () => authorities.byName('storage'),
+    () => authorities.byName('elsewhere'),
     (error) => isTrustError(error, 'authority.unknown'),
   );
 });
@@ -57,7 +60,27 @@ test('When making them fails half way, no authority is there, and the next start
   assert.deepEqual(database.all("select * from audit where action = 'authority.create'"), []);
   database.script('drop trigger stop');
   const { authorities } = await issuanceOn(database, systemClock);
-  assert.equal(authorities.list().length, 3);
+  assert.equal(authorities.list().length, PURPOSES.length);
+});
+
+test('A store that lacks the authority of a purpose gets it, like the ones that it has, which stay.', async (t) => {
+  const { database } = temporaryStore(t, systemClock);
+  const constraints = { dns: ['example.com'], subnets: ['10.0.0.0/8'] };
+  const first = await issuanceOn(database, systemClock, { constraints });
+  database.run("delete from authorities where name = 'storage'");
+  const second = await issuanceOn(database, systemClock, { constraints: NO_CONSTRAINTS });
+  const [control, storage] = [
+    second.authorities.byPurpose('control'),
+    second.authorities.byPurpose('storage'),
+  ];
+  assert.equal(second.authorities.bundle('control'), first.authorities.bundle('control'));
+  assert.notEqual(storage.issuing.pin, first.authorities.byPurpose('storage').issuing.pin);
+  assert.deepEqual(storage.issuing.extensions.nameConstraints, control.issuing.extensions.nameConstraints);
+  assert.notEqual(storage.issuing.extensions.nameConstraints, undefined);
+  const made = (await second.audit.list(0, 20)).filter(({ action }) => action === 'authority.create');
+  assert.deepEqual(made.map(({ subject }) => subject).sort(), [...PURPOSES, 'storage'].sort());
+  const third = await issuanceOn(database, systemClock);
+  assert.equal(third.authorities.bundle('storage'), second.authorities.bundle('storage'));
 });
 
 test('Private keys are in the database only sealed, each bound to its place.', async (t) => {

@@ -6,7 +6,11 @@ import { PURPOSES, type Purpose } from '@virt-trust/contract/model/service.ts';
 import { encodeCertificatesPem } from '@virt-trust/pki/certificate.ts';
 import { formatName } from '@virt-trust/pki/name.ts';
 import type { Authority, AuthorityProvider, AuthorityRecord, AuthorityRepository } from './authority.ts';
-import { type AuthorityConstraints, createInternalAuthority } from './internal-creation.ts';
+import {
+  type AuthorityConstraints,
+  createInternalAuthority,
+  nameConstraintsOf,
+} from './internal-creation.ts';
 import { internalProvider } from './internal-provider.ts';
 
 export interface AuthoritiesOptions {
@@ -33,14 +37,18 @@ export class Authorities {
     this.#byPurpose = new Map(authorities.map((authority) => [authority.purpose, authority]));
   }
 
-  /** Takes the authorities into service; at the first start makes them all in one unit of work. */
+  /**
+   * Takes the authorities into service; at the first start makes them all in one unit of work, and later those of
+   * purposes that an older version did not know, like the ones that are there.
+   */
   static async open(options: AuthoritiesOptions): Promise<Authorities> {
-    let records = await options.repository.list();
-    if (records.length === 0) {
-      await create(options);
-      records = await options.repository.list();
-    }
-    return new Authorities(records.map((record) => PROVIDERS[record.provider].open(record)));
+    const records = await options.repository.list();
+    const known = records.map((record) => PROVIDERS[record.provider].open(record));
+    const missing = PURPOSES.filter((purpose) => !known.some((one) => one.purpose === purpose));
+    if (missing.length === 0) return new Authorities(known);
+    await create(options, missing, known[0]);
+    const all = await options.repository.list();
+    return new Authorities(all.map((record) => PROVIDERS[record.provider].open(record)));
   }
 
   list(): Authority[] {
@@ -74,13 +82,19 @@ function unknown(which: string): TrustError {
   });
 }
 
-async function create(options: AuthoritiesOptions): Promise<void> {
+async function create(
+  options: AuthoritiesOptions,
+  purposes: readonly Purpose[],
+  like: Authority | undefined,
+): Promise<void> {
+  const nameConstraints =
+    like === undefined ? nameConstraintsOf(options.constraints) : like.issuing.extensions.nameConstraints;
   const records = await Promise.all(
-    PURPOSES.map((purpose) =>
+    purposes.map((purpose) =>
       createInternalAuthority({
         purpose,
-        organization: options.organization,
-        constraints: options.constraints,
+        organization: like?.organization ?? options.organization,
+        nameConstraints,
         now: options.clock.now(),
         skew: options.skew,
         randomness: options.randomness,

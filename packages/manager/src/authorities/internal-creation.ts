@@ -28,7 +28,8 @@ export interface CreationOrder {
   readonly purpose: Purpose;
   /** The organization of the authority and of all its certificates. */
   readonly organization: string;
-  readonly constraints: AuthorityConstraints;
+  /** What the issuing CA's certificates may be for; undefined where nothing is constrained. */
+  readonly nameConstraints: NameConstraints | undefined;
   readonly now: Instant;
   /** Back-dating in milliseconds. */
   readonly skew: number;
@@ -37,7 +38,7 @@ export interface CreationOrder {
 }
 
 /** RFC 5280 §4.2.1.10: nameConstraints of what is permitted; undefined where nothing is constrained. */
-function nameConstraintsOf(constraints: AuthorityConstraints): NameConstraints | undefined {
+export function nameConstraintsOf(constraints: AuthorityConstraints): NameConstraints | undefined {
   const permitted = [...constraints.dns, ...constraints.subnets].map(parseNameSubtree);
   return permitted.length === 0 ? undefined : { permitted, excluded: [] };
 }
@@ -70,7 +71,7 @@ export async function createInternalAuthority(order: CreationOrder): Promise<New
       subject: subject('issuing'),
       notBefore,
       notAfter: instant(order.now + ISSUING_LIFETIME),
-      nameConstraints: nameConstraintsOf(order.constraints),
+      nameConstraints: order.nameConstraints,
     },
     spkiOfKey(issuingKey),
   );

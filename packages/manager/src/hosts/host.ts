@@ -14,7 +14,7 @@ import type { AuditDraft } from '../audit/audit-entry.ts';
 
 /** What was on the host before virt-trust changed anything: what the gates are decided from. */
 export interface FoundFacts {
-  /** Services for which a server certificate, its key and a CA were found. */
+  /** Services for which a certificate, its key and a CA were found: a server's, or for disks over NBD a client's. */
   readonly identities: readonly Service[];
   /** Services for which a CA was found. */
   readonly authorities: readonly Service[];
@@ -22,6 +22,8 @@ export interface FoundFacts {
   readonly vncTls: boolean;
   readonly vms: number;
   readonly allowedDns: boolean;
+  /** Which services were looked at; missing where it was written by a version that knew no storage. */
+  readonly lookedAt?: readonly Service[];
 }
 
 /**

@@ -10,6 +10,7 @@ import { clientDnGlobs } from './client-dns.ts';
 import { assertClock } from './clock-skew.ts';
 import { desiredStateOf } from './desired-state.ts';
 import { followUntilSettled, openChannel } from './following.ts';
+import { withNewServices } from './found-facts.ts';
 import type { Host } from './host.ts';
 import type { HostsContext } from './ports.ts';
 import { managerAddressesFor } from './readdressing.ts';
@@ -110,6 +111,7 @@ async function plan(
   const updated = await context.repository.update(host.id, (now) => ({
     ...now,
     inventory,
+    found: now.found === null ? null : withNewServices(now.found, inventory),
     state: 'provisioning',
     reason: null,
     desiredNumber: Math.max(now.desiredNumber, believable(observed.number)) + 1,

@@ -15,7 +15,7 @@ const desiredOf = (host: Host) =>
     keyAlgorithm: 'ecdsa-p256',
     migrationModes: ['tls'],
     probeSeconds: 60,
-    bundles: { control: 'c', migration: 'm', console: 'v' },
+    bundles: { control: 'c', migration: 'm', console: 'v', storage: 's' },
     clientDns: [],
     consoles: 'keep',
     announceTo: [],

@@ -93,6 +93,8 @@ export const PROFILE_OF_SERVICE: Readonly<Record<Service, LeafProfile>> = {
   migration: LEAF_PROFILES.migration,
   vnc: LEAF_PROFILES['vnc-server'],
   spice: LEAF_PROFILES['spice-server'],
+  nbd: LEAF_PROFILES.storage,
+  backup: LEAF_PROFILES.storage,
 };
 
 const ACTION = 'certificate.issue';

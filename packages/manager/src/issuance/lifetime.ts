@@ -9,6 +9,8 @@ const SETTING_OF_SERVICE = {
   migration: 'certificate.lifetime',
   vnc: 'certificate.lifetime',
   spice: 'certificate.restart_lifetime',
+  nbd: 'certificate.restart_lifetime',
+  backup: 'certificate.lifetime',
 } as const satisfies Readonly<Record<Service, string>>;
 
 /** The milliseconds for which a certificate of the service would be made now. */

@@ -51,7 +51,7 @@ export const SETTINGS = {
     minimum: 5 * MINUTE,
     maximum: 3650 * DAY,
     description:
-      "How long certificates are valid whose successors are loaded live: of libvirt, migration and VNC. From 5m to 3650d, never past the authority's end; renewed after half of it.",
+      "How long certificates are valid whose successors are loaded live: of libvirt, migration, VNC and backups. From 5m to 3650d, never past the authority's end; renewed after half of it.",
     scopes: EVERYWHERE,
   }),
   'certificate.restart_lifetime': durationSetting({
@@ -59,7 +59,7 @@ export const SETTINGS = {
     minimum: 5 * MINUTE,
     maximum: 3650 * DAY,
     description:
-      "How long certificates are valid that a VM loads at its start alone: of SPICE. From 5m to 3650d, never past the authority's end; renewed after half of it.",
+      "How long certificates are valid that a VM loads once, at its start or with a device: of SPICE and of disks over NBD. From 5m to 3650d, never past the authority's end; renewed after half of it.",
     scopes: EVERYWHERE,
   }),
   'renewal.window': textSetting({

@@ -2,6 +2,7 @@ import { chmod, chown, mkdir, mkdtemp, rm, writeFile } from 'node:fs/promises';
 import { join } from 'node:path';
 import type { Clock } from '@virt-trust/base/clock.ts';
 import { describeError, TrustError } from '@virt-trust/base/error.ts';
+import { inParallel } from '@virt-trust/base/in-parallel.ts';
 import type { RunHostCommand } from '@virt-trust/check/host/host-command.ts';
 import type { Proof } from '@virt-trust/contract/model/observed-state.ts';
 import type { AgentPaths } from '../../paths.ts';
@@ -11,6 +12,8 @@ import { CONFIGURED_DIRECTORIES } from '../layout.ts';
 import { QemuProgram } from './qemu-process.ts';
 
 const CLIENT_MS = 30_000;
+/** As many as hosts have cores to spare. */
+const CLIENTS_AT_ONCE = 2;
 const START_MS = 30_000;
 const IMAGE_BYTES = 65_536;
 
@@ -81,32 +84,35 @@ export async function proveFiles(
       user,
     );
     await listens(server, socket, files.directory);
-    const proofs: Proof[] = [];
-    for (const name of [...names.dns, ...names.addresses]) {
-      const options = `driver=nbd,path=${socket},tls-creds=tls0,tls-hostname=${name}`;
-      try {
-        await run('qemu-img', ['info', '--object', credentials('client'), '--image-opts', options], {
-          ...user,
-          timeoutMs: CLIENT_MS,
-        });
-      } catch (cause) {
-        throw new TrustError(
-          'proof.qemu_tls',
-          'failed',
-          `cannot use the certificate in ${files.directory} under the name ${name}: ${describeError(cause)}${server.complaint === '' ? '' : `; the server: ${server.complaint}`}`,
-          { cause },
-        );
-      }
-      proofs.push({
-        kind: 'qemu-tls',
-        target: name,
-        at: clock.now(),
-        by: 'agent',
-        servedPin: expectation.pin,
-        detail: files.detail,
-      });
-    }
-    return proofs;
+    return await inParallel(
+      [...names.dns, ...names.addresses],
+      CLIENTS_AT_ONCE,
+      async (name): Promise<Proof> => {
+        const options = `driver=nbd,path=${socket},tls-creds=tls0,tls-hostname=${name}`;
+        try {
+          await run('qemu-img', ['info', '--object', credentials('client'), '--image-opts', options], {
+            ...user,
+            timeoutMs: CLIENT_MS,
+          });
+        } catch (cause) {
+          throw new TrustError(
+            'proof.qemu_tls',
+            'failed',
+            `cannot use the certificate in ${files.directory} under the name ${name}: ${describeError(cause)}${server.complaint === '' ? '' : `; the server: ${server.complaint}`}`,
+            { cause },
+          );
+        }
+        const { pin: servedPin } = expectation;
+        return {
+          kind: 'qemu-tls',
+          target: name,
+          at: clock.now(),
+          by: 'agent',
+          servedPin,
+          detail: files.detail,
+        };
+      },
+    );
   } finally {
     await rm(directory, { recursive: true, force: true });
   }

@@ -51,5 +51,5 @@ test('A certificate is issued, listed, shown and refused over HTTP, and the auth
   assert.equal((await ask(`certificates/${'ab'.repeat(17)}`)).status, 404);
   const { body } = await ask('authorities/console');
   assert.deepEqual(body['constraints'], { dns: ['example'], subnets: ['10.0.0.0/9', 'fd00::/8'] });
-  assert.equal(((await ask('authorities')).body['items'] as unknown[]).length, 3);
+  assert.equal(((await ask('authorities')).body['items'] as unknown[]).length, 4);
 });
