@@ -18,6 +18,10 @@ export interface FleetOptions {
   readonly lab: string;
   readonly hosts: readonly string[];
   readonly clock?: Clock;
+  /** Whether hosts may announce themselves to the manager, on a free port. */
+  readonly announced?: boolean;
+  /** Ranges besides the lab's that the authorities may certify. */
+  readonly moreRanges?: (lab: Lab) => readonly string[];
 }
 
 /** A booted lab with a manager for it, asked through its HTTP API alone. */
@@ -25,19 +29,27 @@ export class Fleet {
   readonly lab: Lab;
   readonly stateDirectory: string;
   readonly #clock: Clock;
+  readonly #announced: boolean;
+  readonly #ranges: readonly string[];
   #manager: RunningManager | undefined;
   #token = '';
 
-  private constructor(lab: Lab, stateDirectory: string, clock: Clock) {
+  private constructor(
+    lab: Lab,
+    stateDirectory: string,
+    { clock = systemClock, announced = false, moreRanges = () => [] }: FleetOptions,
+  ) {
     this.lab = lab;
     this.stateDirectory = stateDirectory;
     this.#clock = clock;
+    this.#announced = announced;
+    this.#ranges = [...lab.ranges, ...moreRanges(lab)];
   }
 
-  static async up({ lab: name, hosts, clock = systemClock }: FleetOptions): Promise<Fleet> {
-    const lab = await Lab.up({ name, hosts, keepState: false });
+  static async up(options: FleetOptions): Promise<Fleet> {
+    const lab = await Lab.up({ name: options.lab, hosts: options.hosts, keepState: false });
     try {
-      const fleet = new Fleet(lab, await mkdtemp(join(tmpdir(), 'vt-fleet-')), clock);
+      const fleet = new Fleet(lab, await mkdtemp(join(tmpdir(), 'vt-fleet-')), options);
       await fleet.startManager();
       return fleet;
     } catch (error) {
@@ -51,10 +63,11 @@ export class Fleet {
       stateDirectory: join(this.stateDirectory, 'manager'),
       version: VERSION,
       listen: { address: '127.0.0.1', port: 0 },
+      announceListen: this.#announced ? { port: 0 } : undefined,
       agentProgram: await programPath(),
       log: createLog('error'),
       // So that the daemons of the lab see certificates of authorities with critical name constraints.
-      constraints: { dns: this.lab.hosts.map((host) => host.name), subnets: this.lab.ranges },
+      constraints: { dns: this.lab.hosts.map((host) => host.name), subnets: this.#ranges },
       clock,
     });
     this.#token = this.#manager.initialToken ?? this.#token;

@@ -41,7 +41,7 @@ function alarmCounts({ critical, warning }: HostSummary['alarms']): string {
 export function writeHost(host: HostDetail, alarms: readonly Alarm[]): void {
   const { inventory } = host;
   writeLine(
-    `${host.name}  ${host.state}, channel ${host.channel}${host.group === null ? '' : ` (${host.group})`}`,
+    `${host.name}  ${host.state}, channel to ${host.address} ${host.channel}${host.group === null ? '' : ` (${host.group})`}`,
   );
   if (host.reason !== null) writeLine(`  reason: ${host.reason}`);
   for (const alarm of alarms) writeAlarm(alarm);

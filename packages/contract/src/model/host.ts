@@ -50,6 +50,8 @@ export type HostSummary = Static<typeof HostSummary>;
 export const HostDetail = Type.Object(
   {
     ...HostSummary.properties,
+    /** Where the channel is dialled first: where it was up last, or the name that was given. */
+    address: Type.Union([Name, Address]),
     agentPins: Type.Array(Pin, { maxItems: 16 }),
     declared: Type.Object(
       {

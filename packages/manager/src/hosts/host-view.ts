@@ -38,6 +38,7 @@ export function detailOf(
 ): HostDetail {
   return {
     ...summaryOf(host, channel, alarms),
+    address: host.channel.address,
     agentPins: [...host.agentPins],
     declared: {
       ...host.declared,
