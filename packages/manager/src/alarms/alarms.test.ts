@@ -230,3 +230,21 @@ test('what cannot be kept is kept at the next look', async (t) => {
   sources.changed('renewal');
   assert.equal((await openOnes()).length, 1);
 });
+
+test('an alarm that was seen to stays so while its host gets another name, and nobody is told anew', async (t) => {
+  const { alarms, repository, openOnes, changes } = await temporary(t);
+  const host = testHost('host-1', { state: 'failed', reason: 'it failed' });
+  await repository.save(host);
+  await alarms.start();
+  const named = (name: string, state: string) => [`${state} critical host-failed: host ${name}`];
+  assert.deepEqual(await openOnes(), named('host-1', 'raised'));
+  const [open] = alarms.open.sources().flatMap((source) => alarms.open.ofSource(source));
+  await alarms.acknowledge(open?.id ?? '', 'token:op');
+  const told = changes();
+  await alarms.rereadAfter(() => repository.update(host.id, (now) => ({ ...now, name: 'host-9' })));
+  assert.deepEqual(await openOnes(), named('host-9', 'acknowledged'));
+  assert.equal((await alarms.find(open?.id ?? '')).host, 'host-9');
+  assert.equal(alarms.open.ofHost('host-9').critical, 1);
+  assert.equal(alarms.open.ofHost('host-1').critical, 0);
+  assert.equal(changes(), told);
+});

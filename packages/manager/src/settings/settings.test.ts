@@ -9,8 +9,10 @@ import {
 } from '@virt-trust/contract/model/setting.ts';
 import { validatorOf } from '@virt-trust/contract/validate.ts';
 import fc from 'fast-check';
+import { testHost } from '../hosts/fixtures.ts';
 import { SqliteAuditLog } from '../store/audit-log.ts';
 import { settableClock, temporaryStore } from '../store/fixtures.ts';
+import { SqliteHostRepository } from '../store/host-repository.ts';
 import { SqliteSettingStore } from '../store/setting-store.ts';
 import { SETTINGS, type SettingName } from './definitions.ts';
 import { Settings } from './settings.ts';
@@ -165,4 +167,20 @@ test('each change is in the audit log with who made it and what it set', async (
   assert.equal(entry?.actor, 'token:ann');
   assert.equal(entry?.subject, 'certificate.lifetime');
   assert.equal(entry?.detail, 'cluster c1: "90d"');
+});
+
+test('a host that was renamed has its settings under its new name, and under the old one there are none', async (t) => {
+  const clock = settableClock();
+  const { database } = temporaryStore(t, clock);
+  const settings = new Settings(new SqliteSettingStore(database, clock));
+  const repository = new SqliteHostRepository(database, clock);
+  const host = testHost('host-1');
+  await repository.save(host);
+  const name = 'renewal.jitter_percent';
+  await settings.put(name, 7, { scope: 'host', target: 'host-1' }, 'token:a');
+  assert.equal(await settings.value(name, { host: 'host-1' }), 7);
+  await repository.update(host.id, (now) => ({ ...now, name: 'host-9' }));
+  settings.reread();
+  assert.equal(await settings.value(name, { host: 'host-9' }), 7);
+  assert.equal(await settings.value(name, { host: 'host-1' }), 10);
 });
