@@ -3,9 +3,9 @@ import type { Host } from './host.ts';
 /** What a test VM shows and has; it has no disk and no operating system. */
 export interface TestVm {
   readonly name: string;
-  /** Where its VNC server listens; without it, it has none. */
+  /** Where its VNC server listens, empty for where the host's configuration says; without it, it has none. */
   readonly vncListen?: string;
-  /** Where its SPICE server listens; without it, it has none. */
+  /** The same of its SPICE server. */
   readonly spiceListen?: string;
 }
 
@@ -19,9 +19,10 @@ export interface QemuProcess {
 
 /** The domain XML of a diskless 64 MiB VM under software emulation. */
 export function testVmXml({ name, vncListen, spiceListen }: TestVm): string {
+  const at = (listen: string) => (listen === '' ? '' : ` listen='${listen}'`);
   const graphics = [
-    vncListen === undefined ? '' : `<graphics type='vnc' port='-1' autoport='yes' listen='${vncListen}'/>`,
-    spiceListen === undefined ? '' : `<graphics type='spice' autoport='yes' listen='${spiceListen}'/>`,
+    vncListen === undefined ? '' : `<graphics type='vnc' port='-1' autoport='yes'${at(vncListen)}/>`,
+    spiceListen === undefined ? '' : `<graphics type='spice' autoport='yes'${at(spiceListen)}/>`,
   ].join('');
   return `<domain type='qemu'>
   <name>${name}</name>
