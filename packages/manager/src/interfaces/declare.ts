@@ -40,6 +40,8 @@ const MOST_INTERFACES = 64;
 const MOST_ADDRESSES = 64;
 const MOST_DNS = 32;
 const MOST_REFUSED = 128;
+/** SECURITY: of so many reported addresses each is looked up; no kernel in use has more. */
+const MOST_LOOKED_AT = 2048;
 
 /**
  * What a host may have certificates for: of its interfaces with a role the names and addresses that are an administrator's
@@ -132,8 +134,11 @@ class Declaring {
     const addresses = servingAddresses(interfaces, host.declared.interfaces);
     this.#takeHostName(serving);
     for (const accepted of [true, false]) {
+      let looked = 0;
       for (const one of serving) {
         for (const { address, byReport } of addresses.get(one.name) ?? []) {
+          looked += 1;
+          if (looked > MOST_LOOKED_AT) break;
           if (this.#accepted.has(address) !== accepted || one.names.addresses.has(address)) continue;
           if (accepted || byReport) this.#address(one, address, accepted ? 'word' : 'report');
         }
