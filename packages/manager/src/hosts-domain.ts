@@ -7,7 +7,7 @@ import type { AuthorityConstraints } from './authorities/internal-creation.ts';
 import type { Core, Domain } from './core.ts';
 import { Announcements } from './hosts/announcements.ts';
 import { HostChannels } from './hosts/channels.ts';
-import { declaredHostOf } from './hosts/declared-host.ts';
+import { declaredForIssuance } from './hosts/declared-host.ts';
 import { Greeting } from './hosts/greeting.ts';
 import { hostJobs } from './hosts/host-jobs.ts';
 import { learnFromHost } from './hosts/learn-from-host.ts';
@@ -37,7 +37,7 @@ export function hostsDomain(constraints: AuthorityConstraints): (core: Core) => 
     const repository = new SqliteHostRepository(core.database, core.clock);
     const ownNames = managerNames(core.clock);
     const issuing = await composeIssuance(core, {
-      declaredNames: { find: async (name) => declaredHostOf(await repository.find(name)) },
+      declaredNames: { find: async (name) => declaredForIssuance(await repository.find(name)) },
       managerNames: ownNames,
       constraints,
       renewalOf: (serialNumber) => renewal.planOf(serialNumber),

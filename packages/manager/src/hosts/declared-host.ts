@@ -1,3 +1,4 @@
+import { TrustError } from '@virt-trust/base/error.ts';
 import { SERVICES } from '@virt-trust/contract/model/service.ts';
 import type { DeclaredHost } from '../issuance/declared-names.ts';
 import { credentialNames } from './desired-state.ts';
@@ -13,4 +14,20 @@ export function declaredHostOf(host: Host | null): DeclaredHost | null {
     names: host.declared.names,
     services: Object.fromEntries(services),
   };
+}
+
+/** The same for who asks for a certificate. Throws `issuance.host_not_managed` for a host that gets none as things are. */
+export function declaredForIssuance(host: Host | null): DeclaredHost | null {
+  const declared = declaredHostOf(host);
+  if (declared !== null || host === null) return declared;
+  const why = host.observeOnly ? 'it is only observed' : 'it is being removed';
+  throw new TrustError(
+    'issuance.host_not_managed',
+    'denied',
+    `cannot issue a certificate for host ${host.name}: ${why}`,
+    {
+      context: { rule: 'issuance.host_not_managed' },
+      hint: `take it under management: virt-trust host add ${host.name} --ssh ${host.ssh.destination}`,
+    },
+  );
 }

@@ -6,7 +6,7 @@ import type { SubjectAltNames } from '@virt-trust/contract/model/desired-state.t
 import type { Interface } from '@virt-trust/contract/model/inventory.ts';
 import { parseTbsCertificate } from '@virt-trust/pki/certificate.ts';
 import { EventLog } from '../events/event-log.ts';
-import { declaredHostOf } from '../hosts/declared-host.ts';
+import { declaredForIssuance } from '../hosts/declared-host.ts';
 import { credentialNames } from '../hosts/desired-state.ts';
 import { declaredOn, settledState, testHost, testInterface } from '../hosts/fixtures.ts';
 import type { Host } from '../hosts/host.ts';
@@ -43,7 +43,7 @@ export async function declaringFleet(
   const issuance = new Issuance({
     authorities,
     certificates,
-    declaredNames: { find: async (name) => declaredHostOf(await repository.find(name)) },
+    declaredNames: { find: async (name) => declaredForIssuance(await repository.find(name)) },
     settings,
     audit,
     log: silentLog,
@@ -129,6 +129,7 @@ export async function declaringFleet(
   };
   return {
     clock,
+    database,
     repository,
     settings,
     audit,

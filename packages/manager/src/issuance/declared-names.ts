@@ -7,7 +7,10 @@ export interface DeclaredService {
   readonly names: SubjectAltNames;
 }
 
-/** What the administrator accepted for a host at enrolment; nothing that its agent reports widens it. */
+/**
+ * What a host was declared with: the administrator's word, and of what its agent reports only that which the settings let
+ * in.
+ */
 export interface DeclaredHost {
   readonly name: string;
   readonly cluster: string;

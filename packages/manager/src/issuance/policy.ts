@@ -45,8 +45,8 @@ function refused(rule: string, what: string, reason: string, hint: string): Trus
 }
 
 /**
- * Which names a certificate of a host's service may have: exactly those of its endpoints, each of them declared at
- * enrolment. Pure; throws the rule that refused, `issuance.*`.
+ * Which names a certificate of a host's service may have: exactly those of its endpoints, each of them declared.
+ * Pure; throws the rule that refused, `issuance.*`.
  */
 export function grantHostNames({ host, service, organization, request, managerNames }: HostRequest): Grant {
   const what = `${service} of host ${host.name}`;
@@ -211,6 +211,6 @@ function namesOf(names: SubjectAltNames): ReadonlySet<string> {
 
 function hintOf(rule: string): string {
   return rule === 'issuance.name_not_declared'
-    ? 'Where the host really has it, an administrator declares it; a report of the agent does not.'
+    ? 'Where the host really has it, see why it does not count: `virt-trust interface list HOST`.'
     : 'Make the request with the names of the service’s endpoints, all of them and no other.';
 }
