@@ -22,8 +22,8 @@ Commands:
   login [options]  Save the token for a manager, read from standard input
                           or asked for
   host  The hosts under management
-  interface  The network interfaces of hosts, what they are for, and
-                          their names
+  interface  The network interfaces of hosts, what they are for,
+                          and their names
   certificate  The certificates that were issued
   renewal  The renewals to come, which begin by themselves
   freeze [options]  Stop all renewals and repairs that nobody asks for by
@@ -33,6 +33,7 @@ Commands:
   crl  The lists of revoked certificates, one for each
                           authority
   migrate [options] <vm>  Migrate a VM live over TLS
+  console [options] <vm>  Reach a VM's display over TLS, verified by name
   alarm  What wants a person's eye, and what to do about it
   webhook  Where alarms are sent to
   setting  Settings, global or for a cluster or host
@@ -199,7 +200,7 @@ test('completion offers the commands and options of the very command tree, in a 
     return output.trim().split('\n');
   };
   assert.deepEqual(await complete('ho'), ['host']);
-  assert.deepEqual(await complete('host', 's'), ['show']);
+  assert.deepEqual(await complete('host', 's'), ['show', 'set-address']);
   assert.deepEqual(await complete('host', 'show', 'kvm1', '--j'), ['--json']);
   assert.deepEqual(await complete('migrate', 'web', '--from', 'kvm1', '--t'), ['--to']);
   assert.ok(!(await complete('agent', '')).includes('install'));

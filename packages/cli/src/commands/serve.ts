@@ -114,10 +114,9 @@ async function tlsOf(options: ServeOptions): Promise<Pick<ListenOptions, 'tls'>>
       'invalid',
       'cannot serve TLS: --tls-certificate and --tls-key go together',
     );
-  const [certificate, key] = await Promise.all([
-    readInputFile(options.tlsCertificate, '--tls-certificate'),
-    readInputFile(options.tlsKey, '--tls-key'),
-  ]);
+  // One after the other: of two that are not there the same one is always named.
+  const certificate = await readInputFile(options.tlsCertificate, '--tls-certificate');
+  const key = await readInputFile(options.tlsKey, '--tls-key');
   return { tls: { certificate, key } };
 }
 

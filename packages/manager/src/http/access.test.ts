@@ -1,6 +1,8 @@
 import assert from 'node:assert/strict';
 import { test } from 'node:test';
 import * as alarmOperations from '@virt-trust/contract/manager/alarm-operations.ts';
+import * as consoleOperations from '@virt-trust/contract/manager/console-operations.ts';
+import * as interfaceOperations from '@virt-trust/contract/manager/interface-operations.ts';
 import * as lifecycleOperations from '@virt-trust/contract/manager/lifecycle-operations.ts';
 import * as operations from '@virt-trust/contract/manager/operations.ts';
 import * as secretOperations from '@virt-trust/contract/manager/secret-operations.ts';
@@ -8,7 +10,14 @@ import { createLog } from '../log.ts';
 import { temporaryManager } from './fixtures.ts';
 
 const { MANAGER_OPERATIONS } = operations;
-const byName = { ...operations, ...lifecycleOperations, ...alarmOperations, ...secretOperations };
+const byName = {
+  ...operations,
+  ...lifecycleOperations,
+  ...alarmOperations,
+  ...secretOperations,
+  ...interfaceOperations,
+  ...consoleOperations,
+};
 const ID = '00000000-0000-0000-0000-000000000000';
 const RANK = { auditor: 1, operator: 2, administrator: 3, public: 0 } as const;
 
