@@ -1,6 +1,7 @@
 import type { Credentials } from '@virt-trust/cli/credentials.ts';
 import { managerClient } from '@virt-trust/cli/manager-client.ts';
 import { getHost } from '@virt-trust/contract/manager/operations.ts';
+import { PURPOSES } from '@virt-trust/contract/model/service.ts';
 import type { RunningManager } from '@virt-trust/manager/manager.ts';
 import type { Lab } from '../lab.ts';
 import { keepToken, keptToken, logIn, managerDirectory } from './credentials.ts';
@@ -73,7 +74,7 @@ function startManagerOf(
       try {
         const credentials = { url: manager.url, token: manager.initialToken ?? token ?? '' };
         await keepToken(lab.name, credentials, signal);
-        conclude(`${manager.url}, authorities for control, migration and console`);
+        conclude(`${manager.url}, authorities for ${PURPOSES.join(', ')}`);
         return { manager, credentials };
       } catch (error) {
         await manager.close();
