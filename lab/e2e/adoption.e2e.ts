@@ -95,6 +95,8 @@ describe('adoption: a cluster that uses another CA', { skip }, () => {
       migration: 'found',
       vnc: 'found',
       spice: 'found',
+      nbd: 'found',
+      backup: 'found',
     });
     assert.equal(await gateState(fleet, 'host-a', 'serve'), 'waiting');
     assert.equal(await gateState(fleet, 'host-a', 'retire-found-ca'), 'waiting');
@@ -125,6 +127,8 @@ describe('adoption: a cluster that uses another CA', { skip }, () => {
       migration: 'ours',
       vnc: 'ours',
       spice: 'ours',
+      nbd: 'ours',
+      backup: 'ours',
     });
     // Mixed: a serves ours, b what was found; both trust both.
     await migrateBothWays('young', a, b, 'tls');
