@@ -19,8 +19,9 @@ export function consoleEdits(consoles: ConsoleListening, found: Configuration, i
     const socket = `${type}_auto_unix_socket`;
     if (found.get(socket) !== undefined) edits.push({ kind: 'unset', key: socket });
     // SECURITY: with the empty password QEMU lets nobody in until one is made for a visit (qemu.conf; libvirt has it
-    // expire at once). There is none to be guessed, or read from a file.
-    if (consoles === 'with-password') edits.push({ kind: 'set', key: `${type}_password`, value: '' });
+    // expire at once). There is none to be guessed, or read from a file. Where certificates are asked for, too: QEMU
+    // takes any of an authority that it trusts, so that the server certificate of one broken host would open them all.
+    edits.push({ kind: 'set', key: `${type}_password`, value: '' });
   }
   if (consoles === 'with-certificate') edits.push({ kind: 'set', key: 'vnc_tls_x509_verify', value: 1 });
   return edits;

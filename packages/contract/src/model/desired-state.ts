@@ -60,7 +60,7 @@ const DesiredSettings = Type.Object(
     migrationHost: Type.Union([DnsName, Address, Type.Null()]),
     /**
      * Where displays of VMs that say nothing themselves listen: as it was found, or on all addresses, which asks every
-     * client for a certificate (VNC alone can) or a password that nobody has until one is made for a visit.
+     * client for a password that nobody has until one is made for a visit; and for a certificate, which VNC alone can.
      */
     consoles: Type.Union([
       Type.Literal('keep'),

@@ -101,7 +101,7 @@ function hintsOf(
           `it listens on the host's loopback alone: ssh -N -L ${tlsPort}:${listen}:${tlsPort} ${host.ssh.destination} brings it here, where its certificate has another name; or set console.listen to password, provision the host, then stop and start the VM`,
         ]),
     ...(visit.password === null && visit.hint !== '' ? [visit.hint] : []),
-    ...(asks ? ['it asks for a client certificate of the console authority'] : []),
+    ...(asks ? ['it asks for a client certificate of an authority that its host trusts for VNC'] : []),
     ...(far && authentication === 'none'
       ? [
           'WARNING: it listens on the network and asks nobody who he is: set console.listen to password, provision the host, then stop and start the VM',

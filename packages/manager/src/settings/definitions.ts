@@ -157,7 +157,7 @@ export const SETTINGS = {
   'console.listen': textSetting({
     default: 'keep' as ConsoleListen,
     description:
-      "Where displays of VMs listen that start from now on and say nothing of it themselves. keep: as the host's administrator set it, which mostly is loopback. password: on all addresses, with TLS and a password that is made for one visit (virt-trust console). certificate: the same of VNC with a client certificate of the console authority, SPICE as with keep. Takes effect with the next provisioning of a host.",
+      "Where displays of VMs listen that start from now on and say nothing of it themselves. keep: as the host's administrator set it, which mostly is loopback. password: on all addresses, with TLS and a password that is made for one visit (virt-trust console). certificate: the same of VNC, with a client certificate besides; SPICE, which can ask for none, as with keep. Takes effect with the next provisioning of a host.",
     scopes: EVERYWHERE,
     is: (value): value is ConsoleListen => CONSOLE_LISTEN.includes(value),
     form: `one of ${CONSOLE_LISTEN.join(', ')}`,
