@@ -188,6 +188,39 @@ describe('JournaledEngine', () => {
     assert.deepEqual((await readdir(paths.at('/etc/pki/libvirt-nbd'))).sort(), [...files.keys()].sort());
   });
 
+  it('adds storage to a host that was taken over before it was known, and touches nothing else', async () => {
+    const paths = agentPaths(root);
+    await makeHost(paths);
+    const { engine, effects } = await engineWith();
+    await engine.start();
+    const desired = desiredState(ours, 1);
+    const isNew = ({ service }: { service: string }) => service === 'nbd' || service === 'backup';
+    const before = { ...desired, credentials: desired.credentials.filter((one) => !isNew(one)) };
+    const old = await manage(engine, bell, ours, before);
+    await engine.stop();
+    // As the version before kept it.
+    const file = join(paths.found, 'manifest.json');
+    const manifest = JSON.parse(await readFile(file, 'utf8'));
+    for (const service of ['nbd', 'backup']) delete manifest.identities[service];
+    manifest.paths = manifest.paths.filter(
+      ({ path }: { path: string }) => !/libvirt-(nbd|backup)/.test(path),
+    );
+    await writeFile(file, JSON.stringify(manifest));
+    const { engine: next, effects: after } = await engineWith();
+    await next.start();
+    const observed = await manage(next, bell, ours, desiredState(ours, 2));
+    assert.deepEqual(
+      observed.credentials.map(({ phase }) => phase),
+      observed.credentials.map(() => 'settled'),
+    );
+    assert.equal(observed.credentials.length, SERVICES.length);
+    for (const { service, pin } of old.credentials)
+      assert.equal(observed.credentials.find((one) => one.service === service)?.pin, pin, service);
+    assert.ok(effects.calls.includes('prove-vnc') && !after.calls.includes('prove-vnc'));
+    await next.remove();
+    await assert.rejects(stat(paths.at('/etc/pki/libvirt-nbd')), { code: 'ENOENT' });
+  });
+
   it('goes back to the former generation and settings, with the reason, when a proof fails', async () => {
     const { engine, paths } = await engineWith();
     await makeHost(paths);

@@ -26,6 +26,8 @@ const PROBE_MS = 20_000;
 const DISPLAY_BASE = 5900;
 /** VMs whose viewers are held off together. */
 const AT_ONCE = 16;
+/** Each takes a worker of the daemon, which others need too. */
+const RELOADS_AT_ONCE = 4;
 const ATTEMPTS = 3;
 const LOOPBACK = '127.0.0.1';
 const RELOAD = '{"execute":"display-reload","arguments":{"type":"vnc","tls-certs":true}}';
@@ -46,14 +48,14 @@ export async function reloadVnc(
     const some = vms.slice(at, at + AT_ONCE);
     const ports = some.flatMap(({ vnc }) => vnc.map(({ port }) => port)).filter((port) => port > 0);
     await withoutNewConnections(run, ports, async () => {
-      for (const vm of some) {
+      await inParallel(some, RELOADS_AT_ONCE, async (vm) => {
         try {
           await reloadVm(run, vm, facts.libvirtVersion);
         } catch (error) {
-          if (await isGone(run, vm)) continue;
+          if (await isGone(run, vm)) return;
           failed.push(`${vm.name}: ${error instanceof Error ? error.message : String(error)}`);
         }
-      }
+      });
     });
   }
   if (failed.length === 0) return;
