@@ -33,8 +33,12 @@ export async function findVm(
     const host = await requireHost(hostName, context);
     const channel = await context.channels.of(host);
     await channel.waitUntilUp(signal, ANSWER_MS);
-    const { displays } = await channel.agent.call(getVmDisplays, { params: { vm } }, { signal });
-    return { host, displays };
+    try {
+      const { displays } = await channel.agent.call(getVmDisplays, { params: { vm } }, { signal });
+      return { host, displays };
+    } catch (error) {
+      throw isTrustError(error, 'console.not_running') ? notThere(vm, host) : error;
+    }
   }
   const hosts = await context.repository.list();
   const up = hosts.filter(({ id }) => context.channels.stateOf(id)?.kind === 'up');
@@ -60,6 +64,15 @@ export async function findVm(
   if (first === undefined) throw unknown(vm, hosts, away);
   if (others.length > 0) throw ambiguous(vm, found);
   return first;
+}
+
+function notThere(vm: string, host: Host): TrustError {
+  return new TrustError(
+    'console.not_running',
+    'not-found',
+    `cannot find VM ${vm}: it does not run on host ${host.name}`,
+    { hint: `have all hosts asked: virt-trust console ${vm}` },
+  );
 }
 
 function unknown(vm: string, hosts: readonly Host[], away: readonly Host[]): TrustError {

@@ -116,6 +116,10 @@ test('a VM is looked for on all hosts that are up; none, several and hosts that 
     (error) => isTrustError(error, 'console.vm_ambiguous') && /kvm1, kvm2/.test(error.message),
   );
   assert.equal((await twice.open({ host: 'kvm2' })).host, 'kvm2');
+  await assert.rejects(
+    fleetOf(away).open({ host: 'kvm1' }),
+    (error) => isTrustError(error, 'console.not_running') && /not run on host kvm1/.test(error.message),
+  );
   await assert.rejects(twice.open({ host: 'kvm9' }), (error) => isTrustError(error, 'host.unknown'));
 });
 
