@@ -5,6 +5,7 @@ import { join } from 'node:path';
 import { describeError, TrustError } from '@virt-trust/base/error.ts';
 import { VERSION } from '@virt-trust/base/version.ts';
 import type { AuthorityConstraints } from '@virt-trust/manager/authorities/internal-creation.ts';
+import { DEFAULT_ANNOUNCE_PORT } from '@virt-trust/manager/hosts/announcements.ts';
 import { createLog } from '@virt-trust/manager/log.ts';
 import { type RunningManager, startManager } from '@virt-trust/manager/manager.ts';
 
@@ -47,6 +48,7 @@ export async function startDemoManager(options: DemoManagerOptions): Promise<Run
     stateDirectory,
     version: VERSION,
     listen: { address: ADDRESS, port },
+    announceListen: { port: DEFAULT_ANNOUNCE_PORT },
     agentProgram: program,
     constraints,
     log: createLog('info', log),

@@ -104,7 +104,7 @@ export async function runAgent(options: AgentOptions): Promise<RunningAgent> {
     consoles,
     startedAt: clock.now(),
     channel: () => channel,
-    onDesired: async (desired) => announcing?.desired(desired),
+    onDesired: async (desired, managerAddress) => announcing?.desired(desired, managerAddress),
     onRemoved: () => {
       if (removing) return;
       removing = true;

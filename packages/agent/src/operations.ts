@@ -24,8 +24,8 @@ export interface OperationParts {
   readonly startedAt: Instant;
   /** The channel's door, once it is open. */
   readonly channel: () => ChannelDoor | undefined;
-  /** Called with each desired state that was taken. */
-  readonly onDesired: (desired: DesiredState) => Promise<void>;
+  /** Called with each desired state that was taken, and from where it came. */
+  readonly onDesired: (desired: DesiredState, managerAddress: string) => Promise<void>;
   /** Called when the host has its own back and the caller has read so. */
   readonly onRemoved: () => void;
 }
@@ -60,9 +60,9 @@ export function agentHandlers(parts: OperationParts): Handlers {
       return await events.list(after, limit);
     },
     getObservedState: () => apply.observedState(),
-    putDesiredState: changing(async ({ body }) => {
+    putDesiredState: changing(async ({ body, caller }) => {
       const observed = await apply.putDesiredState(body);
-      await parts.onDesired(body);
+      if (caller.door === 'channel') await parts.onDesired(body, caller.remoteAddress);
       return observed;
     }),
     getDesiredState: () => apply.desiredState(),

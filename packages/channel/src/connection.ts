@@ -1,8 +1,8 @@
 import type { ClientHttp2Session } from 'node:http2';
-import { isIP } from 'node:net';
-import { isTrustError, TrustError } from '@virt-trust/base/error.ts';
+import { isTrustError, type TrustError } from '@virt-trust/base/error.ts';
 import type { SpkiPin } from '@virt-trust/base/spki-pin.ts';
 import { backOffDelay } from './backoff.ts';
+import { closedError, cutError, downError } from './connection-errors.ts';
 import { type ChannelTarget, CONNECTION_DEFAULTS, type ConnectionOptions } from './connection-options.ts';
 import { type ChannelSession, dialChannel } from './dial.ts';
 import { dialFirst } from './dial-first.ts';
@@ -35,8 +35,9 @@ export class ChannelConnection {
   readonly #listeners = new Set<(state: ConnectionState) => void>();
   readonly #sessions = new Set<ChannelSession>();
   #target: ChannelTarget;
-  /** Where the agent made itself known: tried with the next dial, once. */
+  /** Where the agent made itself known, tried once; and where it answered last. */
   #announced: string | undefined;
+  #last: string | undefined;
   #state: ConnectionState = { kind: 'connecting' };
   #current: ChannelSession | undefined;
   /** Dials since the agent last answered. */
@@ -88,13 +89,15 @@ export class ChannelConnection {
     const replaced = this.#replacing.then(async () => {
       const target = { ...this.#target, ...change };
       const { dialTimeoutMs: timeoutMs } = this.#options;
-      const session = await dialChannel({ ...target, timeoutMs, signal: this.#closed.signal });
+      // Where it is, which may be another address than the one that is dialled first.
+      const host = change.host ?? (this.#state.kind === 'up' ? this.#state.host : target.host);
+      const session = await dialChannel({ ...target, host, timeoutMs, signal: this.#closed.signal });
       if (this.#closed.signal.aborted) {
         session.destroy();
         throw closedError();
       }
       this.#target = target;
-      this.#adopt(session, target.host);
+      this.#adopt(session, host);
     });
     this.#replacing = replaced.catch(() => {});
     return replaced;
@@ -113,6 +116,11 @@ export class ChannelConnection {
     if (this.#current !== undefined) return;
     if (this.#state.kind === 'down') this.#set({ ...this.#state, retryInMs: 0 });
     this.#changed.abort();
+  }
+
+  /** From the next dial on this address is tried first; a session that is up goes on where it is. */
+  prefer(host: string): void {
+    this.#target = { ...this.#target, host };
   }
 
   /** Ends it; requests that run are given until the signal is aborted, or none at all without one. */
@@ -152,8 +160,6 @@ export class ChannelConnection {
           session.destroy();
           continue;
         }
-        // A name is resolved anew each time, and is what was said; an address that is gone is not asked for first again.
-        if (isIP(this.#target.host) !== 0) this.#target = { ...this.#target, host };
         this.#adopt(session, host);
       } catch (error) {
         if (!signal.aborted) this.#goDown(error, this.#failures);
@@ -164,12 +170,12 @@ export class ChannelConnection {
   /** Where the agent is, or else where it may be. */
   async #dialAny(signal: AbortSignal): Promise<{ session: ChannelSession; host: string }> {
     const { otherHosts, dialTimeoutMs: timeoutMs, headStartMs, sleep } = this.#options;
-    const announced = this.#announced === undefined ? [] : [this.#announced];
+    const heard = [this.#announced, this.#last].filter((host) => host !== undefined);
     this.#announced = undefined;
     const declared = await otherHosts().catch(() => []);
     return dialFirst({
       ...this.#target,
-      otherHosts: [...announced, ...declared],
+      otherHosts: [...heard, ...declared],
       timeoutMs,
       headStartMs,
       sleep,
@@ -194,6 +200,7 @@ export class ChannelConnection {
     const onAnswer = () => this.#alive(session);
     void keepAlive(http2, { intervalMs: keepAliveMs, answerMs: keepAliveMs, sleep, onAnswer });
     this.#current = session;
+    this.#last = host;
     this.#changed.abort();
     this.#set({ kind: 'up', peerPin, group, host });
     if (old !== undefined) void this.#drain(old);
@@ -212,16 +219,7 @@ export class ChannelConnection {
 
   #goDown(cause: unknown, failures: number): void {
     const { backOff, randomness } = this.#options;
-    const reason = isTrustError(cause)
-      ? cause
-      : new TrustError(
-          'channel.cut',
-          'unavailable',
-          'cannot keep the channel: the agent or the network ended it',
-          {
-            cause,
-          },
-        );
+    const reason = isTrustError(cause) ? cause : cutError(cause);
     this.#set({ kind: 'down', reason, retryInMs: backOffDelay(backOff, failures, randomness) });
   }
 
@@ -261,10 +259,7 @@ export class ChannelConnection {
     );
     if (this.#current !== undefined) return this.#current;
     if (this.#state.kind !== 'down') throw closedError();
-    throw new TrustError('channel.down', 'unavailable', 'cannot reach the agent: the channel is down', {
-      cause: this.#state.reason,
-      ...(this.#state.reason.hint === undefined ? {} : { hint: this.#state.reason.hint }),
-    });
+    throw downError(this.#state.reason);
   }
 
   async #settled(
@@ -292,8 +287,4 @@ export class ChannelConnection {
     this.#state = state;
     for (const listener of [...this.#listeners]) listener(state);
   }
-}
-
-function closedError(): TrustError {
-  return new TrustError('channel.closed', 'unavailable', 'cannot use the channel: it was closed');
 }

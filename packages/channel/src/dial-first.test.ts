@@ -95,7 +95,7 @@ function nextUp(connection: ChannelConnection): Promise<ConnectionState & { kind
   });
 }
 
-test('a connection goes on under another address, stays there, and finds its way back when that one ends', async (t) => {
+test('a connection goes on under another address, stays there, and asks the preferred one first when that ends', async (t) => {
   const first = await startAgent(t, { host: '127.0.0.1' });
   const { port } = first.target;
   const others: string[] = ['127.0.0.2'];

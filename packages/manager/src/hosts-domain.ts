@@ -109,6 +109,15 @@ export function hostsDomain(constraints: AuthorityConstraints): (core: Core) => 
       clock: core.clock,
       log: core.log,
     });
+    repository.onChange((id) => {
+      const address = channels.detourOf(id);
+      if (address === null) return;
+      channelIsUpAt(id, address, context).then(
+        (host) => channels.of(host),
+        (error: unknown) =>
+          core.log.warn({ host: id, reason: describeError(error) }, 'its address was not kept'),
+      );
+    });
     const status = composeStatus(core, issuing, revocation.status);
     const greeting = new Greeting(identity, context, [learnFromHost(issuing.adoption, context)]);
     const renewal = composeRenewal(core, context, issuing);

@@ -102,7 +102,7 @@ export class Announcer {
         return;
       } catch (error) {
         if (!signal.aborted)
-          this.#parts.log.debug({ ...target, reason: describeError(error) }, 'announcement failed');
+          this.#parts.log.info({ ...target, reason: describeError(error) }, 'announcement failed');
       }
     }
   }

@@ -32,8 +32,8 @@ export interface Announcing {
   start(): Promise<void>;
   /** A manager came or went. */
   channelsChanged(): void;
-  /** A manager said anew what it wants, and so where it is. */
-  desired(desired: DesiredState): Promise<void>;
+  /** A manager said anew what it wants, and so where it is; it said that from an address. */
+  desired(desired: DesiredState, managerAddress: string): Promise<void>;
   /** The host has other addresses: channels to those that are gone are over. */
   networkChanged(network: HostNetwork | null): void;
   stop(): Promise<void>;
@@ -79,11 +79,15 @@ export async function openAnnouncing(parts: AnnouncingParts): Promise<Announcing
     },
     channelsChanged: () => announcer.channelsChanged(),
     stop: () => announcer.stop(),
-    async desired({ settings }) {
-      if (!addresses.tell(settings.announceTo.map(({ address }) => address))) return;
-      await opened('a manager said so').catch((error: unknown) =>
-        context.log.warn({ reason: describeError(error) }, 'cannot open the channel for new addresses'),
-      );
+    async desired({ settings }, managerAddress) {
+      const told = addresses.tell(settings.announceTo.map(({ address }) => address));
+      try {
+        // A list without the address that it came from shuts that manager out with its next connection.
+        const proven = await addresses.prove([managerAddress]);
+        if (told || proven) await opened('a manager said so');
+      } catch (error) {
+        context.log.warn({ reason: describeError(error) }, 'cannot open the channel for new addresses');
+      }
     },
     networkChanged(network) {
       if (network === null) return;

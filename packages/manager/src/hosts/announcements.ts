@@ -22,6 +22,9 @@ export interface AnnounceListenOptions {
   readonly port: number;
 }
 
+/** Where hosts announce themselves unless something else is said. */
+export const DEFAULT_ANNOUNCE_PORT = 16517;
+
 export interface AnnouncementsParts {
   readonly repository: HostRepository;
   readonly channels: Pick<HostChannels, 'announced'>;

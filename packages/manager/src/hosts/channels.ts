@@ -1,4 +1,3 @@
-import { isIP } from 'node:net';
 import { describeError, isTrustError, TrustError } from '@virt-trust/base/error.ts';
 import type { HostId } from '@virt-trust/base/host-id.ts';
 import type { Log } from '@virt-trust/base/log.ts';
@@ -40,8 +39,6 @@ interface Entry {
   readonly agent: ApiClient;
   address: string;
   port: number;
-  /** The address that it answered at no more, until the store says so too. */
-  movedFrom: string | undefined;
   pins: string;
   /** The manager's key that the channel goes by, or that is tried on it now. */
   own: SpkiPin;
@@ -55,6 +52,7 @@ export class HostChannels {
   readonly #onState: StateListener;
   readonly #otherAddressesOf: (id: HostId) => Promise<readonly string[]>;
   #identities: readonly Identity[];
+  #closed = false;
 
   /**
    * `identities`: all keys of the manager, the one in use first. `otherAddressesOf`: where a host may answer that does not
@@ -90,7 +88,16 @@ export class HostChannels {
     return this.#entries.get(hostId)?.connection.state ?? null;
   }
 
+  /** Where a host answers, while that is not where it is recorded to be; null otherwise. */
+  detourOf(hostId: HostId): string | null {
+    const entry = this.#entries.get(hostId);
+    const at = entry === undefined ? undefined : answersAt(entry);
+    return at === undefined || at === entry?.address ? null : at;
+  }
+
   #make(host: Host): Entry {
+    // Whoever still asks after the end would open what nobody closes.
+    if (this.#closed) throw new TrustError('channel.closed', 'unavailable', 'cannot dial: the manager stops');
     const identity = this.#identity;
     const connection = new ChannelConnection({
       target: {
@@ -106,7 +113,6 @@ export class HostChannels {
         this.#log.warn({ host: entry.name, reason: state.reason.code }, 'channel down');
       if (state.kind === 'up') {
         this.#log.info({ host: entry.name, address: state.host, group: state.group }, 'channel up');
-        noteAddress(entry, state.host);
       }
       if (state.kind === 'down' && state.reason.code === 'channel.peer_refused') void this.#tryOthers(entry);
       this.#onState(host.id, entry.name, state, entry.own);
@@ -117,7 +123,6 @@ export class HostChannels {
       agent: new ApiClient(transportOf(connection), `the agent on ${host.name}`),
       address: host.channel.address,
       port: host.channel.port,
-      movedFrom: undefined,
       pins: host.agentPins.join(),
       own: identity.pin,
       trying: false,
@@ -153,34 +158,43 @@ export class HostChannels {
   async #bringUpToDate(entry: Entry, host: Host): Promise<Entry> {
     const { address, port } = host.channel;
     const pins = host.agentPins.join();
-    if (entry.address === address) entry.movedFrom = undefined;
-    // Read before it answered elsewhere.
-    const at = entry.movedFrom === address ? entry.address : address;
-    if (entry.address === at && entry.port === port && entry.pins === pins) return entry;
-    entry.address = at;
+    const elsewhere = entry.address !== address;
+    const keys = entry.pins !== pins || entry.port !== port;
+    if (!elsewhere && !keys) return entry;
+    entry.address = address;
     entry.port = port;
     entry.pins = pins;
+    if (!keys && answersAt(entry) === address) {
+      entry.connection.prefer(address);
+      return entry;
+    }
     try {
       const own = this.#identities.find(({ pin }) => pin === entry.own);
-      await this.#replace(entry, host, own ?? this.#identity);
+      await this.#replace(entry, host, own ?? this.#identity, elsewhere ? address : undefined);
     } catch (error) {
-      // Nothing has changed in it: it would go on with what is not true any more.
       this.#log.warn({ host: host.name, reason: describeError(error) }, 'dialling anew');
+      if (!keys && answersAt(entry) !== undefined) {
+        // By its key it is the host all the same.
+        entry.connection.prefer(address);
+        return entry;
+      }
+      // Nothing has changed in it: it would go on with what is not true any more.
       await this.forget(host.id);
       return this.#make(host);
     }
     return entry;
   }
 
-  async #replace(entry: Entry, host: Host, identity: Identity): Promise<void> {
+  /** At the address, or where it is up now. */
+  async #replace(entry: Entry, host: Host, identity: Identity, address?: string): Promise<void> {
     const before = entry.own;
     entry.own = identity.pin;
     try {
       await entry.connection.replace({
         identity,
         trustedAgentPins: new PinSet('agent', host.agentPins),
-        host: entry.movedFrom === host.channel.address ? entry.address : host.channel.address,
         port: host.channel.port,
+        ...(address === undefined ? {} : { host: address }),
       });
     } catch (error) {
       entry.own = before;
@@ -218,6 +232,7 @@ export class HostChannels {
   }
 
   async close(): Promise<void> {
+    this.#closed = true;
     await Promise.all([...this.#entries.keys()].map((id) => this.forget(id)));
   }
 }
@@ -264,11 +279,8 @@ function estranged(state: ConnectionState): boolean {
   );
 }
 
-/** A name goes on being what is dialled first. */
-function noteAddress(entry: Entry, answersAt: string): void {
-  if (answersAt === entry.address || isIP(entry.address) === 0) return;
-  entry.movedFrom = entry.address;
-  entry.address = answersAt;
+function answersAt({ connection: { state } }: Entry): string | undefined {
+  return state.kind === 'up' ? state.host : undefined;
 }
 
 function transportOf(connection: ChannelConnection): Transport {

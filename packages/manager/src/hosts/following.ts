@@ -178,6 +178,7 @@ async function answerProofs(
             proveLibvirt({
               desired: credentialOf(desired, credential.service, hostName),
               addresses: managementAddresses(host),
+              channelAddress: host.channel.address,
               candidate: credential.candidate,
               foundFiles,
               client,

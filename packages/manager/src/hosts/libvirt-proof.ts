@@ -10,8 +10,10 @@ import type { OwnClient } from './ports.ts';
 
 export interface LibvirtProofInput {
   readonly desired: DesiredCredential;
-  /** Where the manager reaches the host. */
+  /** Where the manager reaches the host's services. */
   readonly addresses: readonly string[];
+  /** Where its agent answers: dialled where the certificate has names alone. */
+  readonly channelAddress: string;
   readonly candidate: NonNullable<ObservedCredential['candidate']>;
   /** What the host trusted before; it is trusted here too while the found certificate is served. */
   readonly foundFiles: readonly FoundTlsFile[];
@@ -29,13 +31,19 @@ export async function proveLibvirt(input: LibvirtProofInput): Promise<ProofVerdi
   const { service } = input.desired;
   const { generation } = input.candidate;
   try {
-    const proofs = await Promise.all(addressesOf(input).map((address) => handshake(input, address)));
+    const { dns } = input.desired.names;
+    const addresses = addressesOf(input);
+    const proofs = await Promise.all(
+      addresses.length > 0
+        ? addresses.map((address) => handshake(input, address, address))
+        : dns.slice(0, 1).map((name) => handshake(input, input.channelAddress, name)),
+    );
     const proof = proofs[0];
     if (proof === undefined)
       throw new TrustError(
         'proof.no_address',
         'failed',
-        'cannot prove libvirt: the host has no address to dial',
+        'cannot prove libvirt: the host has neither an address nor a name',
       );
     const targets = proofs
       .map((one) => one.target)
@@ -53,7 +61,7 @@ function addressesOf({ addresses, desired }: LibvirtProofInput): readonly string
   return certified.length > 0 ? certified : desired.names.addresses;
 }
 
-async function handshake(input: LibvirtProofInput, address: string): Promise<Proof> {
+async function handshake(input: LibvirtProofInput, address: string, name: string): Promise<Proof> {
   const foundTrust = input.foundFiles
     .filter((file) => file.role === 'ca' && file.service === 'libvirt')
     .map((file) => file.pem ?? '');
@@ -61,7 +69,7 @@ async function handshake(input: LibvirtProofInput, address: string): Promise<Pro
     host: address,
     port: LIBVIRT_TLS_PORT,
     // What was found may lack the address; it is served unchanged, so the pin alone is compared.
-    serverName: input.desired.identity === 'ours' ? address : null,
+    serverName: input.desired.identity === 'ours' ? name : null,
     trust: [input.desired.bundle, ...foundTrust].join('\n'),
     client: { certificatePem: input.client.certificatePem, privateKeyPem: input.client.privateKeyPem },
     clock: input.clock,

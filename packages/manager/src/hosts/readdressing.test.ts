@@ -107,22 +107,63 @@ function announceAs(manager: Manager, identity: ChannelIdentity<'agent'>, of: Ch
 const audited = async (manager: Manager) =>
   (await manager.audit.list(0, 50)).map(({ actor, action, subject }) => `${actor} ${action} ${subject}`);
 
-test('a host that answers under another of its declared addresses is there from now on, and ssh goes there too', async (t) => {
+test('a host whose recorded address is not its own any more is where it answers, and ssh goes there too', async (t) => {
   const agent = await startAgent(t, { host: '127.0.0.2' });
   const manager = await managerOn(t, agent.manager);
-  const host = await add(manager, 'host-1', agent, ['127.0.0.1', '127.0.0.2']);
+  const host = await add(manager, 'host-1', agent, ['127.0.0.2'], {
+    channel: { address: '127.0.0.1', port: agent.target.port },
+    ssh: { destination: 'root@127.0.0.1' },
+  });
   await (await manager.channels.of(host)).waitUntilUp(AbortSignal.timeout(20_000));
   await manager.until(() => manager.ups.length === 1);
   const now = await manager.repository.get(host.id);
   assert.equal(now?.channel.address, '127.0.0.2');
   assert.equal(now?.ssh.destination, 'root@127.0.0.2');
   assert.deepEqual(await audited(manager), ['system host.address host-1']);
-  // Who has read the host before, and who reads it now, get the channel that is there.
-  for (const read of [host, now, host]) {
-    assert.ok(read);
-    await manager.channels.of(read);
-  }
-  assert.equal(manager.ups.length, 1);
+  assert.ok(now);
+  await manager.channels.of(now);
+  assert.equal(manager.ups.length, 1, 'it goes on over the channel that it has');
+});
+
+test('a host that answers elsewhere while its address is declared is on a detour: what is recorded stays until that goes', async (t) => {
+  const agent = await startAgent(t, { host: '127.0.0.2' });
+  const manager = await managerOn(t, agent.manager);
+  const host = await add(manager, 'host-1', agent, ['127.0.0.1', '127.0.0.2']);
+  const channel = await manager.channels.of(host);
+  await channel.waitUntilUp(AbortSignal.timeout(20_000));
+  await manager.until(() => manager.ups.length === 1);
+  assert.equal(manager.channels.detourOf(host.id), '127.0.0.2');
+  assert.equal((await manager.repository.get(host.id))?.channel.address, '127.0.0.1');
+  await manager.repository.update(host.id, (now) => ({
+    ...now,
+    declared: declaredOn('eth0', { dns: ['host-1'], addresses: ['127.0.0.2'] }),
+  }));
+  const moved = await channelIsUpAt(host.id, '127.0.0.2', manager);
+  assert.equal(moved.channel.address, '127.0.0.2');
+  await manager.channels.of(moved);
+  assert.equal(manager.channels.detourOf(host.id), null);
+  assert.equal(manager.ups.length, 1, 'it goes on over the channel that it has');
+});
+
+test('an address that is said and where nobody is costs no channel, and is tried first from then on', async (t) => {
+  const agent = await startAgent(t, { host: '127.0.0.2' });
+  const manager = await managerOn(t, agent.manager);
+  const host = await add(manager, 'host-1', agent, ['127.0.0.2']);
+  await (await manager.channels.of(host)).waitUntilUp(AbortSignal.timeout(20_000));
+  const said = { ...host, channel: { ...host.channel, address: '127.0.0.1' } };
+  const { state } = await manager.channels.of(said);
+  assert.equal(state.kind === 'up' && state.host, '127.0.0.2');
+  assert.equal(manager.channels.detourOf(host.id), '127.0.0.2');
+  await manager.channels.redial(said);
+  assert.equal((await manager.channels.of(host)).state.kind, 'up');
+});
+
+test('a manager that stops opens no channel any more', async (t) => {
+  const agent = await startAgent(t, { host: '127.0.0.2' });
+  const manager = await managerOn(t, agent.manager);
+  const host = await add(manager, 'host-1', agent, ['127.0.0.2']);
+  await manager.channels.close();
+  await assert.rejects(manager.channels.of(host), { code: 'channel.closed' });
 });
 
 test('ssh to a name, and a channel that is dialled by name, stay as they were said', async (t) => {
@@ -147,7 +188,7 @@ test('a host none of whose addresses is known any more is dialled where it makes
   const { dialsFrom } = await announceAs(manager, agent.agent, agent.manager);
   assert.deepEqual(dialsFrom, ['127.0.0.1']);
   await manager.until(() => manager.ups.length === 1);
-  assert.equal((await manager.repository.get(host.id))?.channel.address, '127.0.0.1');
+  assert.equal(manager.channels.detourOf(host.id), '127.0.0.1');
   assert.deepEqual(manager.counted, { heard: 1 });
 });
 

@@ -17,16 +17,17 @@ export function otherAddressesOf({ declared, word }: Pick<Host, 'declared' | 'wo
 }
 
 /**
- * A host's channel is up, by its key, at an address: that is where the host is from now on, and ssh follows where it went
- * to the former one. A name stays what it is: it is resolved anew at each dial. Also notes from where we come there.
+ * A host's channel is up, by its key, at an address: where the one that is recorded is the host's no more, that is where
+ * it is from now on, and ssh follows where it went to the former one. While the former one is declared this is a detour
+ * (its cable is out, say), and a name stays what it is: it is resolved anew at each dial. Also notes from where we come.
  */
 export async function channelIsUpAt(
   id: HostId,
   address: string,
   { repository }: Pick<HostsContext, 'repository'>,
-): Promise<void> {
+): Promise<Host> {
   const source = await sourceAddressTowards(address);
-  await repository.update(
+  return repository.update(
     id,
     (now) => moved(withManagerAddress(now, source), address),
     (before, after) => (before.channel.address === after.channel.address ? [] : [auditOf(before, after)]),
@@ -36,6 +37,7 @@ export async function channelIsUpAt(
 function moved(host: Host, address: string): Host {
   const before = host.channel.address;
   if (isIP(address) === 0 || isIP(before) === 0 || before === address) return host;
+  if (otherAddressesOf(host).includes(before)) return host;
   return { ...host, channel: { ...host.channel, address }, ssh: sshAfter(host, address) };
 }
 

@@ -1,0 +1,17 @@
+import { TrustError } from '@virt-trust/base/error.ts';
+
+export function cutError(cause: unknown): TrustError {
+  const message = 'cannot keep the channel: the agent or the network ended it';
+  return new TrustError('channel.cut', 'unavailable', message, { cause });
+}
+
+export function downError(reason: TrustError): TrustError {
+  return new TrustError('channel.down', 'unavailable', 'cannot reach the agent: the channel is down', {
+    cause: reason,
+    ...(reason.hint === undefined ? {} : { hint: reason.hint }),
+  });
+}
+
+export function closedError(): TrustError {
+  return new TrustError('channel.closed', 'unavailable', 'cannot use the channel: it was closed');
+}
