@@ -134,6 +134,8 @@ describe('consoles, opened by real viewers that verify the name and know no exce
     await late.says(/Authentication failure/);
     await using none = await screen.vncViewer({ ...toVnc(vnc), password: '' });
     await none.says(/Authentication failure/);
+    // QEMU keeps the time, also without the agent.
+    await a.run(['systemctl', 'stop', 'virt-trust-agent']);
     const ends = Math.max(vnc.password?.expiresAt ?? 0, spice.password?.expiresAt ?? 0);
     await until('see the time of the passwords end', 30_000, () => Date.now() > ends + 1000 || undefined);
     await using over = await screen.vncViewer(toVnc(vnc));
@@ -142,6 +144,8 @@ describe('consoles, opened by real viewers that verify the name and know no exce
     await spiceOver.says(/auth failure/);
     assert.deepEqual(visitors.came, []);
     await set('console.password_seconds', null);
+    await a.run(['systemctl', 'start', 'virt-trust-agent']);
+    await until('have the agent back', 60_000, () => open('guest').catch(() => undefined));
   });
 
   it('6. shows a password to nobody on the host, in no log and no audit entry', async () => {
@@ -183,7 +187,27 @@ describe('consoles, opened by real viewers that verify the name and know no exce
     await spiceViewer.says(/creating spice display/);
   });
 
-  it('8. brings displays back to loopback, with nothing left of it in qemu.conf', async () => {
+  it('8. asks for a certificate besides, and leaves SPICE, which can ask for none, on loopback', async () => {
+    await set('console.listen', 'certificate');
+    await provision();
+    await b.run(['virsh', 'destroy', 'guest']);
+    await startVm(b, { name: 'guest', ...AS_CONFIGURED });
+    await using visitors = await watchClients(b, 'guest');
+    const vnc = await open('guest', 'vnc');
+    assert.equal(vnc.authentication, 'certificate-and-password');
+    assert.match(vnc.password?.password ?? '', /^.{8}$/);
+    await using viewer = await screen.vncViewer(toVnc(vnc));
+    await viewer.says(/TLS handshake completed/);
+    await until(
+      'see it turned away',
+      60_000,
+      () => visitors.said.includes(': disconnect local[') || undefined,
+    );
+    assert.deepEqual(visitors.came, []);
+    assert.equal((await open('guest', 'spice')).reachable, false);
+  });
+
+  it('9. brings displays back to loopback, with nothing left of it in qemu.conf', async () => {
     await set('console.listen', null);
     await provision();
     const settings = await b.run(['cat', '/etc/libvirt/qemu.conf']);

@@ -40,7 +40,7 @@ export function servedCertificate(host: Host, vm: string, type: ConsoleType): Se
 }
 
 /** The subject as spice-gtk compares it: first RDN first, attributes by their short names, commas escaped. */
-export function subjectOf(pem: FoundTlsFile['pem'] & string): string | undefined {
+function subjectOf(pem: FoundTlsFile['pem'] & string): string | undefined {
   const [leaf] = parseCertificates(pem, 'tolerant');
   return leaf?.subject.rdns
     .flat()
