@@ -106,6 +106,7 @@ test('the local door holds no operation that changes whom the agent obeys or wha
       'getMigration',
       'getObservedState',
       'getStatus',
+      'getVmDisplays',
       'listEvents',
       'postRemoval',
     ],
