@@ -57,7 +57,7 @@ test('every host that is up gets the CRLs of all its purposes and whose sessions
     job.said.get('Bring them to the hosts') ?? '',
     /^host host-2 is away .*; host host-1 has them, cut /,
   );
-  assert.deepEqual([...one.held.keys()].sort(), ['console', 'control', 'migration']);
+  assert.deepEqual([...one.held.keys()].sort(), ['console', 'control', 'migration', 'storage']);
   assert.equal(numberOf(one), issuer.current('control')?.number);
   assert.ok(numberOf(two) < numberOf(one));
   assert.ok(one.cut[0]?.subjects.includes('CN=kvm1,O=virt-trust'));
@@ -65,7 +65,7 @@ test('every host that is up gets the CRLs of all its purposes and whose sessions
   await delivery.catchUp('host-2', signal);
   assert.equal(numberOf(two), numberOf(one));
   assert.deepEqual(two.cut, one.cut);
-  assert.equal((await crls.deliveriesTo(two.host.id)).length, 3);
+  assert.equal((await crls.deliveriesTo(two.host.id)).length, 4);
 });
 
 test('a host that hangs or refuses holds no other up, and the job says that it goes without', async (t) => {
