@@ -8,6 +8,7 @@ import type { VmFacts } from '../apply/host-effects.ts';
 import { isOurVncDirectory } from '../apply/layout.ts';
 import { hostPort, type IsOwn, inTurns, reachesOf } from '../apply/services/reach.ts';
 import { seeTls } from '../apply/services/tls-sight.ts';
+import { inTurnAtVnc } from '../apply/services/vnc-turns.ts';
 import type { Seen, Sighting, Where } from './sighting.ts';
 
 /** Where to look, and how libvirt and the VMs are found. */
@@ -104,7 +105,9 @@ function vncPlace(
     look: () =>
       tlsDirectory === null
         ? Promise.resolve({ kind: 'plain' })
-        : lookThere(address, isOwn, () => seeVnc(address, port, consoleBundle, clock)),
+        : lookThere(address, isOwn, () =>
+            inTurnAtVnc(port, () => seeVnc(address, port, consoleBundle, clock)),
+          ),
   };
 }
 

@@ -20,6 +20,7 @@ import {
   readOwnAddresses,
   withNote,
 } from './reach.ts';
+import { inTurnAtVnc } from './vnc-turns.ts';
 
 const RELOAD_MS = 60_000;
 const PROBE_MS = 20_000;
@@ -95,10 +96,12 @@ export async function proveVnc(
   const places = placesToProve(expectation, isOwn);
   let failed = false;
   const proofs = await inParallel(places, AT_ONCE, async ({ vm, port, reach }): Promise<Proof[]> => {
-    // One failure is enough: the others would only be waited for.
-    if (failed) return [];
     try {
-      return [await probe(reach, port, `VM ${vm.name} ${hostPort(reach.address, port)}`, expectation, clock)];
+      const target = `VM ${vm.name} ${hostPort(reach.address, port)}`;
+      return await inTurnAtVnc(port, async () =>
+        // One failure is enough: the others would only be waited for.
+        failed ? [] : [await probe(reach, port, target, expectation, clock)],
+      );
     } catch (error) {
       if (await isGone(run, vm)) return [];
       if (!(await readOwnAddresses(run))(reach.address)) return [];
