@@ -19,6 +19,7 @@ import { Watching } from './watching.ts';
 /** An agent with events and a state, asked as over a channel; `quiet` resolves when a long poll waits at it. */
 class FakeAgent {
   events: string[] = [];
+  kind = 'libvirt.changed';
   /** The number before the first event that it still has. */
   before = 0;
   observed: ObservedState = settledState('ours');
@@ -74,7 +75,7 @@ class FakeAgent {
         .map((message, index) => ({
           sequence: this.before + index + 1,
           at: 0,
-          kind: 'libvirt.changed',
+          kind: this.kind,
           subject: '',
           message,
         }))
@@ -231,11 +232,24 @@ test('SECURITY: a host where one thing follows the other is read less and less o
   const { agent, host, watching, pauses } = await watched(t);
   watching.up(host.id);
   await agent.quiet();
-  for (let n = 0; n < 8; n++) {
+  for (let n = 0; n < 13; n++) {
     agent.say(`event ${n}`);
     await agent.quiet();
   }
-  assert.deepEqual(pauses, [500, 1000, 2000, 4000, 5000, 5000, 5000, 5000]);
+  assert.deepEqual(pauses, [...Array(8).fill(500), 1000, 2000, 4000, 5000, 5000]);
+});
+
+test('a network that has come to rest is read at once; SECURITY: not one that never does', async (t) => {
+  const { agent, host, watching, pauses } = await watched(t);
+  agent.kind = 'network.changed';
+  watching.up(host.id);
+  await agent.quiet();
+  for (let n = 0; n < 10; n++) {
+    agent.say(`event ${n}`);
+    await agent.quiet();
+  }
+  assert.equal(agent.reads, 11);
+  assert.deepEqual(pauses, [1000, 2000]);
 });
 
 test('SECURITY: a host that talks without end is listened to with pauses', async (t) => {

@@ -37,6 +37,10 @@ export interface WatchingParts {
 const DEBOUNCE = SECOND / 2;
 /** SECURITY: and within this where one event follows the other, so that a host cannot have itself read all the time. */
 const LONGEST_DEBOUNCE = 5 * SECOND;
+/** So many reads in a row are a host that is being worked on: what follows is not to wait for them. */
+const QUICK_READS = 8;
+/** What the agent tells once it has come to rest, and clients wait for. */
+const AT_REST = 'network.changed';
 /** SECURITY: a host that says more than this at a time is asked less often, so that it fills neither log nor disk. */
 const TALKATIVE = 100;
 const TALKATIVE_PAUSE = 10 * SECOND;
@@ -127,8 +131,8 @@ export class Watching {
       hurry = performance.now() - asked > LONGEST_DEBOUNCE ? -1 : hurry;
       if (page.events.length === 0 && page.last >= position) continue;
       hurry += 1;
-      if (page.events.length > 0)
-        await this.#sleep(Math.min(LONGEST_DEBOUNCE, DEBOUNCE * 2 ** Math.min(hurry, 10)), signal);
+      const pause = pauseBefore(hurry, page.events[0]?.kind);
+      if (page.events.length > 0 && pause > 0) await this.#sleep(pause, signal);
       // It may have another name by now.
       position = await this.#catchUp(await this.#hostOf(id), channel, position, signal);
       await this.#read(id, channel, signal);
@@ -179,4 +183,10 @@ export class Watching {
     if (host !== null) return host;
     throw new TrustError('host.unknown', 'not-found', `cannot follow host ${id}: it was removed`);
   }
+}
+
+/** How long more is waited for, after so many reads in quick succession. */
+function pauseBefore(hurry: number, kind: string | undefined): number {
+  if (hurry < QUICK_READS) return kind === AT_REST ? 0 : DEBOUNCE;
+  return Math.min(LONGEST_DEBOUNCE, DEBOUNCE * 2 ** Math.min(hurry - QUICK_READS + 1, 10));
 }
