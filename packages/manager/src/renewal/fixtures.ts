@@ -4,7 +4,7 @@ import type { HostId } from '@virt-trust/base/host-id.ts';
 import { type Instant, instant } from '@virt-trust/base/instant.ts';
 import { silentLog } from '@virt-trust/base/log.ts';
 import { systemRandomness } from '@virt-trust/base/randomness.ts';
-import { SERVICES, type Service } from '@virt-trust/contract/model/service.ts';
+import type { Service } from '@virt-trust/contract/model/service.ts';
 import { newSerialNumber } from '@virt-trust/pki/serial-number.ts';
 import { EventLog } from '../events/event-log.ts';
 import { declaredOn, settledState, testHost } from '../hosts/fixtures.ts';
@@ -151,6 +151,9 @@ function freshHost(name: string): Host {
   });
 }
 
+/** What the hosts of these tests serve. */
+const SERVED: readonly Service[] = ['libvirt', 'migration', 'vnc'];
+
 /** What an agent does whose revisions were raised, as the manager sees it after: other serial numbers, later ends. */
 async function serveAnew(
   hosts: SqliteHostRepository,
@@ -166,7 +169,7 @@ async function serveAnew(
     revisions: {},
     observed: settledState('ours', {
       credentials: settledState('ours')
-        .credentials.filter(({ service }) => SERVICES.includes(service) && service !== 'spice')
+        .credentials.filter(({ service }) => SERVED.includes(service))
         .map((credential) => {
           const before = served.find(({ service }) => service === credential.service);
           return raised(credential.service) || before === undefined
