@@ -62,6 +62,16 @@ export function composeInterfaces(core: Core, parts: InterfacesDomainParts): Int
   });
   revocations.onResume(() => inBackground(reaction.resume()));
   parts.onThaw(() => inBackground(reaction.resume()));
+  core.metrics.gauge(
+    'virt_trust_refused_names',
+    'Names and addresses that hosts report and get no certificate for, by rule.',
+    async () => {
+      const counts = new Map<string, number>();
+      for (const { declared } of await repository.list())
+        for (const { rule } of declared.refused) counts.set(rule, (counts.get(rule) ?? 0) + 1);
+      return [...counts].map(([rule, value]) => ({ labels: { rule }, value }));
+    },
+  );
   return {
     declaring,
     greeted: (id) => reaction.channelUp(id),

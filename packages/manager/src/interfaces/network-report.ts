@@ -4,8 +4,10 @@ import type { Host } from '../hosts/host.ts';
 /** What a host last said of its name and interfaces: as they came to rest, or before the first such word as they were read. */
 export function reportOf({ observed, inventory }: Pick<Host, 'observed' | 'inventory'>): HostNetwork | null {
   const report = observed?.network ?? inventory;
+  // A kernel has a loopback at the least: where there is nothing, nobody looked.
+  if (report === null || report.interfaces.length === 0) return null;
   // Kept before agents said which addresses are for clients: nothing follows from what it does not say.
-  return report?.interfaces.every((one) => 'leftOut' in one) === true ? report : null;
+  return report.interfaces.every((one) => 'leftOut' in one) ? report : null;
 }
 
 /**

@@ -153,6 +153,8 @@ export class RenewalScheduler {
       await store.markAway(host);
       return false;
     }
+    // It gets what it is to have now as well: what is left after that is planned anew.
+    if (jobs.unfinished('host-provision').some(({ locks }) => locks.includes(`host:${host}`))) return false;
     // A window may be shut by now, a setting changed.
     const plans = await planner.refresh(host);
     const due = plans.filter((plan) => !plan.revoked && plan.at <= clock.now());

@@ -184,3 +184,41 @@ test('a host that was renamed has its settings under its new name, and under the
   assert.equal(await settings.value(name, { host: 'host-9' }), 7);
   assert.equal(await settings.value(name, { host: 'host-1' }), 10);
 });
+
+test('lists of interfaces, subnets and domains are kept in one form, and refused with the reason', async (t) => {
+  const { settings } = temporarySettings(t);
+  const put = (name: SettingName, ...value: string[]) => settings.put(name, value, GLOBAL, 'test');
+  await put('role.display', 'eth1', 'bond*', '10.0.3.0/24', 'FD00:3:0::/64');
+  assert.deepEqual(await settings.value('role.display'), ['eth1', 'bond*', '10.0.3.0/24', 'fd00:3::/64']);
+  await put('interface.allowed_domains', 'Rack1.Example');
+  assert.deepEqual(await settings.value('interface.allowed_domains'), ['rack1.example']);
+  const refusals: readonly [SettingName, string[], RegExp][] = [
+    [
+      'role.display',
+      ['10.0.3.7/24'],
+      /"10\.0\.3\.7\/24" is an address with .* the subnet is 10\.0\.3\.0\/24/,
+    ],
+    ['role.display', ['10.0.3.7'], /an address; as a subnet of one it is 10\.0\.3\.7\/32/],
+    ['role.display', ['fd00::1'], /as a subnet of one it is fd00::1\/128/],
+    ['role.display', ['sixteencharacter'], /1 to 15 characters/],
+    ['role.display', ['eth[01]'], /\* for any number of them/],
+    ['role.display', ['e th'], /not a name of interfaces/],
+    ['role.display', [''], /not a name of interfaces/],
+    ['role.display', ['eth1', 'eth1'], /"eth1" is there twice/],
+    ['role.display', ['fd00:3::/64', 'FD00:3::/64'], /is there twice/],
+    ['interface.allowed_subnets', ['eth1'], /not a subnet such as/],
+    ['interface.allowed_subnets', ['10.0.0.0/33'], /from 0 to 32/],
+    ['interface.allowed_domains', ['*.rack1.example'], /write it without what stands before, rack1\.example/],
+    ['interface.allowed_domains', ['.rack1.example'], /write it without what stands before, rack1\.example/],
+    ['interface.allowed_domains', ['rack1.example.'], /without the dot at its end/],
+    ['interface.allowed_domains', ['10.0.0.1'], /not a domain such as/],
+    ['interface.allowed_domains', ['rack 1'], /not a domain such as/],
+    ['interface.allowed_domains', Array.from({ length: 65 }, (_, index) => `d${index}`), /0 to 64 entries/],
+  ];
+  for (const [name, value, reason] of refusals)
+    await assert.rejects(
+      put(name, ...value),
+      (error) => invalid(error) && reason.test(String(error)),
+      `${value}`,
+    );
+});
