@@ -87,8 +87,7 @@ describe('separate networks: certificates that are right on each, and traffic th
 
   it('1. gives roles by settings of the cluster, one by name and one by subnet, before any host is there', async () => {
     await set('role.migration', ['eth1']);
-    const display = fleet.lab.ranges.slice(4, 6);
-    await set('role.display', display);
+    await set('role.display', fleet.lab.rangesOf('display'));
     await Promise.all(HOSTS.map((name) => fleet.add(name)));
     const { items } = await fleet.client.call(listInterfaces, { params: { name: 'host-a' } });
     const roles = new Map(items.map((one) => [one.name, one.roles]));

@@ -111,6 +111,9 @@ test('npm start does the main job, goes on from it, and leaves nothing', { skip 
       for (const host of ['host-a', 'host-b'])
         assert.match(first.output, new RegExp(`^${host} +secured +X25519MLKEM768( +proven){3} `, 'm'));
       assert.match(first.output, /✔ Migrate \(.*verifying 10\.213\./);
+      // VMs go over the network for them, and consoles are on theirs.
+      assert.match(first.output, /✔ Migrate \(.*from (10\.213\.\d+)\.\d+ \(eth1\) to \1\./);
+      assert.match(first.output, /^ +eth2 +10\.213\.\d+\.11: vnc, spice$/m);
       assert.ok(!first.output.includes('✖') && !first.output.includes('\u001b'), first.output);
       await assertNothingLeft(first.output);
     });
@@ -140,7 +143,7 @@ test('npm start does the main job, goes on from it, and leaves nothing', { skip 
       assert.equal(added.match(/Copy the program .* the same is there/g)?.length, 2, next.output);
       assert.equal(added.match(/public keys .* nothing to change/g)?.length, 2, next.output);
       const commands = next.output.split('Try next')[1]?.match(/\.\/virt-trust .*/g) ?? [];
-      assert.equal(commands.length, 8);
+      assert.equal(commands.length, 10);
       for (const command of commands) {
         const { code, stderr } = await exec(['sh', '-c', `cd "$1" && ${command}`, 'sh', ROOT], {
           env: { ...(env as Record<string, string>) },

@@ -6,7 +6,7 @@ import { ensureDisk, ensureSshKey } from './host-disk.ts';
 import { planHosts, sshKeyPath } from './host-plan.ts';
 import { raiseInotifyLimit } from './inotify-limit.ts';
 import { createBridges, removeBridges, usedRanges } from './network.ts';
-import { chooseIndex, NETWORK_NAMES, planNetworks, rangesInUse } from './network-plan.ts';
+import { chooseIndex, NETWORK_NAMES, type NetworkName, planNetworks, rangesInUse } from './network-plan.ts';
 import { ensurePackages, MACHINE_PACKAGES } from './packages.ts';
 import { labDirectory } from './paths.ts';
 import { lock, type ProcessLock, tryLock } from './process-lock.ts';
@@ -99,6 +99,12 @@ export class Lab implements AsyncDisposable {
   /** The address ranges of its networks, of both families. */
   get ranges(): readonly string[] {
     return planNetworks(this.record.index, this.record.networks).flatMap((network) => network.ranges);
+  }
+
+  /** The address ranges of one of its networks, of both families. */
+  rangesOf(name: NetworkName): string[] {
+    const networks = planNetworks(this.record.index, this.record.networks);
+    return networks.flatMap((network) => (network.name === name ? network.ranges : []));
   }
 
   /** The host of this name; throws `lab.no_host`. */

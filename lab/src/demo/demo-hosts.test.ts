@@ -4,7 +4,7 @@ import { isTrustError } from '@virt-trust/base/error.ts';
 import type { HostDetail } from '@virt-trust/contract/model/host.ts';
 import type { ObservedCredential, Proof } from '@virt-trust/contract/model/observed-state.ts';
 import { SERVICES } from '@virt-trust/contract/model/service.ts';
-import { proofLines } from './demo-hosts.ts';
+import { networkLines, proofLines } from './demo-hosts.ts';
 
 const PIN = `sha256:${'A'.repeat(43)}` as NonNullable<Proof['servedPin']>;
 const OTHER = `sha256:${'B'.repeat(42)}A` as NonNullable<Proof['servedPin']>;
@@ -53,3 +53,16 @@ for (const [what, change] of Object.entries({
       (error) => isTrustError(error, 'start.unproven'),
     );
   });
+
+test('services are told by the interface that they are on', () => {
+  const names = (address: string) => ({ dns: ['host-a'], addresses: [address] });
+  const endpoints = [
+    { service: 'libvirt' as const, interface: 'eth0', names: names('192.0.2.1') },
+    { service: 'libvirt' as const, interface: 'eth1', names: names('10.0.1.1') },
+    { service: 'migration' as const, interface: 'eth1', names: names('10.0.1.1') },
+  ];
+  assert.deepEqual(networkLines({ endpoints }), [
+    '  networks   eth0     192.0.2.1: libvirt',
+    '             eth1     10.0.1.1: libvirt, migration',
+  ]);
+});

@@ -3,7 +3,7 @@ import { TrustError } from '@virt-trust/base/error.ts';
 import { isOver } from '@virt-trust/cli/job-watch.ts';
 import type { ManagerClient } from '@virt-trust/cli/manager-client.ts';
 import { formatTime } from '@virt-trust/cli/output.ts';
-import { addHost, getHost, listJobs } from '@virt-trust/contract/manager/operations.ts';
+import { addHost, getHost, listJobs, putSetting } from '@virt-trust/contract/manager/operations.ts';
 import type { HostDetail } from '@virt-trust/contract/model/host.ts';
 import { SERVICES } from '@virt-trust/contract/model/service.ts';
 import type { Host } from '../host.ts';
@@ -54,6 +54,7 @@ export async function addLabHost(
     await showJob(client, job, steps, signal);
     const detail = await client.call(getHost, { params: { name: host.name } }, { signal });
     for (const line of proofLines(detail, began)) steps.line(line);
+    for (const line of networkLines(detail)) steps.line(line);
     return detail;
   });
 }
@@ -83,6 +84,40 @@ export function proofLines(host: HostDetail, since: number): string[] {
       return `  ${(index === 0 ? service : '').padEnd(9)}  ${seen}: ${targets}${when}`;
     });
   });
+}
+
+/** Which services are on which interface, each with its first address. */
+export function networkLines(host: Pick<HostDetail, 'endpoints'>): string[] {
+  const groups = [...Map.groupBy(host.endpoints, (endpoint) => endpoint.interface)];
+  return groups.map(([name, endpoints], index) => {
+    const services = endpoints.map(({ service }) => service).join(', ');
+    const address = endpoints[0]?.names.addresses[0] ?? endpoints[0]?.names.dns[0];
+    return `  ${(index === 0 ? 'networks' : '').padEnd(9)}  ${name.padEnd(7)}  ${address}: ${services}`;
+  });
+}
+
+/**
+ * Has VMs migrate over a network of their own and consoles be on theirs. Only the first start says so: what somebody
+ * has set since then stays.
+ */
+export async function giveRoles(
+  client: ManagerClient,
+  lab: Lab,
+  steps: Steps,
+  signal: AbortSignal,
+): Promise<void> {
+  await steps.run(
+    'Give networks their roles',
+    async ({ conclude }) => {
+      for (const role of ['migration', 'display'] as const) {
+        const order = { params: { setting: `role.${role}` }, query: {}, body: { value: lab.rangesOf(role) } };
+        await client.call(putSetting, order, { signal });
+      }
+      const ranges = (['migration', 'display'] as const).map((role) => `${role} on ${lab.rangesOf(role)[0]}`);
+      conclude(ranges.join(', '));
+    },
+    signal,
+  );
 }
 
 function unproven(host: HostDetail, service: string, reason: string): TrustError {

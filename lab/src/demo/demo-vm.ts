@@ -60,7 +60,8 @@ export function proveDisplay(
       const display = seen.inventory?.runningVms.find((vm) => vm.name === VM)?.vnc[0];
       const expected = seen.observed?.credentials.find((one) => one.service === 'vnc')?.pin;
       if (display === undefined || expected == null) throw unproven('no display or certificate is reported');
-      const uri = `vnc://${host.address}:${display.port}`;
+      const endpoint = seen.endpoints.find(({ service }) => service === 'vnc');
+      const uri = `vnc://${endpoint?.names.addresses[0] ?? host.address}:${display.port}`;
       const served = await probe(uri, consoleAuthorityFile(lab.name), signal);
       if (served.servedCertificate.pin !== expected)
         throw unproven(`${uri} serves ${served.servedCertificate.pin}, not ${expected}`);

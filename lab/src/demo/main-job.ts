@@ -5,7 +5,7 @@ import { PURPOSES } from '@virt-trust/contract/model/service.ts';
 import type { RunningManager } from '@virt-trust/manager/manager.ts';
 import type { Lab } from '../lab.ts';
 import { keepToken, keptToken, logIn, managerDirectory } from './credentials.ts';
-import { addLabHost, finishEarlierJobs } from './demo-hosts.ts';
+import { addLabHost, finishEarlierJobs, giveRoles } from './demo-hosts.ts';
 import { bootHosts, HOSTS, prepareMachine, takeDown } from './demo-lab.ts';
 import { startDemoManager } from './demo-manager.ts';
 import { consoleAuthorityFile, migrateDemoVm, proveDisplay, startDemoVm, VM } from './demo-vm.ts';
@@ -29,6 +29,8 @@ export async function mainJobOnLab(
     lab = await bootHosts(options.name, steps, signal);
     const served = await startManagerOf(lab, options, program, steps, signal);
     manager = served.manager;
+    if (manager.initialToken !== undefined)
+      await giveRoles(managerClient(served.credentials), lab, steps, signal);
     const outcome = await mainJob(lab, served.credentials, steps, signal);
     const preparation = logIn(lab.name, served.credentials);
     showState(outcome, steps);

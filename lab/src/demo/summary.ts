@@ -57,7 +57,9 @@ export function nextCommands(outcome: Outcome): [purpose: string, command: strin
   return [
     ['all hosts', 'host list'],
     ['one with its proofs', `host show ${at}`],
+    ['its networks', `interface list ${at}`],
     ['what was issued', 'certificate list'],
+    ["reach the VM's console", `console ${vm}`],
     ["look at the VM's display", `probe ${display} --ca ${consoleAuthority}`],
     ['enter a host', `lab exec --name ${lab} ${at} virsh list`],
     ['migrate it back', `migrate ${vm} --from ${at} --to ${from}`],
