@@ -140,6 +140,10 @@ test('a host that answers elsewhere while its address is declared is on a detour
   }));
   const moved = await channelIsUpAt(host.id, '127.0.0.2', manager);
   assert.equal(moved.channel.address, '127.0.0.2');
+  let told = 0;
+  manager.repository.onChange(() => told++);
+  await channelIsUpAt(host.id, '127.0.0.2', manager);
+  assert.equal(told, 0, 'who follows hosts and asks this again would go round and round');
   await manager.channels.of(moved);
   assert.equal(manager.channels.detourOf(host.id), null);
   assert.equal(manager.ups.length, 1, 'it goes on over the channel that it has');
