@@ -1,5 +1,4 @@
 import type { Clock } from '@virt-trust/base/clock.ts';
-import { sha256Hex } from '@virt-trust/base/digest.ts';
 import { describeError, isTrustError } from '@virt-trust/base/error.ts';
 import type { HostId } from '@virt-trust/base/host-id.ts';
 import { instant, MINUTE, SECOND } from '@virt-trust/base/instant.ts';
@@ -10,11 +9,9 @@ import { backOffDelay } from '@virt-trust/channel/backoff.ts';
 import type { Job, JobState } from '@virt-trust/contract/model/job.ts';
 import type { Host, HostRepository } from '../hosts/host.ts';
 import type { JobRunner } from '../jobs/job-runner.ts';
-import { claimKey } from './claim-key.ts';
 import type { Declaring } from './declaring.ts';
-import { reportOf } from './network-report.ts';
 import { Pace } from './pace.ts';
-import { CONFLICT_RULES } from './refused-names.ts';
+import { declaredOf, factsOf, type SeenHost, seenOf } from './seen-host.ts';
 
 export interface ReactionParts {
   readonly declaring: Declaring;
@@ -30,7 +27,7 @@ export interface ReactionParts {
 }
 
 /** In whose name hosts are declared anew, and provisioned for that. */
-export const INTERFACES_ACTOR = 'system:interfaces';
+const INTERFACES_ACTOR = 'system:interfaces';
 /** How many hosts are provisioned at once for their names. */
 const CONCURRENCY = 8;
 const BACK_OFF = { firstMs: 30 * SECOND, maxMs: 30 * MINUTE };
@@ -39,19 +36,8 @@ const PACE = { burst: 20, everyMs: 15 * SECOND };
 /** Jobs that bring a host to what is declared by then. */
 const WORKING: readonly Job['kind'][] = ['host-add', 'host-provision', 'host-gate', 'host-renew'];
 
-/** What was last seen of a host; small, because all of them are held in memory. */
-interface Seen {
-  /** What its declaration is made of, but settings and claims of others. */
-  readonly facts: string;
-  /** What of it may have become possible: work on a host that was just enrolled, or taken back. */
-  readonly standing: string;
-  readonly names: ReadonlySet<string>;
-  /** What it was refused because another host has it. */
-  readonly conflicts: ReadonlySet<string>;
-}
-
 interface Entry {
-  seen: Seen | null;
+  seen: SeenHost | null;
   pace: Pace;
   failures: number;
   notBefore: number;
@@ -308,25 +294,4 @@ export class Reaction {
     }
     return entry;
   }
-}
-
-function factsOf(host: Host): string {
-  const { name, cluster, channel, word } = host;
-  return sha256Hex(JSON.stringify([name, cluster, channel.address, word, reportOf(host)]));
-}
-
-function declaredOf({ name, declared }: Host): string {
-  return sha256Hex(JSON.stringify([name, declared.interfaces]));
-}
-
-function seenOf(host: Host): Seen {
-  const { names, refused } = host.declared;
-  return {
-    facts: factsOf(host),
-    standing: `${host.observeOnly} ${host.state === 'enrolling'} ${host.revoked?.at ?? ''}`,
-    names: new Set([...names.dns, ...names.addresses].map(claimKey)),
-    conflicts: new Set(
-      refused.filter(({ rule }) => CONFLICT_RULES.includes(rule)).map(({ name }) => claimKey(name)),
-    ),
-  };
 }
