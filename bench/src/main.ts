@@ -2,6 +2,7 @@ import { existsSync, readFileSync, writeFileSync } from 'node:fs';
 import { availableParallelism } from 'node:os';
 import { fileURLToPath } from 'node:url';
 import { describeError, isTrustError } from '@virt-trust/base/error.ts';
+import { addressChangeSuite } from './address-change.ts';
 import { agentMemorySuite } from './agent-memory.ts';
 import { crlSuite } from './crl.ts';
 import { enrolmentSuite } from './enrolment.ts';
@@ -19,6 +20,7 @@ const SUITES: readonly Suite[] = [
   enrolmentSuite,
   renewalsSuite,
   revocationSuite,
+  addressChangeSuite,
   agentMemorySuite,
 ];
 const RESULTS = fileURLToPath(new URL('../RESULTS.md', import.meta.url));
