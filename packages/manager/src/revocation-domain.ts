@@ -200,8 +200,8 @@ export function composeRevocation(core: Core, parts: RevocationParts): Revocatio
         await spread(await repository.partyOf(asked.origin), until);
         return serials.length;
       },
-      async revokeEstranged(host, serving, asked, until) {
-        const count = await revoking.revokeEstranged(host, serving, asked);
+      async revokeEstranged(host, planned, asked, until) {
+        const count = await revoking.revokeEstranged(host, planned, asked);
         if (count > 0) await spread([], until);
         return count;
       },

@@ -1,13 +1,18 @@
 import type { Clock } from '@virt-trust/base/clock.ts';
+import type { HostId } from '@virt-trust/base/host-id.ts';
 import type { Instant } from '@virt-trust/base/instant.ts';
 import type { Log } from '@virt-trust/base/log.ts';
 import type { ManagerPins } from '@virt-trust/contract/model/agent-identity.ts';
 import type { RevocationReason } from '@virt-trust/contract/model/certificate.ts';
-import type { DesiredState, SubjectAltNames } from '@virt-trust/contract/model/desired-state.ts';
+import type {
+  DesiredCredential,
+  DesiredState,
+  SubjectAltNames,
+} from '@virt-trust/contract/model/desired-state.ts';
+import type { Inventory } from '@virt-trust/contract/model/inventory.ts';
 import type { KeyAlgorithm, Purpose, Service } from '@virt-trust/contract/model/service.ts';
-import type { InterfaceSettings } from '../interfaces/interface-settings.ts';
 import type { HostChannels } from './channels.ts';
-import type { Host, HostRepository } from './host.ts';
+import type { AdministratorWord, Host, HostRepository } from './host.ts';
 import type { Observing } from './observing.ts';
 
 /** The settings that bear on hosts, effective for one host. */
@@ -52,6 +57,21 @@ export interface CertificateSource {
   namesOf(serialNumber: string): Promise<SubjectAltNames | null>;
 }
 
+/** A host as it is added: what an administrator says of it, and what it reports. */
+export interface AddedHost {
+  readonly id: HostId;
+  readonly hostName: string;
+  readonly cluster: string;
+  /** The address that the administrator gave for SSH, where it is one. */
+  readonly sshHost: string;
+  readonly channel: Host['channel'];
+  readonly interface: string | undefined;
+  readonly names: readonly string[];
+  readonly inventory: Inventory;
+  /** What was said of the host before, where it is added again. */
+  readonly known: AdministratorWord | undefined;
+}
+
 interface AuditPort {
   append(entry: {
     readonly actor: string;
@@ -84,10 +104,10 @@ export interface HostRevocations {
   lift(host: string): Promise<void>;
   /** Revokes all certificates of a host that goes, and tells the others; answers how many. */
   retire(host: Host, asked: RevocationAsked, signal: AbortSignal): Promise<number>;
-  /** Revokes certificates with names that are the host's no more, but those that it serves; answers how many. */
+  /** Revokes certificates with names that are the host's no more, but those of what was planned; answers how many. */
   revokeEstranged(
     host: Host,
-    serving: readonly string[],
+    planned: readonly Pick<DesiredCredential, 'service' | 'names'>[],
     asked: Pick<RevocationAsked, 'actor' | 'origin'>,
     signal: AbortSignal,
   ): Promise<number>;
@@ -112,8 +132,8 @@ export interface HostsContext {
   readonly audit: AuditPort;
   readonly identities: ManagerIdentities;
   settingsOf(host: { readonly name: string; readonly cluster: string }): Promise<HostSettings>;
-  /** The settings that bear on a host's interfaces. */
-  interfaceSettingsOf(host: { readonly name: string; readonly cluster: string }): Promise<InterfaceSettings>;
+  /** What a host that is added may have certificates for, and what an administrator says by adding it. */
+  declareAdded(added: AddedHost): Promise<Pick<Host, 'word' | 'declared'>>;
   /** Names and addresses of the manager's own machine, none for a host that runs on it. */
   managerNamesFor(host: Pick<Host, 'channel' | 'word'>): SubjectAltNames;
   /** Where hosts may announce themselves; null while nobody listens there. */

@@ -56,7 +56,7 @@ async function provisionOrThrow(hostName: string, context: HostsContext, job: Jo
     await context.revocations.deliver(await requireHost(hostName, context), signal);
   });
   return await job.step('Record what is true now', () =>
-    conclude(hostName, channel, settled, context, { job, signal }),
+    conclude(hostName, channel, settled, context, { desired, job, signal }),
   );
 }
 
@@ -140,7 +140,7 @@ async function conclude(
   channel: HostChannel,
   observed: ObservedState,
   context: HostsContext,
-  { job, signal }: { readonly job: JobContext; readonly signal: AbortSignal },
+  { desired, job, signal }: { desired: DesiredState; job: JobContext; signal: AbortSignal },
 ): Promise<string> {
   const inventory = await channel.agent.call(getInventory, {}, { signal });
   const host = await requireHost(hostName, context);
@@ -150,7 +150,7 @@ async function conclude(
   );
   const estranged = await context.revocations.revokeEstranged(
     await requireHost(hostName, context),
-    observed.credentials.flatMap(({ serialNumber }) => (serialNumber === null ? [] : [serialNumber])),
+    desired.credentials,
     { actor: job.actor, origin: job.id },
     signal,
   );

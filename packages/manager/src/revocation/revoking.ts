@@ -2,13 +2,14 @@ import type { Clock } from '@virt-trust/base/clock.ts';
 import { TrustError } from '@virt-trust/base/error.ts';
 import { formatInstant, type Instant } from '@virt-trust/base/instant.ts';
 import type { RevocationReason } from '@virt-trust/contract/model/certificate.ts';
+import type { DesiredCredential, SubjectAltNames } from '@virt-trust/contract/model/desired-state.ts';
 import { SERVICES } from '@virt-trust/contract/model/service.ts';
 import { parseTbsCertificate } from '@virt-trust/pki/certificate.ts';
 import type { SerialNumber } from '@virt-trust/pki/serial-number.ts';
 import type { Authorities } from '../authorities/authorities.ts';
+import { claimKey } from '../hosts/claim-key.ts';
 import { credentialNames } from '../hosts/desired-state.ts';
 import type { Host } from '../hosts/host.ts';
-import { claimKey } from '../interfaces/claim-key.ts';
 import type { RevocationRepository } from './revocation.ts';
 
 /** Who asks, why, and what for. */
@@ -19,6 +20,9 @@ export interface Asked {
   /** The same each time that it is tried again. */
   readonly origin: string;
 }
+
+/** The names that a service of a host was to have. */
+export type PlannedNames = Pick<DesiredCredential, 'service' | 'names'>;
 
 export interface RevokingParts {
   readonly repository: RevocationRepository;
@@ -109,18 +113,23 @@ export class Revoking {
 
   /**
    * Revokes certificates of a host's services with names or addresses that are not those of the service's endpoints any
-   * more, now that others are proven in their place; answers how many.
+   * more, now that others are proven in their place; answers how many. What was planned for it is left alone, also where
+   * its endpoints have others since: that is for the next time.
+   *
+   * SECURITY: which certificate the host serves is nothing to go by, since a broken one would say the old one.
    */
   async revokeEstranged(
     host: Host,
-    serving: readonly string[],
+    planned: readonly PlannedNames[],
     asked: Omit<Asked, 'reason' | 'comment'>,
   ): Promise<number> {
     const { repository, clock } = this.#parts;
     const live = await repository.live(host.name, clock.now(), 'services');
-    const estranged = live.filter(
-      ({ serialNumber, service, tbs }) => !serving.includes(serialNumber) && !isStillOf(host, service, tbs),
-    );
+    const estranged = live.filter(({ service, tbs }) => {
+      const plan = planned.find((one) => one.service === service);
+      if (plan !== undefined && isWithin(plan.names, host, tbs)) return false;
+      return !isStillOf(host, service, tbs);
+    });
     if (estranged.length === 0) return 0;
     await repository.revoke({
       ...asked,
@@ -168,7 +177,10 @@ export class Revoking {
 /** Whether every name and address in a certificate is one of its service's endpoints on the host. */
 function isStillOf(host: Host, service: string | null, tbs: Uint8Array): boolean {
   const known = SERVICES.find((one) => one === service);
-  const { dns, addresses } = known === undefined ? host.declared.names : credentialNames(host, known).names;
+  return isWithin(known === undefined ? host.declared.names : credentialNames(host, known).names, host, tbs);
+}
+
+function isWithin({ dns, addresses }: SubjectAltNames, host: Host, tbs: Uint8Array): boolean {
   const own = new Set([...dns, ...addresses, host.name].map(claimKey));
   const names = parseTbsCertificate(tbs).extensions.subjectAltName?.names ?? [];
   return names.every((name) => (name.kind === 'dns' || name.kind === 'ip') && own.has(claimKey(name.value)));
