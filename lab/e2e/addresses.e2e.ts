@@ -45,6 +45,7 @@ describe('addresses that come, go and move: certificates follow, consoles stay',
     [a, b] = [fleet.host('host-a'), fleet.host('host-b')];
     added = a.on('display').address.replace(/\d+$/, '77');
     await set('role.migration', ['eth1']);
+    await set('alarm.clear_after', '1s');
     await set('role.display', fleet.lab.rangesOf('display'));
     await Promise.all(HOSTS.map((name) => fleet.add(name)));
     ca = (await fleet.client.call(getAuthority, { params: { name: 'console' } })).bundle;
@@ -57,7 +58,7 @@ describe('addresses that come, go and move: certificates follow, consoles stay',
     await fleet?.[Symbol.asyncDispose]();
   });
 
-  const set = (setting: string, value: string[] | null) =>
+  const set = (setting: string, value: string | string[]) =>
     fleet.client.call(putSetting, { params: { setting }, query: {}, body: { value } });
   const own = (host: Host) => [host.on('display').address, host.on('display').address6];
   const vnc = (address: string, name = address): Place => ({
