@@ -20,7 +20,7 @@ import { requireHost } from './hosts/require-host.ts';
 import { consoleHandlers } from './http/handlers/consoles.ts';
 import { hostDetail, hostHandlers } from './http/handlers/hosts.ts';
 import { interfaceHandlers } from './http/handlers/interfaces.ts';
-import { interfaceSettingsOf } from './interfaces/interface-settings.ts';
+import { declareAdded } from './interfaces/first-declaration.ts';
 import { composeInterfaces } from './interfaces-domain.ts';
 import { namesIn } from './issuance/certificate-view.ts';
 import { composeIssuance, type IssuanceDomain } from './issuance-domain.ts';
@@ -36,6 +36,7 @@ export function hostsDomain(constraints: AuthorityConstraints): (core: Core) => 
   return async (core) => {
     const repository = new SqliteHostRepository(core.database, core.clock);
     const ownNames = managerNames(core.clock);
+    const namesForDeclaring = managerNamesFor(ownNames);
     const issuing = await composeIssuance(core, {
       declaredNames: { find: async (name) => declaredForIssuance(await repository.find(name)) },
       managerNames: ownNames,
@@ -95,8 +96,9 @@ export function hostsDomain(constraints: AuthorityConstraints): (core: Core) => 
       audit: { append: (entry) => core.audit.append([entry]) },
       identities: identity,
       settingsOf: (host) => settingsOf(core, issuing, host),
-      interfaceSettingsOf: (host) => interfaceSettingsOf(core.settings, host),
-      managerNamesFor: managerNamesFor(ownNames),
+      declareAdded: (added) =>
+        declareAdded(added, { repository, settings: core.settings, managerNamesFor: namesForDeclaring }),
+      managerNamesFor: namesForDeclaring,
       announcePort: () => announcements.port,
       programPath: core.agentProgram ?? '',
       epoch: identity.epoch,
@@ -159,6 +161,7 @@ export function hostsDomain(constraints: AuthorityConstraints): (core: Core) => 
         }),
         ...interfaceHandlers({
           context,
+          settings: core.settings,
           jobs: core.jobs,
           provision: definitions.provision,
           declaring: interfaces.declaring,

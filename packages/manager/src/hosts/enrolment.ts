@@ -9,9 +9,8 @@ import type { AddHost } from '@virt-trust/contract/model/host.ts';
 import { validatorOf } from '@virt-trust/contract/validate.ts';
 import type { JobContext } from '../jobs/job.ts';
 import { assertClock } from './clock-skew.ts';
-import { declare, namesToClaim } from './declaration.ts';
 import { foundFactsOf } from './found-facts.ts';
-import type { AdministratorWord, Host } from './host.ts';
+import type { Host } from './host.ts';
 import { sourceAddressTowards } from './manager-address.ts';
 import type { HostsContext } from './ports.ts';
 import { type RemoteFacts, readRemoteFacts } from './remote-facts.ts';
@@ -22,12 +21,6 @@ import { SshSession } from './ssh-session.ts';
 /** The machine names of `uname -m` by Node's names for the architecture that the program was built for. */
 const MACHINE: Readonly<Record<string, string>> = { x64: 'x86_64', arm64: 'aarch64' };
 const CHANNEL_PORT = 16515;
-const NOTHING_SAID: AdministratorWord = {
-  dns: [],
-  accepted: [],
-  outside: { dns: [], addresses: [] },
-  interfaces: {},
-};
 
 /** The first part of `host add`: over SSH, up to a recorded host whose agent answers on its channel. */
 export async function enrol(
@@ -148,20 +141,16 @@ async function record(
   const id = known?.id ?? parseHostId(randomUUID());
   const cluster = order.cluster ?? known?.cluster ?? 'default';
   const channel = { address: installed.channelAddress, port: answer.channelPort };
-  const said = {
+  const { word, declared } = await context.declareAdded({
+    id,
     hostName: order.name,
-    names: order.names ?? [],
-    inventory: answer.inventory,
-    known: known?.word,
-  };
-  const { word, declared } = declare({
-    ...said,
+    cluster,
     sshHost,
     channel,
     interface: order.interface ?? known?.declared.interface ?? undefined,
-    settings: await context.interfaceSettingsOf({ name: order.name, cluster }),
-    managerNames: context.managerNamesFor({ channel, word: known?.word ?? NOTHING_SAID }),
-    holders: await context.repository.holders(namesToClaim(said), id),
+    names: order.names ?? [],
+    inventory: answer.inventory,
+    known: known?.word,
   });
   const host: Host = {
     id,

@@ -1,7 +1,7 @@
-import { claimKey } from '../interfaces/claim-key.ts';
-import { reportOf } from '../interfaces/network-report.ts';
+import { claimKey } from './claim-key.ts';
 import { interfacesOf } from './desired-state.ts';
 import type { Host } from './host.ts';
+import { reportOf } from './network-report.ts';
 
 /**
  * The addresses at which the manager itself dials a host's services: those of its management that its kernel has. Other

@@ -1,6 +1,6 @@
 import { isIP } from 'node:net';
 import type { HostId } from '@virt-trust/base/host-id.ts';
-import { sshAfter } from '../interfaces/set-address.ts';
+import type { SshTarget } from '@virt-trust/contract/model/ssh.ts';
 import type { Host } from './host.ts';
 import { sourceAddressTowards } from './manager-address.ts';
 import type { HostsContext } from './ports.ts';
@@ -34,6 +34,13 @@ export async function channelIsUpAt(
   return repository.update(id, change, (before, after) =>
     before.channel.address === after.channel.address ? [] : [auditOf(before, after)],
   );
+}
+
+/** ssh follows where it went to the former address, with its user, port and options. */
+export function sshAfter({ ssh, channel }: Pick<Host, 'ssh' | 'channel'>, address: string): SshTarget {
+  const [, user = '', target = ''] = /^([^@]*@)?(.*)$/.exec(ssh.destination) ?? [];
+  const was = target.replace(/^\[(.*)\]$/, '$1').toLowerCase();
+  return was === channel.address.toLowerCase() ? { ...ssh, destination: `${user}${address}` } : ssh;
 }
 
 function moved(host: Host, address: string): Host {

@@ -5,9 +5,9 @@ import type { HostNetwork, Interface } from '@virt-trust/contract/model/inventor
 import { validatorOf } from '@virt-trust/contract/validate.ts';
 import { isInSubnet, parseIpSubnet } from '@virt-trust/pki/ip-subnet.ts';
 import fc from 'fast-check';
+import { claimKey } from '../hosts/claim-key.ts';
 import { declaredOn, testHost, testInterface } from '../hosts/fixtures.ts';
 import type { AdministratorWord, Declaration } from '../hosts/host.ts';
-import { claimKey } from './claim-key.ts';
 import { declarationOf } from './declare.ts';
 import { roleSettings } from './fixtures.ts';
 import type { InterfaceSettings } from './interface-settings.ts';

@@ -2,12 +2,12 @@ import type { SubjectAltNames } from '@virt-trust/contract/model/desired-state.t
 import type { DeclaredInterface, InterfaceRole, RefusedName } from '@virt-trust/contract/model/interface.ts';
 import type { HostNetwork } from '@virt-trust/contract/model/inventory.ts';
 import { type IpSubnet, isInSubnet, parseIpSubnet } from '@virt-trust/pki/ip-subnet.ts';
+import { claimKey } from '../hosts/claim-key.ts';
 import type { Declaration, Host } from '../hosts/host.ts';
+import { interfacesByName } from '../hosts/network-report.ts';
 import { addressOfNobody, dnsNameOfNobody } from '../issuance/forbidden-names.ts';
-import { claimKey } from './claim-key.ts';
 import { isDeclarableName } from './declarable-name.ts';
 import type { InterfaceSettings } from './interface-settings.ts';
-import { interfacesByName } from './network-report.ts';
 import {
   addressConflict,
   CONFLICT_RULES,
@@ -19,6 +19,8 @@ import {
   type Refusal,
   type RefusedContext,
   released,
+  shortNameConflict,
+  shortNameOfManager,
   tooMany,
 } from './refused-names.ts';
 import { rolesOf, wordOf } from './roles.ts';
@@ -158,7 +160,12 @@ class Declaring {
       (domain) => name === domain.toLowerCase() || name.endsWith(`.${domain.toLowerCase()}`),
     );
     const unclaimed = !this.#manager.has(name) && this.#facts.holderOf(name) === null;
+    // SECURITY: in an allowed domain, another machine's short name makes the name by which everybody calls that machine.
+    const [label = name] = name.split('.', 1);
+    const holder = this.#facts.holderOf(label);
     if (unclaimed && !allowed) this.#refuse(context, outsideDomains(context));
+    else if (unclaimed && this.#manager.has(label)) this.#refuse(context, shortNameOfManager(context));
+    else if (unclaimed && holder !== null) this.#refuse(context, shortNameConflict(context, holder));
     else for (const one of serving) if (one.roles.includes('management')) this.#dns(one, name, context);
   }
 

@@ -3,16 +3,16 @@ import { TrustError } from '@virt-trust/base/error.ts';
 import type { HostId } from '@virt-trust/base/host-id.ts';
 import type { SubjectAltNames } from '@virt-trust/contract/model/desired-state.ts';
 import type { Job } from '@virt-trust/contract/model/job.ts';
+import { claimKey } from '../hosts/claim-key.ts';
 import type { Claims, Host, HostRepository } from '../hosts/host.ts';
+import { reportOf } from '../hosts/network-report.ts';
 import type { CertificateRepository } from '../issuance/certificate-record.ts';
 import type { JobDefinition } from '../jobs/job.ts';
 import type { JobRunner } from '../jobs/job-runner.ts';
 import type { Settings } from '../settings/settings.ts';
-import { claimKey } from './claim-key.ts';
 import { auditOfDeclaration } from './declaration-audit.ts';
 import { declarationOf } from './declare.ts';
 import { type InterfaceSettings, interfaceSettingsOf } from './interface-settings.ts';
-import { reportOf } from './network-report.ts';
 import { outdatedServices } from './served-names.ts';
 
 export interface DeclaringParts {

@@ -2,7 +2,7 @@ import type { InterfaceView, RefusedName } from '@virt-trust/contract/model/inte
 import type { Interface } from '@virt-trust/contract/model/inventory.ts';
 import { endpointsOf, interfacesOf } from '../hosts/desired-state.ts';
 import type { Host } from '../hosts/host.ts';
-import { interfacesByName, reportOf } from './network-report.ts';
+import { interfacesByName, reportOf } from '../hosts/network-report.ts';
 import type { RoleGiven } from './roles.ts';
 
 /** All that is known, wanted and refused of a host's interfaces, as reported first, then those that only words are of; pure. */

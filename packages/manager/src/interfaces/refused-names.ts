@@ -32,6 +32,24 @@ export function nameConflict({ host }: RefusedContext, holder: string): Refusal 
   };
 }
 
+/** Another host is called so in short: in its domain it is most likely that one's name. */
+export function shortNameConflict({ host, name }: RefusedContext, holder: string): Refusal {
+  return {
+    rule: 'interface.name_conflict',
+    reason: `it begins with a name that host ${holder} has, and a report alone does not tell which of the two it is`,
+    hint: `where it is host ${host}'s all the same, give it as a name of its management interface: virt-trust interface set ${host} INTERFACE --name ${name}`,
+  };
+}
+
+/** The manager is called so in short. */
+export function shortNameOfManager({ host, name }: RefusedContext): Refusal {
+  return {
+    ...nameOfManager(),
+    reason: "it begins with the manager's own name",
+    hint: `where it is host ${host}'s all the same, give it as a name of its management interface: virt-trust interface set ${host} INTERFACE --name ${name}`,
+  };
+}
+
 /** It is the manager's. */
 export function nameOfManager(): Refusal {
   return {

@@ -6,10 +6,10 @@ import {
 } from '@virt-trust/contract/model/interface.ts';
 import type { HostNetwork, Interface } from '@virt-trust/contract/model/inventory.ts';
 import { isInSubnet, parseIpSubnet } from '@virt-trust/pki/ip-subnet.ts';
+import { claimKey } from '../hosts/claim-key.ts';
 import type { AdministratorWord, Host } from '../hosts/host.ts';
-import { claimKey } from './claim-key.ts';
+import { interfacesByName } from '../hosts/network-report.ts';
 import type { InterfaceSettings } from './interface-settings.ts';
-import { interfacesByName } from './network-report.ts';
 import { type ServingAddress, servingAddresses } from './serving-addresses.ts';
 
 /** A role with where it comes from: `host add`, `interface set`, `setting role.display (cluster rack1)`. */

@@ -1,7 +1,7 @@
 import { sha256Hex } from '@virt-trust/base/digest.ts';
+import { claimKey } from '../hosts/claim-key.ts';
 import type { Host } from '../hosts/host.ts';
-import { claimKey } from './claim-key.ts';
-import { reportOf } from './network-report.ts';
+import { reportOf } from '../hosts/network-report.ts';
 import { CONFLICT_RULES } from './refused-names.ts';
 
 /** What was last seen of a host; small, because all of them are held in memory. */
@@ -34,7 +34,10 @@ export function seenOf(host: Host): SeenHost {
     standing: `${host.observeOnly} ${host.state === 'enrolling'} ${host.revoked?.at ?? ''}`,
     names: new Set([...names.dns, ...names.addresses].map(claimKey)),
     conflicts: new Set(
-      refused.filter(({ rule }) => CONFLICT_RULES.includes(rule)).map(({ name }) => claimKey(name)),
+      refused
+        .filter(({ rule }) => CONFLICT_RULES.includes(rule))
+        // A host name is refused for its first label, too.
+        .flatMap(({ name, interface: on }) => [claimKey(name), ...(on === null ? name.split('.', 1) : [])]),
     ),
   };
 }

@@ -3,10 +3,10 @@ import { parseTbsCertificate } from '@virt-trust/pki/certificate.ts';
 import { OID } from '@virt-trust/pki/der/oid.ts';
 import { nameAttribute } from '@virt-trust/pki/name.ts';
 import { isSerialNumber } from '@virt-trust/pki/serial-number.ts';
+import { claimKey } from '../hosts/claim-key.ts';
 import { credentialNames } from '../hosts/desired-state.ts';
 import type { Host } from '../hosts/host.ts';
 import type { CertificateRecord, CertificateRepository } from '../issuance/certificate-record.ts';
-import { claimKey } from './claim-key.ts';
 
 /**
  * The services of a host whose served certificate has other names than it is to have now. What was found on the host, or

@@ -1,7 +1,7 @@
 import type { DeclaredInterface } from '@virt-trust/contract/model/interface.ts';
 import type { Interface } from '@virt-trust/contract/model/inventory.ts';
 import { ipAddressOctets } from '@virt-trust/pki/ip-address.ts';
-import { claimKey } from './claim-key.ts';
+import { claimKey } from '../hosts/claim-key.ts';
 
 /** An address that an interface may be reached under. */
 export interface ServingAddress {

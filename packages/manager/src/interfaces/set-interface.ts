@@ -1,10 +1,10 @@
 import { TrustError } from '@virt-trust/base/error.ts';
 import type { InterfaceWord, SetInterface } from '@virt-trust/contract/model/interface.ts';
 import { canonicalIpAddress, isIpAddress } from '@virt-trust/pki/ip-address.ts';
+import { claimKey } from '../hosts/claim-key.ts';
 import type { AdministratorWord, Host } from '../hosts/host.ts';
-import { claimKey } from './claim-key.ts';
+import { interfacesByName, reportOf } from '../hosts/network-report.ts';
 import { givenAddress, givenDnsName, type Neighbours } from './given-names.ts';
-import { interfacesByName, reportOf } from './network-report.ts';
 import { isLoopback, wordOf } from './roles.ts';
 
 /** What becomes of an administrator's word, and what that changes in words for people. */

@@ -3,10 +3,8 @@ import { type TestContext, test } from 'node:test';
 import type { InterfaceView } from '@virt-trust/contract/model/interface.ts';
 import type { ComposeDomain } from '../../core.ts';
 import { testHost, testInterface, testInventory } from '../../hosts/fixtures.ts';
-import type { Host } from '../../hosts/host.ts';
 import type { HostsContext } from '../../hosts/ports.ts';
 import { Declaring } from '../../interfaces/declaring.ts';
-import { interfaceSettingsOf } from '../../interfaces/interface-settings.ts';
 import type { JobDefinition } from '../../jobs/job.ts';
 import { SqliteCertificateStore } from '../../store/certificate-store.ts';
 import { SqliteHostRepository } from '../../store/host-repository.ts';
@@ -54,7 +52,6 @@ async function managerWith(t: TestContext) {
     const context = {
       repository: hostsOf,
       managerNamesFor: managerNames,
-      interfaceSettingsOf: (host: Host) => interfaceSettingsOf(core.settings, host),
       channels: { stateOf: () => null, renamed: (_: string, name: string) => void renamedTo.push(name) },
       audit: {
         append: (entry: Parameters<HostsContext['audit']['append']>[0]) => core.audit.append([entry]),
@@ -64,6 +61,7 @@ async function managerWith(t: TestContext) {
     return {
       handlers: interfaceHandlers({
         context,
+        settings: core.settings,
         jobs: core.jobs,
         provision,
         declaring,

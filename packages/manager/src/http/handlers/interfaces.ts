@@ -1,25 +1,29 @@
 import { describeError, isTrustError } from '@virt-trust/base/error.ts';
 import type { HostDetail } from '@virt-trust/contract/model/host.ts';
+import type { Move } from '../../hosts/dial-at-new-place.ts';
 import type { Claims, Host } from '../../hosts/host.ts';
 import { assertManaged, type ProvisionOrder } from '../../hosts/host-jobs.ts';
+import { reportOf } from '../../hosts/network-report.ts';
 import type { HostsContext } from '../../hosts/ports.ts';
 import { requireHost } from '../../hosts/require-host.ts';
 import type { Declaring } from '../../interfaces/declaring.ts';
 import type { Neighbours } from '../../interfaces/given-names.ts';
+import { interfaceSettingsOf } from '../../interfaces/interface-settings.ts';
 import { interfaceViews } from '../../interfaces/interface-view.ts';
-import { reportOf } from '../../interfaces/network-report.ts';
 import { renamed } from '../../interfaces/rename.ts';
 import { rolesOf } from '../../interfaces/roles.ts';
-import { describePlace, type Move, placeAfter } from '../../interfaces/set-address.ts';
+import { describePlace, placeAfter } from '../../interfaces/set-address.ts';
 import { interfaceWordAfter } from '../../interfaces/set-interface.ts';
 import type { JobDefinition } from '../../jobs/job.ts';
 import type { JobRunner } from '../../jobs/job-runner.ts';
+import type { Settings } from '../../settings/settings.ts';
 import type { Actor, Handlers } from '../handlers.ts';
 
 type InterfaceOperations = 'listInterfaces' | 'setInterface' | 'setHostAddress' | 'renameHost';
 
 export interface InterfaceHandlersParts {
   readonly context: HostsContext;
+  readonly settings: Pick<Settings, 'value' | 'explain'>;
   readonly jobs: JobRunner;
   readonly provision: JobDefinition<ProvisionOrder>;
   readonly declaring: Pick<Declaring, 'redeclare' | 'bringRight'>;
@@ -53,7 +57,7 @@ export function interfaceHandlers(parts: InterfaceHandlersParts): Pick<Handlers,
   return {
     async listInterfaces({ params }) {
       const host = await requireHost(params.name, context);
-      const roles = rolesOf(host, reportOf(host), await context.interfaceSettingsOf(host));
+      const roles = rolesOf(host, reportOf(host), await interfaceSettingsOf(parts.settings, host));
       return { items: interfaceViews(host, (name) => roles.get(name) ?? []) };
     },
 

@@ -1,5 +1,5 @@
 import type { HostNetwork, Interface } from '@virt-trust/contract/model/inventory.ts';
-import type { Host } from '../hosts/host.ts';
+import type { Host } from './host.ts';
 
 /** What a host last said of its name and interfaces: as they came to rest, or before the first such word as they were read. */
 export function reportOf({ observed, inventory }: Pick<Host, 'observed' | 'inventory'>): HostNetwork | null {

@@ -2,9 +2,9 @@ import assert from 'node:assert/strict';
 import { test } from 'node:test';
 import { isTrustError } from '@virt-trust/base/error.ts';
 import fc from 'fast-check';
-import { NO_ROLE_SETTINGS, roleSettings } from '../interfaces/fixtures.ts';
-import { type DeclarationInput, declare as declareWithWord, namesToClaim } from './declaration.ts';
-import { testInterface, testInventory } from './fixtures.ts';
+import { testInterface, testInventory } from '../hosts/fixtures.ts';
+import { type DeclarationInput, declare as declareWithWord, namesToClaim } from './first-declaration.ts';
+import { NO_ROLE_SETTINGS, roleSettings } from './fixtures.ts';
 
 const declare = (input: DeclarationInput) => declareWithWord(input).declared;
 

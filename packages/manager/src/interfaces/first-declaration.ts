@@ -1,31 +1,52 @@
 import { TrustError } from '@virt-trust/base/error.ts';
 import type { SubjectAltNames } from '@virt-trust/contract/model/desired-state.ts';
-import type { Interface, Inventory } from '@virt-trust/contract/model/inventory.ts';
-import { claimKey } from '../interfaces/claim-key.ts';
-import { isDeclarableName } from '../interfaces/declarable-name.ts';
-import { declarationOf } from '../interfaces/declare.ts';
-import type { InterfaceSettings } from '../interfaces/interface-settings.ts';
-import { nameConflict } from '../interfaces/name-conflict.ts';
-import { interfacesByName } from '../interfaces/network-report.ts';
-import { rolesOf } from '../interfaces/roles.ts';
-import { servingAddresses } from '../interfaces/serving-addresses.ts';
+import type { Interface } from '@virt-trust/contract/model/inventory.ts';
+import { claimKey } from '../hosts/claim-key.ts';
+import type { AdministratorWord, Declaration, HostRepository } from '../hosts/host.ts';
+import { nameConflict } from '../hosts/name-conflict.ts';
+import { interfacesByName } from '../hosts/network-report.ts';
+import type { AddedHost, HostsContext } from '../hosts/ports.ts';
 import { addressOfNobody, dnsNameOfNobody } from '../issuance/forbidden-names.ts';
-import type { AdministratorWord, Declaration, Host } from './host.ts';
+import type { Settings } from '../settings/settings.ts';
+import { isDeclarableName } from './declarable-name.ts';
+import { declarationOf } from './declare.ts';
+import { type InterfaceSettings, interfaceSettingsOf } from './interface-settings.ts';
+import { rolesOf } from './roles.ts';
+import { servingAddresses } from './serving-addresses.ts';
 
-export interface DeclarationInput {
-  readonly hostName: string;
-  /** The address that the administrator gave for SSH, where it is one. */
-  readonly sshHost: string;
-  readonly channel: Host['channel'];
-  readonly interface: string | undefined;
-  readonly names: readonly string[];
-  readonly inventory: Inventory;
+export interface DeclarationInput extends Omit<AddedHost, 'id' | 'cluster'> {
   readonly settings: InterfaceSettings;
   readonly managerNames: SubjectAltNames;
-  /** What was said of the host before, where it is added again. */
-  readonly known: AdministratorWord | undefined;
   /** Names and addresses that other hosts have, by their claim keys, with the other's name. */
   readonly holders: ReadonlyMap<string, string>;
+}
+
+const MOST_ACCEPTED = 512;
+
+interface Sources extends Pick<HostsContext, 'managerNamesFor'> {
+  readonly repository: Pick<HostRepository, 'holders'>;
+  readonly settings: Pick<Settings, 'value' | 'explain'>;
+}
+
+const NOTHING_SAID: AdministratorWord = {
+  dns: [],
+  accepted: [],
+  outside: { dns: [], addresses: [] },
+  interfaces: {},
+};
+
+/** `declare` with the settings and the claims of now. */
+export async function declareAdded(
+  added: AddedHost,
+  { repository, settings, managerNamesFor }: Sources,
+): Promise<{ word: AdministratorWord; declared: Declaration }> {
+  const { id, hostName, cluster, channel, known = NOTHING_SAID } = added;
+  return declare({
+    ...added,
+    settings: await interfaceSettingsOf(settings, { name: hostName, cluster }),
+    managerNames: managerNamesFor({ channel, word: known }),
+    holders: await repository.holders(namesToClaim(added), id),
+  });
 }
 
 /**
@@ -38,10 +59,9 @@ export function declare(input: DeclarationInput): { word: AdministratorWord; dec
   const management = managementInterface(input).name;
   const dns = [name, ...input.names, inventory.hostName].map(claimKey);
   const said: AdministratorWord = {
+    ...NOTHING_SAID,
     dns: [...new Set(dns.filter(isHostDnsName))].slice(0, 32),
-    accepted: [],
-    outside: known?.outside ?? { dns: [], addresses: [] },
-    interfaces: known?.interfaces ?? {},
+    ...(known && { outside: known.outside, interfaces: known.interfaces }),
   };
   const host = {
     name,
@@ -72,8 +92,6 @@ export function declare(input: DeclarationInput): { word: AdministratorWord; dec
   });
   return { word, declared };
 }
-
-const MOST_ACCEPTED = 512;
 
 /** All names and addresses that a host could be declared with: those to ask holders of. */
 export function namesToClaim({
