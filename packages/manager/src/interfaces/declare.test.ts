@@ -217,6 +217,28 @@ const CASES: readonly [what: string, one: Case, names: Record<string, string[]>,
     ['host host-2.rack1.example: interface.name_conflict'],
   ],
   [
+    'SECURITY: nor another host’s short name in an allowed domain, which is what everybody calls that host.',
+    { hostName: 'host-2.rack1.example', held: { 'host-2': 'host-2' } },
+    ALL,
+    ['host host-2.rack1.example: interface.name_conflict'],
+  ],
+  [
+    'SECURITY: nor the manager’s short name there.',
+    { hostName: 'mgr.rack1.example', manager: { dns: ['mgr'], addresses: [] } },
+    ALL,
+    ['host mgr.rack1.example: interface.name_of_manager'],
+  ],
+  [
+    'An administrator may know such a name better.',
+    {
+      hostName: 'host-2.rack1.example',
+      held: { 'host-2': 'host-2' },
+      word: said('eth0', { dns: ['host-2.rack1.example'] }),
+    },
+    { ...ALL, eth0: ['host-1', 'host-2.rack1.example', '192.0.2.11', '2001:db8::11'] },
+    [],
+  ],
+  [
     'The manager’s name is refused.',
     { hostName: 'MANAGER.example' },
     ALL,
