@@ -125,6 +125,10 @@ $ virt-trust interface set kvm3 eth0 --roles management
 error: cannot change host kvm3: it was added to be observed only
 hint: take it under management with: virt-trust host add kvm3 --ssh root@kvm3
 [exit 4]
+$ virt-trust interface set kvm3 eth0 --roles auto --no-names
+error: cannot change host kvm3: it was added to be observed only
+hint: take it under management with: virt-trust host add kvm3 --ssh root@kvm3
+[exit 4]
 `));
 
 test("an address that is another host's, or nobody's, is not where a host is", () =>

@@ -14,7 +14,7 @@ import { writeJson } from '../output.ts';
 import { collect, jsonOption } from './option.ts';
 
 interface SetOptions {
-  roles?: InterfaceRole[] | null;
+  roles?: InterfaceRole[] | 'auto';
   name?: string[];
   /** False with --no-names. */
   names: boolean;
@@ -92,7 +92,7 @@ function orderOf(options: SetOptions): SetInterface {
   const dns = options.names ? options.name?.filter((name) => name !== '').map(asDnsName) : [];
   const addresses = options.addresses ? options.address?.filter((address) => address !== '') : [];
   return given({
-    roles: options.roles,
+    roles: options.roles === 'auto' ? null : options.roles,
     dns,
     addresses,
     accept: options.accept ?? (releasesOnly(options) ? false : undefined),
@@ -115,8 +115,9 @@ function both(one: string, other: string): TrustError {
   return new TrustError('cli.options', 'invalid', `cannot set names: ${one} and ${other} were both given`);
 }
 
-function rolesFrom(text: string): InterfaceRole[] | null {
-  if (text === 'auto') return null;
+/** `auto` stays the word: of a null commander makes an empty string. */
+function rolesFrom(text: string): InterfaceRole[] | 'auto' {
+  if (text === 'auto') return 'auto';
   if (text === 'none') return [];
   return [...new Set(text.split(',').map((word) => roleFrom(word.trim())))];
 }
