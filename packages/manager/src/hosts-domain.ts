@@ -12,7 +12,7 @@ import { Greeting } from './hosts/greeting.ts';
 import { hostJobs } from './hosts/host-jobs.ts';
 import { learnFromHost } from './hosts/learn-from-host.ts';
 import { ManagerIdentity } from './hosts/manager-identity.ts';
-import { managerNames, managerNamesFor } from './hosts/manager-names.ts';
+import { isOnManager, managerNames, managerNamesFor } from './hosts/manager-names.ts';
 import { Observing } from './hosts/observing.ts';
 import type { CertificateSource, HostSettings, HostsContext } from './hosts/ports.ts';
 import { channelIsUpAt, otherAddressesOf } from './hosts/readdressing.ts';
@@ -97,7 +97,12 @@ export function hostsDomain(constraints: AuthorityConstraints): (core: Core) => 
       identities: identity,
       settingsOf: (host) => settingsOf(core, issuing, host),
       declareAdded: (added) =>
-        declareAdded(added, { repository, settings: core.settings, managerNamesFor: namesForDeclaring }),
+        declareAdded(added, {
+          repository,
+          settings: core.settings,
+          managerNamesFor: namesForDeclaring,
+          isOnManager: isOnManager(ownNames),
+        }),
       managerNamesFor: namesForDeclaring,
       announcePort: () => announcements.port,
       programPath: core.agentProgram ?? '',

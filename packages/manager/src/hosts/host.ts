@@ -50,6 +50,8 @@ export interface AdministratorWord {
   /** Names and addresses of its management that its agent can't report: `host set-address`. */
   readonly outside: SubjectAltNames;
   readonly interfaces: Readonly<Record<string, InterfaceWord>>;
+  /** Whether it was added as the manager's own machine, whose names no other host may have; missing where it was added before. */
+  readonly onManager?: boolean;
 }
 
 /** A host as the manager remembers it. */

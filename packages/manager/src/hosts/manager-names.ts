@@ -3,6 +3,7 @@ import { hostname, networkInterfaces } from 'node:os';
 import type { Clock } from '@virt-trust/base/clock.ts';
 import { MINUTE } from '@virt-trust/base/instant.ts';
 import type { SubjectAltNames } from '@virt-trust/contract/model/desired-state.ts';
+import { canonicalIpAddress } from '@virt-trust/pki/ip-address.ts';
 import type { DeclaredHost } from '../issuance/declared-names.ts';
 import type { Host } from './host.ts';
 
@@ -14,19 +15,27 @@ const NONE: SubjectAltNames = { dns: [], addresses: [] };
 export type ManagerNames = (host: Pick<DeclaredHost, 'names'>) => SubjectAltNames;
 
 /**
- * The same while a host is being declared. SECURITY: that it runs on the manager's machine is told from where an
- * administrator said it is and from what was accepted of it, never from what it reports now.
+ * The same while a host is being declared. SECURITY: that it runs on the manager's machine was decided when it was added,
+ * and is told neither from what it reports nor from where its channel goes: a port that is forwarded on the manager's
+ * machine leads to any other.
  */
-export function managerNamesFor(
-  names: ManagerNames,
-): (host: Pick<Host, 'channel' | 'word'>) => SubjectAltNames {
-  return ({ channel, word }) => {
-    if (channel.address === 'localhost' || /^(?:127\.|::1$)/.test(channel.address)) return NONE;
+export function managerNamesFor(names: ManagerNames): (host: Pick<Host, 'word'>) => SubjectAltNames {
+  return ({ word }) => {
+    if (word.onManager !== undefined) return word.onManager ? NONE : names({ names: NONE });
+    // Added before that was written down: what was accepted then is the manager's.
     const said = Object.values(word.interfaces).flatMap(({ addresses }) => addresses);
-    const addresses = [...word.accepted, ...word.outside.addresses, ...said];
-    if (isIP(channel.address) !== 0) addresses.push(channel.address);
-    const own = names({ names: { dns: [], addresses } });
-    return own.dns.includes(channel.address.toLowerCase()) ? NONE : own;
+    return names({ names: { dns: [], addresses: [...word.accepted, ...word.outside.addresses, ...said] } });
+  };
+}
+
+/** Whether a host that an administrator adds, with its channel there, runs on the manager's machine. */
+export function isOnManager(names: ManagerNames): (channel: Host['channel']) => boolean {
+  return ({ address }) => {
+    if (address === 'localhost' || /^(?:127\.|::1$)/.test(address)) return true;
+    const own = names({ names: NONE });
+    return isIP(address) === 0
+      ? own.dns.includes(address.toLowerCase())
+      : own.addresses.includes(canonicalIpAddress(address));
   };
 }
 

@@ -135,7 +135,7 @@ export interface HostsContext {
   /** What a host that is added may have certificates for, and what an administrator says by adding it. */
   declareAdded(added: AddedHost): Promise<Pick<Host, 'word' | 'declared'>>;
   /** Names and addresses of the manager's own machine, none for a host that runs on it. */
-  managerNamesFor(host: Pick<Host, 'channel' | 'word'>): SubjectAltNames;
+  managerNamesFor(host: Pick<Host, 'word'>): SubjectAltNames;
   /** Where hosts may announce themselves; null while nobody listens there. */
   announcePort(): number | null;
   /** Path of the executable that is deployed. */

@@ -20,7 +20,7 @@ export interface DeclaringParts {
   readonly settings: Pick<Settings, 'value' | 'explain'>;
   readonly certificates: Pick<CertificateRepository, 'find'>;
   /** Names and addresses of the manager's own machine, none for a host that runs on it. */
-  readonly managerNamesFor: (host: Pick<Host, 'channel' | 'word'>) => SubjectAltNames;
+  readonly managerNamesFor: (host: Pick<Host, 'word'>) => SubjectAltNames;
   readonly jobs: JobRunner;
   /** The job `host-provision`. */
   readonly job: JobDefinition<{ host: string; renew: boolean }>;

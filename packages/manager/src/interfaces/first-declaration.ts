@@ -24,6 +24,7 @@ export interface DeclarationInput extends Omit<AddedHost, 'id' | 'cluster'> {
 const MOST_ACCEPTED = 512;
 
 interface Sources extends Pick<HostsContext, 'managerNamesFor'> {
+  readonly isOnManager: (channel: AddedHost['channel']) => boolean;
   readonly repository: Pick<HostRepository, 'holders'>;
   readonly settings: Pick<Settings, 'value' | 'explain'>;
 }
@@ -38,13 +39,15 @@ const NOTHING_SAID: AdministratorWord = {
 /** `declare` with the settings and the claims of now. */
 export async function declareAdded(
   added: AddedHost,
-  { repository, settings, managerNamesFor }: Sources,
+  { repository, settings, managerNamesFor, isOnManager }: Sources,
 ): Promise<{ word: AdministratorWord; declared: Declaration }> {
-  const { id, hostName, cluster, channel, known = NOTHING_SAID } = added;
+  const { id, hostName, cluster, channel } = added;
+  const known = { ...(added.known ?? NOTHING_SAID), onManager: isOnManager(channel) };
   return declare({
     ...added,
+    known,
     settings: await interfaceSettingsOf(settings, { name: hostName, cluster }),
-    managerNames: managerNamesFor({ channel, word: known }),
+    managerNames: managerNamesFor({ word: known }),
     holders: await repository.holders(namesToClaim(added), id),
   });
 }
@@ -62,6 +65,7 @@ export function declare(input: DeclarationInput): { word: AdministratorWord; dec
     ...NOTHING_SAID,
     dns: [...new Set(dns.filter(isHostDnsName))].slice(0, 32),
     ...(known && { outside: known.outside, interfaces: known.interfaces }),
+    ...(known?.onManager !== undefined && { onManager: known.onManager }),
   };
   const host = {
     name,
