@@ -11,6 +11,7 @@ import type { JobContext } from '../jobs/job.ts';
 import { assertClock } from './clock-skew.ts';
 import { foundFactsOf } from './found-facts.ts';
 import type { Host } from './host.ts';
+import { refuseKeysOfOthers } from './keys-of-others.ts';
 import { sourceAddressTowards } from './manager-address.ts';
 import type { HostsContext } from './ports.ts';
 import { type RemoteFacts, readRemoteFacts } from './remote-facts.ts';
@@ -139,6 +140,7 @@ async function record(
     isSpkiPin(pin),
   );
   const id = known?.id ?? parseHostId(randomUUID());
+  await refuseKeysOfOthers({ id, name: order.name }, pins, context.repository);
   const cluster = order.cluster ?? known?.cluster ?? 'default';
   const channel = { address: installed.channelAddress, port: answer.channelPort };
   const { word, declared } = await context.declareAdded({

@@ -205,3 +205,23 @@ test('SECURITY: a host that knows the manager by its standby does not make it ro
     'it is told how things are, over the channel that it lets in',
   );
 });
+
+test('SECURITY: a host that says that another host’s key is its own is refused that, once in the audit log', async (t) => {
+  const { agents, repository, audit, channels, greet } = await fleet(t, 2);
+  const [bad, good] = agents;
+  assert.ok(bad && good);
+  const before = (await repository.list()).map(({ agentPins }) => agentPins);
+  bad.keys.next = good.keys.current;
+  await greet();
+  for (const host of await repository.list()) await channels.redial(host);
+  await greet();
+  assert.deepEqual(
+    (await repository.list()).map(({ agentPins }) => agentPins),
+    before,
+  );
+  const told = await audit.list(0, 50);
+  assert.deepEqual(
+    told.map(({ action, subject, outcome }) => `${action} ${subject} ${outcome}`),
+    ['host.pins host-1 refused'],
+  );
+});

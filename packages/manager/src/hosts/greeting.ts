@@ -4,6 +4,7 @@ import { parseSpkiPin, type SpkiPin } from '@virt-trust/base/spki-pin.ts';
 import { announceIdentity, putManagers } from '@virt-trust/contract/agent/operations.ts';
 import type { HostChannel } from './channels.ts';
 import type { Host } from './host.ts';
+import { refuseKeysOfOthers } from './keys-of-others.ts';
 import type { ManagerIdentity } from './manager-identity.ts';
 import type { HostsContext } from './ports.ts';
 import { requireHost } from './require-host.ts';
@@ -21,6 +22,8 @@ export class Greeting {
   readonly #then: readonly AtChannelUp[];
   /** The number of the manager's pins that each host was told last. */
   readonly #told = new Map<HostId, number>();
+  /** The keys that each host was refused last. */
+  readonly #refused = new Map<HostId, string>();
 
   constructor(identity: ManagerIdentity, context: HostsContext, then: readonly AtChannelUp[]) {
     this.#identity = identity;
@@ -69,6 +72,7 @@ export class Greeting {
     const pins = [current, next].flatMap((pin) => (pin === null ? [] : [parseSpkiPin(pin)]));
     if (pins.join() === host.agentPins.join()) return;
     const { repository, audit, channels } = this.#context;
+    await this.#refuseKeysOfOthers(host, pins);
     const after = await repository.update(host.id, (now) => ({ ...now, agentPins: pins }));
     await audit.append({
       actor: 'manager',
@@ -79,6 +83,21 @@ export class Greeting {
     });
     await channels.of(after);
     await channel.waitUntilUp(signal);
+  }
+
+  async #refuseKeysOfOthers(host: Host, pins: readonly SpkiPin[]): Promise<void> {
+    try {
+      await refuseKeysOfOthers(host, pins, this.#context.repository);
+    } catch (error) {
+      // Once: it may come back as often as it likes.
+      const said = pins.join();
+      if (this.#refused.get(host.id) !== said) {
+        this.#refused.set(host.id, said);
+        const entry = { actor: 'manager', action: 'host.pins', subject: host.name } as const;
+        await this.#context.audit.append({ ...entry, outcome: 'refused', detail: describeError(error) });
+      }
+      throw error;
+    }
   }
 
   async #tellPins(host: Host, channel: HostChannel, signal: AbortSignal): Promise<void> {

@@ -8,6 +8,7 @@ import {
 } from '@virt-trust/contract/agent/operations.ts';
 import type { JobContext } from '../jobs/job.ts';
 import type { HostChannel } from './channels.ts';
+import { refuseKeysOfOthers } from './keys-of-others.ts';
 import type { HostsContext } from './ports.ts';
 import { requireHost } from './require-host.ts';
 
@@ -46,6 +47,7 @@ async function rollOnce(
         ? parseSpkiPin(remembered)
         : await standbyOf(channel, hostName, job.signal);
     report(pin);
+    await refuseKeysOfOthers(before, [pin], context.repository);
     // Both are trusted before the agent uses the new one: a crash from here on cuts nobody off.
     await context.repository.update(before.id, (now) => ({
       ...now,
@@ -76,6 +78,7 @@ async function rollOnce(
     if (previous !== null)
       await channel.agent.call(retireIdentity, { body: { pin: previous } }, { signal: job.signal });
     const standby = await standbyOf(channel, hostName, job.signal);
+    await refuseKeysOfOthers(both, [standby], context.repository);
     await context.channels.of(
       await context.repository.update(both.id, (now) => ({ ...now, agentPins: [next, standby] })),
     );
