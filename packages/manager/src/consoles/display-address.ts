@@ -3,6 +3,7 @@ import { TrustError } from '@virt-trust/base/error.ts';
 import type { SubjectAltNames } from '@virt-trust/contract/model/desired-state.ts';
 import { interfacesOf } from '../hosts/desired-state.ts';
 import type { Host } from '../hosts/host.ts';
+import { wordOf } from '../interfaces/roles.ts';
 import { isLoopback, type TlsDisplay, wildcardOf } from './choose-display.ts';
 
 /**
@@ -22,7 +23,7 @@ export function displayAddress(
   const has = (name: string) =>
     served === null || served.dns.includes(name) || served.addresses.includes(name);
   const interfaces = interfacesOf(host.declared, 'display').map(({ name, names }) => ({
-    own: (host.word.interfaces[name]?.dns ?? []).filter((one) => names.dns.includes(one)),
+    own: (wordOf(host.word, name)?.dns ?? []).filter((one) => names.dns.includes(one)),
     addresses: names.addresses.filter(listensOn),
   }));
   const reached = interfaces.filter(({ addresses }) => addresses.length > 0);

@@ -41,8 +41,9 @@ export async function findVm(
     }
   }
   const hosts = await context.repository.list();
-  const up = hosts.filter(({ id }) => context.channels.stateOf(id)?.kind === 'up');
-  const away = hosts.filter((host) => !up.includes(host));
+  const { up = [], away = [] } = Object.groupBy(hosts, ({ id }) =>
+    context.channels.stateOf(id)?.kind === 'up' ? 'up' : 'away',
+  );
   const slots = new Slots(CONCURRENCY);
   const found: FoundVm[] = [];
   await Promise.all(

@@ -3,6 +3,7 @@ import type { MigrateVm } from '@virt-trust/contract/model/migration.ts';
 import { parseCertificates } from '@virt-trust/pki/certificate.ts';
 import { interfacesOf } from '../hosts/desired-state.ts';
 import type { Host } from '../hosts/host.ts';
+import { reportOf } from '../hosts/network-report.ts';
 import type { HostsContext } from '../hosts/ports.ts';
 import { namesIn } from '../issuance/certificate-view.ts';
 import type { JobContext } from '../jobs/job.ts';
@@ -21,7 +22,7 @@ export async function chosenAddresses(
   const side = (host: Host): MigrationSide => ({
     host: host.name,
     interfaces: interfacesOf(host.declared, 'migration'),
-    reported: (host.observed?.network ?? host.inventory)?.interfaces ?? [],
+    reported: reportOf(host)?.interfaces ?? [],
   });
   const [libvirt, migration] = await Promise.all(
     (['libvirt', 'migration'] as const).map((service) => namesServedBy(to, service, context)),

@@ -35,6 +35,18 @@ test('a host that was removed meanwhile is not brought back by a change', async 
   assert.equal(await repository.find('host-1'), null);
 });
 
+test('who follows hosts is told of what was written, and of nothing else', async (t) => {
+  const repository = new SqliteHostRepository(temporaryStore(t).database);
+  const host = testHost('host-1');
+  await repository.save(host);
+  const told: string[] = [];
+  repository.onChange((id) => told.push(id));
+  await repository.update(host.id, (now) => now);
+  assert.deepEqual(told, []);
+  await repository.update(host.id, (now) => ({ ...now, state: 'failed' }));
+  assert.deepEqual(told, [host.id]);
+});
+
 test('a change cannot take another host of its names, and a change that throws changes nothing', async (t) => {
   const repository = new SqliteHostRepository(temporaryStore(t).database);
   const [one, two] = [testHost('host-1'), testHost('host-2')];

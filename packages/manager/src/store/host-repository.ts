@@ -58,22 +58,23 @@ export class SqliteHostRepository implements HostRepository {
     change: (host: Host, claims: Claims) => Host,
     audit: (before: Host, after: Host) => readonly AuditDraft[] = () => [],
   ): Promise<Host> {
-    const changed = this.#database.transaction(() => {
+    const { before, after } = this.#database.transaction(() => {
       const row = this.#database.get('select document from hosts where id = ?', id);
       if (row === undefined) throw unknown(id);
       const before = json<Host>(row, 'document');
       const after = change(before, { holderOf: (name) => this.#holder(name, id) });
-      if (after === before) return before;
+      if (after === before) return { before, after };
       if (after.id !== id) throw new RangeError('cannot change the id of a host');
       if (after.name !== before.name) this.#rename(before, after);
       this.#write(after);
       // Claims are read and written row by row: only who changes names or the name pays for it.
       if (after.declared !== before.declared || after.name !== before.name) this.#claim(after);
       appendAudit(this.#database, this.#clock, audit(before, after));
-      return after;
+      return { before, after };
     });
-    this.#tell(id);
-    return changed;
+    // Some who are told write the host themselves: where nothing was written, they would go round and round.
+    if (after !== before) this.#tell(id);
+    return after;
   }
 
   #rename(before: Host, after: Host): void {
