@@ -3,6 +3,7 @@ import { parseTbsCertificate } from '@virt-trust/pki/certificate.ts';
 import { encodePrivateKeyPem } from '@virt-trust/pki/key.ts';
 import { isSerialNumber } from '@virt-trust/pki/serial-number.ts';
 import { composeAlarms } from './alarms-domain.ts';
+import { certifiableBy } from './authorities/certifiable-name.ts';
 import type { AuthorityConstraints } from './authorities/internal-creation.ts';
 import type { Core, Domain } from './core.ts';
 import { Announcements } from './hosts/announcements.ts';
@@ -43,6 +44,7 @@ export function hostsDomain(constraints: AuthorityConstraints): (core: Core) => 
       constraints,
       renewalOf: (serialNumber) => renewal.planOf(serialNumber),
     });
+    const mayCertify = certifiableBy(issuing.authorities);
     const identity = await ManagerIdentity.open(
       new SqliteManagerIdentityStore(core.database, core.seal),
       core.randomness,
@@ -101,9 +103,11 @@ export function hostsDomain(constraints: AuthorityConstraints): (core: Core) => 
           repository,
           settings: core.settings,
           managerNamesFor: namesForDeclaring,
+          mayCertify,
           isOnManager: isOnManager(ownNames),
         }),
       managerNamesFor: namesForDeclaring,
+      mayCertify,
       announcePort: () => announcements.port,
       programPath: core.agentProgram ?? '',
       epoch: identity.epoch,

@@ -29,12 +29,13 @@ export interface InterfacesDomain {
 /** Puts declarations on the store, the settings and the jobs. */
 export function composeInterfaces(core: Core, parts: InterfacesDomainParts): InterfacesDomain {
   const { settings, jobs, clock, randomness, log, signal } = core;
-  const { repository, channels, managerNamesFor, revocations } = parts.context;
+  const { repository, channels, managerNamesFor, mayCertify, revocations } = parts.context;
   const declaring = new Declaring({
     repository,
     settings,
     certificates: parts.certificates,
     managerNamesFor,
+    mayCertify,
     jobs,
     job: parts.job,
   });
@@ -55,10 +56,8 @@ export function composeInterfaces(core: Core, parts: InterfacesDomainParts): Int
     });
   };
   repository.onChange((id) => reaction.written(id));
-  settings.onChange((name, { scope, target }) => {
-    if (!bearsOnInterfaces(name)) return;
-    const concerned = { global: () => true, cluster: inCluster(target), host: isHost(target) }[scope];
-    inBackground(reaction.settingsChanged(concerned));
+  settings.onChange((name, place) => {
+    if (bearsOnInterfaces(name)) inBackground(reaction.settingsChanged(place));
   });
   revocations.onResume(() => inBackground(reaction.resume()));
   parts.onThaw(() => inBackground(reaction.resume()));
@@ -78,12 +77,4 @@ export function composeInterfaces(core: Core, parts: InterfacesDomainParts): Int
     start: () => reaction.start(),
     close: () => reaction.idle(),
   };
-}
-
-function inCluster(target: string) {
-  return ({ cluster }: { readonly cluster: string }) => cluster === target;
-}
-
-function isHost(target: string) {
-  return ({ name }: { readonly name: string }) => name === target;
 }

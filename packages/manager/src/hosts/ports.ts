@@ -136,6 +136,8 @@ export interface HostsContext {
   declareAdded(added: AddedHost): Promise<Pick<Host, 'word' | 'declared'>>;
   /** Names and addresses of the manager's own machine, none for a host that runs on it. */
   managerNamesFor(host: Pick<Host, 'word'>): SubjectAltNames;
+  /** Whether the authorities may certify a name or address at all. */
+  mayCertify(name: string): boolean;
   /** Where hosts may announce themselves; null while nobody listens there. */
   announcePort(): number | null;
   /** Path of the executable that is deployed. */

@@ -37,6 +37,7 @@ interface Case {
   readonly word?: Partial<AdministratorWord>;
   readonly settings?: InterfaceSettings;
   readonly former?: Declaration;
+  readonly uncertifiable?: readonly string[];
   readonly held?: Readonly<Record<string, string>>;
   readonly manager?: { readonly dns: string[]; readonly addresses: string[] };
 }
@@ -53,6 +54,7 @@ function declare(one: Case): Declaration {
     settings: one.settings ?? SETTINGS,
     managerNames: one.manager ?? { dns: ['manager.example'], addresses: ['10.0.2.254', '192.0.2.1'] },
     holderOf: (name) => held.get(claimKey(name)) ?? null,
+    mayCertify: (name) => !(one.uncertifiable ?? []).includes(name),
   });
 }
 
@@ -100,6 +102,20 @@ const CASES: readonly [what: string, one: Case, names: Record<string, string[]>,
     { interfaces: withAddresses('eth0', ['192.0.2.11', '192.0.2.12', '2001:db8::11']) },
     ALL,
     ['eth0 192.0.2.12: interface.outside_subnets'],
+  ],
+  [
+    "What the authorities' name constraints leave out is refused alone, whoever said it: the rest is certified.",
+    {
+      uncertifiable: ['host-1', '10.0.2.11', '2001:db8::11', '203.0.113.7'],
+      word: said('eth2', { addresses: ['203.0.113.7'] }),
+    },
+    { eth0: ['192.0.2.11'], eth1: ALL.eth1 },
+    [
+      'eth0 2001:db8::11: issuance.name_not_permitted',
+      'eth0 host-1: issuance.name_not_permitted',
+      'eth2 10.0.2.11: issuance.name_not_permitted',
+      'eth2 203.0.113.7: issuance.name_not_permitted',
+    ],
   ],
   [
     'An accepted address counts while it is reported.',

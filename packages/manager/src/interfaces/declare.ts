@@ -11,6 +11,7 @@ import type { InterfaceSettings } from './interface-settings.ts';
 import {
   addressConflict,
   CONFLICT_RULES,
+  NOT_CERTIFIABLE,
   nameConflict,
   nameOfManager,
   ofNobody,
@@ -36,6 +37,8 @@ export interface DeclarationFacts {
   readonly managerNames: SubjectAltNames;
   /** The other host that a name or address belongs to; null where it is free, or this host's. */
   readonly holderOf: (name: string) => string | null;
+  /** Whether the authorities may certify a name or address at all. */
+  readonly mayCertify: (name: string) => boolean;
 }
 
 const MOST_INTERFACES = 64;
@@ -185,7 +188,8 @@ class Declaring {
     if (nobody !== undefined) return ofNobody(nobody);
     if (this.#manager.has(name)) return nameOfManager();
     const holder = this.#facts.holderOf(name);
-    return holder === null ? null : nameConflict(context, holder);
+    if (holder !== null) return nameConflict(context, holder);
+    return this.#facts.mayCertify(name) ? null : NOT_CERTIFIABLE;
   }
 
   #address(one: Serving, said: string, from: 'word' | 'report'): void {
@@ -202,6 +206,7 @@ class Declaring {
     if (this.#manager.has(address)) return nameOfManager();
     const holder = this.#facts.holderOf(address);
     if (holder !== null) return addressConflict(context, holder);
+    if (!this.#facts.mayCertify(address)) return NOT_CERTIFIABLE;
     if (from === 'word') return null;
     // SECURITY: what an agent says counts only where an administrator has said that it may.
     if (this.#released.has(address)) return released(context);

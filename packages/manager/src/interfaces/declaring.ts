@@ -21,6 +21,8 @@ export interface DeclaringParts {
   readonly certificates: Pick<CertificateRepository, 'find'>;
   /** Names and addresses of the manager's own machine, none for a host that runs on it. */
   readonly managerNamesFor: (host: Pick<Host, 'word'>) => SubjectAltNames;
+  /** Whether the authorities may certify a name or address at all. */
+  readonly mayCertify: (name: string) => boolean;
   readonly jobs: JobRunner;
   /** The job `host-provision`. */
   readonly job: JobDefinition<{ host: string; renew: boolean }>;
@@ -91,6 +93,7 @@ export class Declaring {
       settings,
       managerNames: this.#parts.managerNamesFor(host),
       holderOf,
+      mayCertify: this.#parts.mayCertify,
     });
     const reported = new Set(
       report.interfaces.flatMap(({ addresses }) => addresses.map(({ address }) => claimKey(address))),

@@ -17,6 +17,7 @@ const base: DeclarationInput = {
   channel: { address: '192.0.2.11', port: 16515 },
   settings: NO_ROLE_SETTINGS,
   managerNames: { dns: [], addresses: [] },
+  mayCertify: () => true,
   known: undefined,
   holders: new Map(),
 };
@@ -182,5 +183,20 @@ test('whatever a host reports as its name, what is declared are DNS names', () =
       for (const name of declare({ ...base, inventory: testInventory({ hostName }) }).names.dns)
         assert.match(name, /^[a-z0-9]([a-z0-9.-]{0,251}[a-z0-9])?$/);
     }),
+  );
+});
+
+test("a name given outside of the authorities' constraints is refused at once, one that the host reports is not taken", () => {
+  const mayCertify = (name: string) => !name.endsWith('.elsewhere.example');
+  const inventory = testInventory({ hostName: 'kvm1.elsewhere.example' });
+  const { word, declared } = declareWithWord({ ...base, inventory, mayCertify });
+  assert.deepEqual(word.dns, ['host-a']);
+  assert.deepEqual(
+    declared.refused.map(({ name, rule }) => `${name}: ${rule}`),
+    ['kvm1.elsewhere.example: interface.outside_domains'],
+  );
+  assert.throws(
+    () => declare({ ...base, names: ['a.elsewhere.example'], mayCertify }),
+    (error) => isTrustError(error, 'host.name_not_permitted') && /permit-dns/.test(error.hint ?? ''),
   );
 });

@@ -11,19 +11,22 @@ import type { Settings } from '../settings/settings.ts';
 import { isDeclarableName } from './declarable-name.ts';
 import { declarationOf } from './declare.ts';
 import { type InterfaceSettings, interfaceSettingsOf } from './interface-settings.ts';
+import { NOT_CERTIFIABLE } from './refused-names.ts';
 import { rolesOf } from './roles.ts';
 import { servingAddresses } from './serving-addresses.ts';
 
 export interface DeclarationInput extends Omit<AddedHost, 'id' | 'cluster'> {
   readonly settings: InterfaceSettings;
   readonly managerNames: SubjectAltNames;
+  /** Whether the authorities may certify a name or address at all. */
+  readonly mayCertify: (name: string) => boolean;
   /** Names and addresses that other hosts have, by their claim keys, with the other's name. */
   readonly holders: ReadonlyMap<string, string>;
 }
 
 const MOST_ACCEPTED = 512;
 
-interface Sources extends Pick<HostsContext, 'managerNamesFor'> {
+interface Sources extends Pick<HostsContext, 'managerNamesFor' | 'mayCertify'> {
   readonly isOnManager: (channel: AddedHost['channel']) => boolean;
   readonly repository: Pick<HostRepository, 'holders'>;
   readonly settings: Pick<Settings, 'value' | 'explain'>;
@@ -39,7 +42,7 @@ const NOTHING_SAID: AdministratorWord = {
 /** `declare` with the settings and the claims of now. */
 export async function declareAdded(
   added: AddedHost,
-  { repository, settings, managerNamesFor, isOnManager }: Sources,
+  { repository, settings, managerNamesFor, mayCertify, isOnManager }: Sources,
 ): Promise<{ word: AdministratorWord; declared: Declaration }> {
   const { id, hostName, cluster, channel } = added;
   const known = { ...(added.known ?? NOTHING_SAID), onManager: isOnManager(channel) };
@@ -48,6 +51,7 @@ export async function declareAdded(
     known,
     settings: await interfaceSettingsOf(settings, { name: hostName, cluster }),
     managerNames: managerNamesFor({ word: known }),
+    mayCertify,
     holders: await repository.holders(namesToClaim(added), id),
   });
 }
@@ -58,12 +62,16 @@ export async function declareAdded(
  * clear, and `host.name_conflict` where another host has one of the host's names or an address of that interface.
  */
 export function declare(input: DeclarationInput): { word: AdministratorWord; declared: Declaration } {
-  const { hostName: name, channel, inventory, settings, managerNames, known, holders } = input;
+  const { hostName: name, channel, inventory, settings, managerNames, mayCertify, known, holders } = input;
   const management = managementInterface(input).name;
-  const dns = [name, ...input.names, inventory.hostName].map(claimKey);
+  const given = [name, ...input.names].map(claimKey).filter(isHostDnsName);
+  const uncertifiable = given.find((one) => !mayCertify(one));
+  if (uncertifiable !== undefined) throw notCertifiable(name, uncertifiable);
+  const reported = claimKey(inventory.hostName);
+  const dns = [...given, ...(isHostDnsName(reported) && mayCertify(reported) ? [reported] : [])];
   const said: AdministratorWord = {
     ...NOTHING_SAID,
-    dns: [...new Set(dns.filter(isHostDnsName))].slice(0, 32),
+    dns: [...new Set(dns)].slice(0, 32),
     ...(known && { outside: known.outside, interfaces: known.interfaces }),
     ...(known?.onManager !== undefined && { onManager: known.onManager }),
   };
@@ -92,6 +100,7 @@ export function declare(input: DeclarationInput): { word: AdministratorWord; dec
     report: inventory,
     settings,
     managerNames,
+    mayCertify,
     holderOf: (one) => holders.get(claimKey(one)) ?? null,
   });
   return { word, declared };
@@ -149,6 +158,15 @@ function managementInterface(input: DeclarationInput): Interface {
   throw noInterface(
     input,
     usable.length === 0 ? 'none has an address' : `it could be ${usable.map((one) => one.name).join(' or ')}`,
+  );
+}
+
+function notCertifiable(host: string, name: string): TrustError {
+  return new TrustError(
+    'host.name_not_permitted',
+    'invalid',
+    `cannot record host ${host}: certificates can't say ${name}: ${NOT_CERTIFIABLE.reason}`,
+    { context: { name }, hint: `add it under a name that they were made for; ${NOT_CERTIFIABLE.hint}` },
   );
 }
 

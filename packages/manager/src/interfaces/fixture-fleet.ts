@@ -5,6 +5,7 @@ import { systemRandomness } from '@virt-trust/base/randomness.ts';
 import type { SubjectAltNames } from '@virt-trust/contract/model/desired-state.ts';
 import type { Interface } from '@virt-trust/contract/model/inventory.ts';
 import { parseTbsCertificate } from '@virt-trust/pki/certificate.ts';
+import { certifiableBy } from '../authorities/certifiable-name.ts';
 import { EventLog } from '../events/event-log.ts';
 import { declaredForIssuance } from '../hosts/declared-host.ts';
 import { credentialNames } from '../hosts/desired-state.ts';
@@ -40,6 +41,7 @@ export async function declaringFleet(
   const repository = new SqliteHostRepository(database, clock);
   const { authorities, certificates, settings, audit } = await issuanceOn(database, clock);
   const managerNamesFor = () => MANAGER;
+  const mayCertify = certifiableBy(authorities);
   const issuance = new Issuance({
     authorities,
     certificates,
@@ -91,7 +93,15 @@ export async function declaringFleet(
   };
   const down = new Set<HostId>();
   const held = { frozen: false };
-  const declaring = new Declaring({ repository, settings, certificates, managerNamesFor, jobs, job });
+  const declaring = new Declaring({
+    repository,
+    settings,
+    certificates,
+    managerNamesFor,
+    mayCertify,
+    jobs,
+    job,
+  });
   const reaction = new Reaction({
     declaring,
     repository,
@@ -105,11 +115,8 @@ export async function declaringFleet(
   });
   repository.onChange((id) => reaction.written(id));
   const listening: Promise<void>[] = [];
-  settings.onChange((name, { scope, target }) => {
-    if (!bearsOnInterfaces(name)) return;
-    const concerned = ({ name: host, cluster }: Host) =>
-      scope === 'global' || target === (scope === 'host' ? host : cluster);
-    listening.push(reaction.settingsChanged(concerned));
+  settings.onChange((name, place) => {
+    if (bearsOnInterfaces(name)) listening.push(reaction.settingsChanged(place));
   });
   await jobs.start();
   let closed = false;

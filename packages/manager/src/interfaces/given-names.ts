@@ -1,9 +1,11 @@
 import { TrustError } from '@virt-trust/base/error.ts';
 import type { SubjectAltNames } from '@virt-trust/contract/model/desired-state.ts';
-import { isDnsName } from '@virt-trust/pki/general-name.ts';
 import { canonicalIpAddress, isIpAddress } from '@virt-trust/pki/ip-address.ts';
+import { claimKey } from '../hosts/claim-key.ts';
 import type { Claims, Host } from '../hosts/host.ts';
 import { addressOfNobody, dnsNameOfNobody } from '../issuance/forbidden-names.ts';
+import { isDeclarableName } from './declarable-name.ts';
+import { NOT_CERTIFIABLE } from './refused-names.ts';
 
 /** What names and addresses that an administrator gives a host are held against. */
 export interface Neighbours {
@@ -11,6 +13,8 @@ export interface Neighbours {
   readonly holderOf: Claims['holderOf'];
   /** The manager's own; empty for the host that it runs on. */
   readonly managerNames: SubjectAltNames;
+  /** Whether the authorities may certify a name or address at all. */
+  readonly mayCertify: (name: string) => boolean;
 }
 
 /** An address that an administrator gives a host, in canonical form; throws where it can't be one of this host. */
@@ -20,6 +24,7 @@ export function givenAddress(text: string, host: Host, neighbours: Neighbours): 
   if (nobody !== undefined) throw refused(address, host, nobody);
   if (neighbours.managerNames.addresses.includes(address)) throw ofManager(address, host);
   refuseOthers(address, host, neighbours);
+  if (!neighbours.mayCertify(address)) throw refused(address, host, NOT_CERTIFIABLE);
   return address;
 }
 
@@ -33,13 +38,14 @@ export function givenDnsName(text: string, host: Host, neighbours: Neighbours): 
   if (nobody !== undefined) throw refused(name, host, nobody);
   if (neighbours.managerNames.dns.includes(name)) throw ofManager(name, host);
   refuseOthers(name, host, neighbours);
+  if (!neighbours.mayCertify(name)) throw refused(name, host, NOT_CERTIFIABLE);
   return name;
 }
 
 /** The text as a DNS name of a certificate, or null where it can be none. */
 export function dnsNameOf(text: string): string | null {
-  const name = text.toLowerCase().replace(/\.$/, '');
-  return isDnsName(name) && !name.includes('_') ? name : null;
+  const name = claimKey(text);
+  return isDeclarableName(name) ? name : null;
 }
 
 /** SECURITY: the incumbent keeps what it has, also where the administrator says otherwise of a newcomer. */
@@ -66,12 +72,12 @@ function ofManager(name: string, host: Host): TrustError {
 function refused(
   name: string,
   host: Host,
-  { rule, reason }: { readonly rule: string; readonly reason: string },
+  { rule, reason, hint }: { readonly rule: string; readonly reason: string; readonly hint?: string },
 ): TrustError {
   return new TrustError(
     'interface.name_refused',
     'invalid',
     `cannot give ${name.slice(0, 253)} to host ${host.name}: ${reason} (${rule})`,
-    { context: { name, rule } },
+    { context: { name, rule }, ...(hint !== undefined && { hint }) },
   );
 }

@@ -251,6 +251,25 @@ test('SECURITY: a host that changes its report on and on is declared anew no fas
   assert.deepEqual(await fleet.served('kvm1'), ['kvm1', '192.0.2.11', '10.0.2.99'], 'and catches up');
 });
 
+test('SECURITY: a host that adds and drops an address for hours, and its channel too, has certificates revoked at a pace', async (t) => {
+  const fleet = await declaringFleet(t, temporaryDirectory(t));
+  await fleet.setting('role.migration', ['10.0.2.0/24']);
+  const { id } = await fleet.add('kvm1', '192.0.2.11');
+  for (let round = 0; round < 120; round++) {
+    await fleet.report('kvm1', ...(round % 2 === 0 ? [eth2('10.0.2.11')] : []));
+    await fleet.settle();
+    fleet.reaction.channelUp(id);
+    await fleet.settle();
+    fleet.clock.advance(MINUTE);
+  }
+  const made = fleet.provisioned.length;
+  assert.ok(made >= 30 && made <= 30 + 120 / 10 + 1, `${made} in two hours`);
+  fleet.clock.advance(HOUR);
+  fleet.reaction.channelUp(id);
+  await fleet.settle();
+  assert.deepEqual(await fleet.served('kvm1'), ['kvm1', '192.0.2.11'], 'and catches up');
+});
+
 test('hosts that are only observed, revoked, removed or serve what was found are declared, and not worked on', async (t) => {
   const fleet = await declaringFleet(t, temporaryDirectory(t));
   await fleet.setting('role.migration', ['10.0.2.0/24']);

@@ -9,13 +9,15 @@ import { backOffDelay } from '@virt-trust/channel/backoff.ts';
 import type { Job, JobState } from '@virt-trust/contract/model/job.ts';
 import type { Host, HostRepository } from '../hosts/host.ts';
 import type { JobRunner } from '../jobs/job-runner.ts';
+import type { SettingPlace } from '../settings/setting-store.ts';
 import type { Declaring } from './declaring.ts';
 import { Pace } from './pace.ts';
 import { declaredOf, factsOf, type SeenHost, seenOf } from './seen-host.ts';
+import { WantedNames } from './wanted-names.ts';
 
 export interface ReactionParts {
   readonly declaring: Declaring;
-  readonly repository: Pick<HostRepository, 'get' | 'ids' | 'list'>;
+  readonly repository: Pick<HostRepository, 'get' | 'find' | 'ids' | 'list'>;
   readonly jobs: Pick<JobRunner, 'unfinished' | 'follow'>;
   readonly isUp: (id: HostId) => boolean;
   /** Whether nothing is to be changed by itself now: the fleet is frozen, or not known after a restore. */
@@ -33,12 +35,18 @@ const CONCURRENCY = 8;
 const BACK_OFF = { firstMs: 30 * SECOND, maxMs: 30 * MINUTE };
 /** SECURITY: a host that changes its report on and on is declared anew at this pace, and no faster. */
 const PACE = { burst: 20, everyMs: 15 * SECOND };
+/**
+ * SECURITY: and this often provisioned for that, however often its channel comes back: each time costs a certificate for
+ * each service, and a line for it in the CRLs of all hosts once it has an address less.
+ */
+const JOB_PACE = { burst: 30, everyMs: 10 * MINUTE };
 /** Jobs that bring a host to what is declared by then. */
 const WORKING: readonly Job['kind'][] = ['host-add', 'host-provision', 'host-gate', 'host-renew'];
 
 interface Entry {
   seen: SeenHost | null;
   pace: Pace;
+  jobPace: Pace;
   failures: number;
   notBefore: number;
   /** The job under way that is followed to its end. */
@@ -63,6 +71,7 @@ interface Task {
 export class Reaction {
   readonly #parts: ReactionParts;
   readonly #entries = new Map<HostId, Entry>();
+  readonly #wanted = new WantedNames();
   readonly #tasks = new Map<HostId, Task>();
   /** Hosts that wait until fewer are being worked on. */
   readonly #waiting = new Set<HostId>();
@@ -86,10 +95,9 @@ export class Reaction {
     this.#do(id, {});
   }
 
-  /** A setting changed that bears on these hosts. */
-  async settingsChanged(concerned: (host: Host) => boolean): Promise<void> {
-    for (const host of await this.#parts.repository.list())
-      if (concerned(host)) this.#do(host.id, { redeclare: true });
+  /** A setting changed, of these hosts. */
+  async settingsChanged(place: SettingPlace): Promise<void> {
+    for (const id of await this.#hostsAt(place)) this.#do(id, { redeclare: true });
   }
 
   /** The host can be worked on again. */
@@ -118,6 +126,15 @@ export class Reaction {
       if (following.length === 0) return;
       await Promise.all(following);
     }
+  }
+
+  async #hostsAt({ scope, target }: SettingPlace): Promise<readonly HostId[]> {
+    const { repository } = this.#parts;
+    if (scope === 'global') return repository.ids();
+    if (scope === 'cluster')
+      return (await repository.list()).filter(({ cluster }) => cluster === target).map(({ id }) => id);
+    const host = await repository.find(target);
+    return host === null ? [] : [host.id];
   }
 
   #do(id: HostId, more: Partial<Task>): void {
@@ -167,11 +184,8 @@ export class Reaction {
     }
     const after = seenOf(now);
     entry.seen = after;
-    if (before !== null)
-      this.#tellReleased(
-        id,
-        [...before.names].filter((name) => !after.names.has(name)),
-      );
+    this.#wanted.replace(id, before?.conflicts ?? [], after.conflicts);
+    this.#tellReleased(id, before?.names.difference(after.names) ?? []);
     const changed =
       before === null ||
       before.facts !== after.facts ||
@@ -185,14 +199,13 @@ export class Reaction {
     entry?.cancelTimer();
     this.#entries.delete(id);
     this.#waiting.delete(id);
-    this.#tellReleased(id, [...(entry?.seen?.names ?? [])]);
+    this.#wanted.replace(id, entry?.seen?.conflicts ?? [], []);
+    this.#tellReleased(id, entry?.seen?.names ?? []);
   }
 
   /** Who was refused what is free now, gets it. */
-  #tellReleased(by: HostId, names: readonly string[]): void {
-    if (names.length === 0) return;
-    for (const [id, { seen }] of this.#entries)
-      if (id !== by && names.some((name) => seen?.conflicts.has(name))) this.#do(id, { redeclare: true });
+  #tellReleased(by: HostId, names: Iterable<string>): void {
+    for (const id of this.#wanted.wantedBy(names)) if (id !== by) this.#do(id, { redeclare: true });
   }
 
   async #bring(host: Host, entry: Entry): Promise<void> {
@@ -218,6 +231,15 @@ export class Reaction {
     if (this.#under >= CONCURRENCY) {
       this.#waiting.add(host.id);
       return;
+    }
+    const turn = entry.jobPace.take(clock.now());
+    if (turn > 0) {
+      if (entry.pending === null)
+        this.#parts.log.warn(
+          { host: host.name, seconds: Math.ceil(turn / SECOND) },
+          'names change too often',
+        );
+      return this.#later(host.id, entry, turn, { redeclare: false, bring: true });
     }
     const job = await declaring.bringRight(host, INTERFACES_ACTOR);
     if (job !== null) this.#follow(host, entry, job.id, true);
@@ -283,6 +305,7 @@ export class Reaction {
       entry = {
         seen: null,
         pace: new Pace({ ...PACE, now: this.#parts.clock.now() }),
+        jobPace: new Pace({ ...JOB_PACE, now: this.#parts.clock.now() }),
         failures: 0,
         notBefore: 0,
         following: null,

@@ -59,6 +59,13 @@ export function nameOfManager(): Refusal {
   };
 }
 
+/** A name that the authorities' name constraints leave out. */
+export const NOT_CERTIFIABLE = {
+  rule: 'issuance.name_not_permitted',
+  reason: 'the authorities were made for other names (RFC 5280 §4.2.1.10)',
+  hint: 'see which: virt-trust authority show control; that was said when the manager was started first (serve --permit-dns, --permit-subnet)',
+} as const satisfies Refusal;
+
 /** A report alone, outside of where reports count. */
 export function outsideSubnets({ host, name, interface: on }: RefusedContext): Refusal {
   return {
@@ -78,11 +85,11 @@ export function outsideDomains({ host, name }: RefusedContext): Refusal {
 }
 
 /** An administrator took it from the host. */
-export function released({ host, name, interface: on }: RefusedContext): Refusal {
+export function released({ host, interface: on }: RefusedContext): Refusal {
   return {
     rule: 'interface.address_released',
     reason: 'an administrator released it, and the host reports it again',
-    hint: `take it off the host, or accept it again: virt-trust interface set ${host} ${on ?? 'INTERFACE'} --address ${name}`,
+    hint: `take it off the host, or accept it again: virt-trust interface set ${host} ${on ?? 'INTERFACE'} --accept`,
   };
 }
 

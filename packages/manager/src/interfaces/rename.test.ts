@@ -9,6 +9,7 @@ const HOST = testHost('kvm1', {
 const NEIGHBOURS = {
   holderOf: (name: string) => (name === 'kvm2' ? 'kvm2' : null),
   managerNames: { dns: ['manager'], addresses: [] },
+  mayCertify: (name: string) => name !== 'kvm1.elsewhere.example',
 };
 
 test('the new name takes the place of the old one in certificates; names given besides stay', () => {
@@ -26,6 +27,7 @@ for (const [name, code] of [
   ['kvm2', 'host.name_conflict'],
   ['manager', 'interface.name_refused'],
   ['localhost', 'interface.name_refused'],
+  ['kvm1.elsewhere.example', 'interface.name_refused'],
 ] as const) {
   test(`SECURITY: no host becomes ${name}`, () => {
     assert.throws(() => renamed(HOST, name, NEIGHBOURS), { code });

@@ -17,6 +17,7 @@ const HOST: Host = testHost('kvm1', {
 const NEIGHBOURS: Neighbours = {
   holderOf: (name) => (name === '192.0.2.12' || name === 'kvm2.example' ? 'kvm2' : null),
   managerNames: { dns: [], addresses: ['192.0.2.1'] },
+  mayCertify: (name) => name !== '203.0.113.99',
 };
 
 const at = (order: SetHostAddress, host = HOST) => placeAfter(host, order, NEIGHBOURS);
@@ -69,6 +70,7 @@ for (const [what, address, code] of [
   ['a loopback address', '127.0.0.1', 'interface.name_refused'],
   ['a loopback name', 'localhost', 'interface.name_refused'],
   ['a name with an underscore', 'kvm_1', 'interface.name_refused'],
+  ['what the authorities may not certify', '203.0.113.99', 'interface.name_refused'],
 ] as const) {
   test(`SECURITY: ${what} is no address of this host, whoever says so`, () => {
     assert.throws(() => at({ address }), { code });

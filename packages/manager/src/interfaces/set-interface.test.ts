@@ -26,6 +26,7 @@ const HOST: Host = testHost('kvm1', {
 const NEIGHBOURS: Neighbours = {
   holderOf: (name) => (['10.0.3.8', 'kvm2.example', '203.0.113.8'].includes(name) ? 'kvm2' : null),
   managerNames: { dns: ['manager.example'], addresses: ['192.0.2.1'] },
+  mayCertify: () => true,
 };
 
 function after(order: SetInterface, name = 'eth2', host = HOST) {

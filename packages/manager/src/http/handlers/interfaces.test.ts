@@ -46,12 +46,14 @@ async function managerWith(t: TestContext) {
       settings: core.settings,
       certificates: new SqliteCertificateStore(core.database, core.clock),
       managerNamesFor: managerNames,
+      mayCertify: () => true,
       jobs: core.jobs,
       job: provision,
     });
     const context = {
       repository: hostsOf,
       managerNamesFor: managerNames,
+      mayCertify: () => true,
       channels: { stateOf: () => null, renamed: (_: string, name: string) => void renamedTo.push(name) },
       audit: {
         append: (entry: Parameters<HostsContext['audit']['append']>[0]) => core.audit.append([entry]),

@@ -39,6 +39,7 @@ export function interfaceHandlers(parts: InterfaceHandlersParts): Pick<Handlers,
   const neighboursOf = (host: Host, { holderOf }: Claims): Neighbours => ({
     holderOf,
     managerNames: context.managerNamesFor(host),
+    mayCertify: context.mayCertify,
   });
   /** SECURITY: who tries to give a host what is not its own is noted, whoever it is. */
   const noted = async <T>(actor: Actor, action: string, host: Host, work: () => Promise<T>): Promise<T> => {
