@@ -65,5 +65,6 @@ async function setAddress(name: string, address: string, options: AddressOptions
 async function rename(name: string, newName: string, options: { json?: boolean }): Promise<void> {
   const host = await managerClient().call(renameHost, { params: { name }, body: { name: newName } });
   if (options.json === true) return writeJson(host);
+  if (host.name === name) return writeLine(`host ${name} is called so already`);
   writeLine(`host ${name} is ${host.name} now; its certificates follow: virt-trust job list`);
 }

@@ -52,5 +52,5 @@ test('nobody at the new address: both are named, with the way back', () =>
 test('SECURITY: a channel that came up elsewhere does not stand for the new address', () =>
   assert.rejects(dialling({ kind: 'up', host: '192.0.2.11' }), {
     code: 'host.not_at_address',
-    message: /its agent answers at 192\.0\.2\.11, and nobody with its key does there/,
+    message: /nobody with its key answers there, its agent answers at 192\.0\.2\.11/,
   }));

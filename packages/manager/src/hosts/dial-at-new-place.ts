@@ -33,7 +33,7 @@ export async function dialAtNewPlace(
     });
     const { state } = channel;
     if (state.kind === 'up' && state.host !== address) {
-      throw notThere(host, move, `its agent answers at ${state.host}, and nobody with its key does there`);
+      throw notThere(host, move, `nobody with its key answers there, its agent answers at ${state.host}`);
     }
     report(`${address} port ${port} has its key`);
   });

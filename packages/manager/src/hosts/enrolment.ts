@@ -59,7 +59,9 @@ export async function enrol(
     return await job.step('Record the host', async (report) => {
       const host = await record(order, hostKey, answer, context);
       report(
-        `${host.declared.interface}: ${[...host.declared.names.dns, ...host.declared.names.addresses].join(', ')}`,
+        host.declared.interfaces
+          .map(({ name, names }) => `${name}: ${[...names.dns, ...names.addresses].join(', ')}`)
+          .join('; '),
       );
       return host;
     });
