@@ -1,6 +1,5 @@
-import { randomBytes } from 'node:crypto';
-import { constants, lstat, mkdir, open, readFile, rename, rm } from 'node:fs/promises';
-import { dirname, join } from 'node:path';
+import { lstat, readFile } from 'node:fs/promises';
+import { join } from 'node:path';
 import { describeError, TrustError } from '@virt-trust/base/error.ts';
 
 /** SECURITY: what a file or server may make us read. */
@@ -26,35 +25,6 @@ export async function readCrlFile(path: string): Promise<string | null> {
   } catch (error) {
     if ((error as NodeJS.ErrnoException).code === 'ENOENT') return null;
     throw error;
-  }
-}
-
-/** Puts the file in place whole: whoever opens it sees the former or this one. */
-export async function writeCrlFile(path: string, text: string): Promise<void> {
-  const directory = dirname(path);
-  const temporary = `${path}.${randomBytes(6).toString('hex')}.new`;
-  try {
-    await mkdir(directory, { recursive: true, mode: 0o755 });
-    const file = await open(temporary, constants.O_WRONLY | constants.O_CREAT | constants.O_EXCL, 0o644);
-    try {
-      await file.chmod(0o644);
-      await file.writeFile(text);
-      await file.sync();
-    } finally {
-      await file.close();
-    }
-    await rename(temporary, path);
-  } catch (cause) {
-    await rm(temporary, { force: true }).catch(() => {});
-    throw new TrustError('crl.not_written', 'failed', `cannot write ${path}: ${describeError(cause)}`, {
-      cause,
-    });
-  }
-  const parent = await open(directory, 'r');
-  try {
-    await parent.sync();
-  } finally {
-    await parent.close();
   }
 }
 

@@ -4,7 +4,7 @@ import { access, mkdtemp, rm } from 'node:fs/promises';
 import { tmpdir } from 'node:os';
 import { delimiter, join } from 'node:path';
 import { TrustError } from '@virt-trust/base/error.ts';
-import { writeWholeFile } from './private-file.ts';
+import { writeWholeFile } from './whole-file.ts';
 
 const VIEWER = 'remote-viewer';
 

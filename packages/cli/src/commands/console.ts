@@ -5,8 +5,8 @@ import { type Command, Option } from 'commander';
 import { given } from '../given.ts';
 import { managerClient } from '../manager-client.ts';
 import { writeJson, writeLine, writeNote } from '../output.ts';
-import { writeWholeFile } from '../private-file.ts';
 import { findViewer, runViewer } from '../viewer.ts';
+import { writeWholeFile } from '../whole-file.ts';
 import { jsonOption } from './option.ts';
 
 interface ConsoleOptions {

@@ -8,12 +8,13 @@ import { parseCertificates } from '@virt-trust/pki/certificate.ts';
 import { formatCrlNumber } from '@virt-trust/pki/crl-number.ts';
 import { formatName } from '@virt-trust/pki/name.ts';
 import type { Command } from 'commander';
-import { crlPath, fetchCrl, readCrlFile, writeCrlFile } from '../crl-file.ts';
+import { crlPath, fetchCrl, readCrlFile } from '../crl-file.ts';
 import { planCrlFile } from '../crl-install.ts';
 import { readInputFile } from '../input-file.ts';
 import { followJob } from '../job-watch.ts';
 import { managerClient } from '../manager-client.ts';
 import { formatTime, writeJson, writeLine, writeNote, writeTable } from '../output.ts';
+import { writeWholeFile } from '../whole-file.ts';
 import { jsonOption } from './option.ts';
 
 type Crl = ResultOf<typeof listCrls>['items'][number];
@@ -139,7 +140,7 @@ async function install(options: {
   const path = crlPath(isRoot && options.user !== true ? 'system' : 'user', homedir());
   const present = await readCrlFile(path);
   const { crl, text, others } = planCrlFile({ fetched, authorities, present, path, now: systemClock.now() });
-  if (text !== null) await writeCrlFile(path, text);
+  if (text !== null) await writeWholeFile(path, text, 0o644, 0o755);
   const { crlNumber } = crl.extensions;
   const facts = {
     path,
