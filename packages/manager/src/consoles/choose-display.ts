@@ -1,3 +1,4 @@
+import { isIP } from 'node:net';
 import { TrustError } from '@virt-trust/base/error.ts';
 import type { ConsoleType, VmDisplay } from '@virt-trust/contract/model/console.ts';
 
@@ -42,9 +43,12 @@ export function chooseDisplay(
   );
 }
 
-/** Whether only programs on the host itself reach an address. */
+/**
+ * Whether only programs on the host itself reach an address. SECURITY: a whole address and nothing behind it, since it is
+ * the agent's word and goes into a command that a person is told.
+ */
 export function isLoopback(listen: string): boolean {
-  return /^(?:127\.|::ffff:127\.|::1$|localhost$)/.test(listen);
+  return listen === 'localhost' || (isIP(listen) !== 0 && /^(?:127\.|::ffff:127\.|::1$)/.test(listen));
 }
 
 /** Whether all addresses of the host are reached, of both families or of IPv4 alone. */

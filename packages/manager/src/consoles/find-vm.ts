@@ -10,6 +10,8 @@ import { Slots } from '../hosts/slots.ts';
 export interface FoundVm {
   readonly host: Host;
   readonly displays: VmDisplays['displays'];
+  /** The hosts, by name, that had a VM of that name when they were last seen, and did not answer now; else empty. */
+  readonly lastSeenOn: string;
 }
 
 type FindContext = Pick<HostsContext, 'repository' | 'channels'>;
@@ -35,7 +37,7 @@ export async function findVm(
     await channel.waitUntilUp(signal, ANSWER_MS);
     try {
       const { displays } = await channel.agent.call(getVmDisplays, { params: { vm } }, { signal });
-      return { host, displays };
+      return { host, displays, lastSeenOn: '' };
     } catch (error) {
       throw isTrustError(error, 'console.not_running') ? notThere(vm, host) : error;
     }
@@ -45,7 +47,7 @@ export async function findVm(
     context.channels.stateOf(id)?.kind === 'up' ? 'up' : 'away',
   );
   const slots = new Slots(CONCURRENCY);
-  const found: FoundVm[] = [];
+  const found: Omit<FoundVm, 'lastSeenOn'>[] = [];
   await Promise.all(
     up.map((host) =>
       slots.run(signal, async () => {
@@ -64,7 +66,12 @@ export async function findVm(
   const [first, ...others] = found;
   if (first === undefined) throw unknown(vm, hosts, away);
   if (others.length > 0) throw ambiguous(vm, found);
-  return first;
+  return { ...first, lastSeenOn: names(away.filter((host) => served(vm, host))) };
+}
+
+/** The inventory may be from before a migration; this is from its last look. */
+function served(vm: string, { observed }: Host): boolean {
+  return observed?.served.some((one) => one.vm === vm) === true;
 }
 
 function notThere(vm: string, host: Host): TrustError {
@@ -78,9 +85,7 @@ function notThere(vm: string, host: Host): TrustError {
 
 function unknown(vm: string, hosts: readonly Host[], away: readonly Host[]): TrustError {
   const last = away.filter(
-    ({ inventory, observed }) =>
-      inventory?.runningVms.some(({ name }) => name === vm) === true ||
-      observed?.served.some((one) => one.vm === vm) === true,
+    (host) => served(vm, host) || host.inventory?.runningVms.some(({ name }) => name === vm) === true,
   );
   const asked = hosts.length - away.length;
   const silent = away.length === 0 ? '' : `; ${away.length} did not answer: ${names(away)}`;
@@ -97,13 +102,13 @@ function unknown(vm: string, hosts: readonly Host[], away: readonly Host[]): Tru
   );
 }
 
-function ambiguous(vm: string, found: readonly FoundVm[]): TrustError {
+function ambiguous(vm: string, found: readonly Pick<FoundVm, 'host'>[]): TrustError {
   const hosts = found.map(({ host }) => host).sort((a, b) => (a.name < b.name ? -1 : 1));
   return new TrustError(
     'console.vm_ambiguous',
     'conflict',
     `cannot tell which VM ${vm} is meant: one of that name runs on each of ${names(hosts)}`,
-    { hint: `name its host: virt-trust console ${vm} --host ${hosts[0]?.name}` },
+    { hint: `name the one that you mean: virt-trust console ${vm} --host HOST` },
   );
 }
 

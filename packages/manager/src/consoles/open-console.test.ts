@@ -3,6 +3,7 @@ import { execFileSync } from 'node:child_process';
 import { test } from 'node:test';
 import { isTrustError, TrustError } from '@virt-trust/base/error.ts';
 import type { VmDisplay } from '@virt-trust/contract/model/console.ts';
+import type { ServedEndpoint } from '@virt-trust/contract/model/observed-state.ts';
 import { parseCertificates } from '@virt-trust/pki/certificate.ts';
 import type { AuditDraft } from '../audit/audit-entry.ts';
 import { declaredOn, settledState, testHost, testInventory, testTlsFile } from '../hosts/fixtures.ts';
@@ -121,6 +122,19 @@ test('a VM is looked for on all hosts that are up; none, several and hosts that 
     (error) => isTrustError(error, 'console.not_running') && /not run on host kvm1/.test(error.message),
   );
   await assert.rejects(twice.open({ host: 'kvm9' }), (error) => isTrustError(error, 'host.unknown'));
+});
+
+test('SECURITY: a host that has a VM that was last seen on another one, which is away, comes with a warning', async () => {
+  const at = { service: 'vnc', target: 'VM guest 127.0.0.1:5900', vm: 'guest' };
+  const observed = settledState('ours', { served: [at as ServedEndpoint] });
+  const { open } = fleetOf({ kvm1: [SPICE], kvm2: 'away' }, { observed });
+  assert.match((await open()).hint, /^WARNING: .* last seen on kvm2, which did not answer now/m);
+  assert.doesNotMatch((await fleetOf({ kvm1: [SPICE] }, { observed }).open()).hint, /WARNING/);
+});
+
+test('SECURITY: an address to listen on that is none goes into no command', async () => {
+  const { open } = fleetOf({ kvm1: [{ ...SPICE, ...LOOPBACK, listen: '127.0.0.1;halt #' }] });
+  await assert.rejects(open(), (error) => isTrustError(error, 'console.no_address'));
 });
 
 test("the display interface's own FQDN goes before its addresses", async () => {

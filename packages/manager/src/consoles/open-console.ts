@@ -87,7 +87,7 @@ async function passwordFor(
 }
 
 function hintsOf(
-  { host }: FoundVm,
+  { host, lastSeenOn }: FoundVm,
   { type, listen, port, tlsPort, authentication }: TlsDisplay,
   served: ServedCertificate,
   visit: Visit,
@@ -95,6 +95,12 @@ function hintsOf(
   const far = !isLoopback(listen);
   const asks = authentication.startsWith('certificate');
   return [
+    // SECURITY: any host can say that it runs a VM of that name, to have somebody type a password there.
+    ...(lastSeenOn === ''
+      ? []
+      : [
+          `WARNING: a VM of that name was last seen on ${lastSeenOn}, which did not answer now: be sure that it is on ${host.name}`,
+        ]),
     ...(far
       ? []
       : [

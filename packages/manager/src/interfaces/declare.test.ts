@@ -462,3 +462,11 @@ test('The same report in another order gives the same declaration, to the byte, 
     { numRuns: 300 },
   );
 });
+
+test('SECURITY: an interface that is called like a command is no command in a hint', () => {
+  const on = "x;halt'";
+  const settings = roleSettings({ display: ['x*'] });
+  const { refused } = declare({ interfaces: [...FABRIC, testInterface(on, ['10.0.9.9'])], settings });
+  const hint = refused.find(({ interface: one }) => one === on)?.hint ?? '';
+  assert.ok(hint.includes(`interface set host-1 'x;halt'\\'''; or`), hint);
+});

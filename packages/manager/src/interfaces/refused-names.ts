@@ -14,6 +14,12 @@ export interface RefusedContext {
 /** Why a name is refused, and the way out. */
 export type Refusal = Pick<RefusedName, 'rule' | 'reason' | 'hint'>;
 
+/** SECURITY: the kernel lets an interface be called `x;halt`, and people copy commands from hints. */
+function inShell(on: string | null): string {
+  if (on === null) return 'INTERFACE';
+  return /^[\w.@-]+$/.test(on) && !on.startsWith('-') ? on : `'${on.replaceAll("'", "'\\''")}'`;
+}
+
 /** Another host has the address. */
 export function addressConflict({ host, name }: RefusedContext, holder: string): Refusal {
   return {
@@ -71,7 +77,7 @@ export function outsideSubnets({ host, name, interface: on }: RefusedContext): R
   return {
     rule: 'interface.outside_subnets',
     reason: `the host reports it, nobody accepted it, and interface.allowed_subnets does not have it`,
-    hint: `accept what the interface has now: virt-trust interface set ${host} ${on ?? 'INTERFACE'}; or let reports count there: virt-trust setting set interface.allowed_subnets SUBNET that ${name} is in`,
+    hint: `accept what the interface has now: virt-trust interface set ${host} ${inShell(on)}; or let reports count there: virt-trust setting set interface.allowed_subnets SUBNET that ${name} is in`,
   };
 }
 
@@ -89,7 +95,7 @@ export function released({ host, interface: on }: RefusedContext): Refusal {
   return {
     rule: 'interface.address_released',
     reason: 'an administrator released it, and the host reports it again',
-    hint: `take it off the host, or accept it again: virt-trust interface set ${host} ${on ?? 'INTERFACE'} --accept`,
+    hint: `take it off the host, or accept it again: virt-trust interface set ${host} ${inShell(on)} --accept`,
   };
 }
 
