@@ -41,8 +41,10 @@ function alarmCounts({ critical, warning }: HostSummary['alarms']): string {
 export function writeHost(host: HostDetail, alarms: readonly Alarm[]): void {
   const { inventory } = host;
   writeLine(
-    `${host.name}  ${host.state}, channel to ${host.address} ${host.channel}${host.group === null ? '' : ` (${host.group})`}`,
+    `${host.name}  ${host.state}, channel to ${host.answersAt ?? host.address} ${host.channel}${host.group === null ? '' : ` (${host.group})`}`,
   );
+  if (host.answersAt !== null && host.answersAt !== host.address)
+    writeLine(`  nobody with its key answered at ${host.address}, where it is said to be`);
   if (host.reason !== null) writeLine(`  reason: ${host.reason}`);
   for (const alarm of alarms) writeAlarm(alarm);
   if (inventory !== null) {

@@ -52,6 +52,8 @@ export const HostDetail = Type.Object(
     ...HostSummary.properties,
     /** Where the channel is dialled first: where it was up last, or the name that was given. */
     address: Type.Union([Name, Address]),
+    /** Where the channel is up; null while it is down. */
+    answersAt: Type.Union([Name, Address, Type.Null()]),
     agentPins: Type.Array(Pin, { maxItems: 16 }),
     declared: Type.Object(
       {

@@ -39,6 +39,7 @@ export function detailOf(
   return {
     ...summaryOf(host, channel, alarms),
     address: host.channel.address,
+    answersAt: channel?.kind === 'up' ? channel.host : null,
     agentPins: [...host.agentPins],
     declared: {
       ...host.declared,
