@@ -64,12 +64,7 @@ export function composeInterfaces(core: Core, parts: InterfacesDomainParts): Int
   core.metrics.gauge(
     'virt_trust_refused_names',
     'Names and addresses that hosts report and get no certificate for, by rule.',
-    async () => {
-      const counts = new Map<string, number>();
-      for (const { declared } of await repository.list())
-        for (const { rule } of declared.refused) counts.set(rule, (counts.get(rule) ?? 0) + 1);
-      return [...counts].map(([rule, value]) => ({ labels: { rule }, value }));
-    },
+    async () => [...reaction.refusedByRule()].map(([rule, value]) => ({ labels: { rule }, value })),
   );
   return {
     declaring,

@@ -1,5 +1,7 @@
 import assert from 'node:assert/strict';
+import { randomUUID } from 'node:crypto';
 import { test } from 'node:test';
+import { parseHostId } from '@virt-trust/base/host-id.ts';
 import { HOUR, MINUTE } from '@virt-trust/base/instant.ts';
 import { settledState, testInterface } from '../hosts/fixtures.ts';
 import { temporaryDirectory } from '../store/fixtures.ts';
@@ -93,6 +95,7 @@ test('an address that another host has is refused, the incumbent goes on; once l
     refused.map(({ name, rule, reason }) => [name, rule, /kvm1/.test(reason)]),
     [['10.0.2.50', 'interface.address_conflict', true]],
   );
+  assert.deepEqual([...fleet.reaction.refusedByRule()], [['interface.address_conflict', 1]]);
   const incumbent = await fleet.declaring.redeclare((await fleet.hostOf('kvm1')).id, 'test');
   assert.ok(incumbent.declared.names.addresses.includes('10.0.2.50'));
   await fleet.report('kvm1', eth2());
@@ -310,6 +313,27 @@ test('a whole fleet that changes at once is worked on in a bounded number, and a
   await fleet.settle();
   assert.deepEqual(fleet.provisioned.toSorted(), names);
   assert.ok(most <= 8, String(most));
+});
+
+test('hosts that wait for their turn get it although those before them went away meanwhile', async (t) => {
+  const fleet = await declaringFleet(t, temporaryDirectory(t));
+  await fleet.setting('role.migration', ['10.0.2.0/24']);
+  const hosts = [];
+  for (let at = 1; at <= 18; at++)
+    hosts.push(await fleet.add(`kvm${at}`, `192.0.2.${at}`, { id: parseHostId(randomUUID()) }));
+  const [eight, go] = [Promise.withResolvers<void>(), Promise.withResolvers<void>()];
+  fleet.onProvision(async () => {
+    if (fleet.provisioned.length === 8) eight.resolve();
+    await go.promise;
+  });
+  for (const [at, { name }] of hosts.entries()) await fleet.report(name, eth2(`10.0.2.${at + 1}`));
+  await eight.promise;
+  await fleet.reaction.quiet();
+  for (const { id } of hosts.slice(8, 16)) fleet.down.add(id);
+  go.resolve();
+  await fleet.settle();
+  for (const at of [17, 18])
+    assert.deepEqual(await fleet.served(`kvm${at}`), [`kvm${at}`, `192.0.2.${at}`, `10.0.2.${at}`]);
 });
 
 test('SECURITY: a host that turns bad reports what is others’, the manager’s and nobody’s, and gets its own alone', async (t) => {

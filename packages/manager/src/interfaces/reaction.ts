@@ -1,58 +1,28 @@
-import type { Clock } from '@virt-trust/base/clock.ts';
 import { describeError, isTrustError } from '@virt-trust/base/error.ts';
 import type { HostId } from '@virt-trust/base/host-id.ts';
-import { instant, MINUTE, SECOND } from '@virt-trust/base/instant.ts';
-import type { Log } from '@virt-trust/base/log.ts';
-import type { Randomness } from '@virt-trust/base/randomness.ts';
+import { instant, MINUTE } from '@virt-trust/base/instant.ts';
 import { wakeAt } from '@virt-trust/base/timer.ts';
-import { backOffDelay } from '@virt-trust/channel/backoff.ts';
-import type { Job, JobState } from '@virt-trust/contract/model/job.ts';
 import type { Host, HostRepository } from '../hosts/host.ts';
-import type { JobRunner } from '../jobs/job-runner.ts';
 import type { SettingPlace } from '../settings/setting-store.ts';
+import { Bringing, type BringingParts } from './bringing.ts';
 import type { Declaring } from './declaring.ts';
 import { Pace } from './pace.ts';
-import { declaredOf, factsOf, type SeenHost, seenOf } from './seen-host.ts';
+import { factsOf, type SeenHost, seenOf } from './seen-host.ts';
 import { WantedNames } from './wanted-names.ts';
 
-export interface ReactionParts {
+export interface ReactionParts extends Omit<BringingParts, 'actor' | 'again'> {
   readonly declaring: Declaring;
   readonly repository: Pick<HostRepository, 'get' | 'find' | 'ids' | 'list'>;
-  readonly jobs: Pick<JobRunner, 'unfinished' | 'follow'>;
-  readonly isUp: (id: HostId) => boolean;
-  /** Whether nothing is to be changed by itself now: the fleet is frozen, or not known after a restore. */
-  readonly isHeld: () => Promise<boolean>;
-  readonly clock: Clock;
-  readonly randomness: Randomness;
-  readonly log: Log;
-  readonly signal: AbortSignal;
 }
 
 /** In whose name hosts are declared anew, and provisioned for that. */
 const INTERFACES_ACTOR = 'system:interfaces';
-/** How many hosts are provisioned at once for their names. */
-const CONCURRENCY = 8;
-const BACK_OFF = { firstMs: 30 * SECOND, maxMs: 30 * MINUTE };
 /** SECURITY: a host that changes its report on and on is declared anew at this pace, and no faster. */
-const PACE = { burst: 20, everyMs: 15 * SECOND };
-/**
- * SECURITY: and this often provisioned for that, however often its channel comes back: each time costs a certificate for
- * each service, and a line for it in the CRLs of all hosts once it has an address less.
- */
-const JOB_PACE = { burst: 30, everyMs: 10 * MINUTE };
-/** Jobs that bring a host to what is declared by then. */
-const WORKING: readonly Job['kind'][] = ['host-add', 'host-provision', 'host-gate', 'host-renew'];
+const PACE = { burst: 20, everyMs: MINUTE };
 
 interface Entry {
   seen: SeenHost | null;
-  pace: Pace;
-  jobPace: Pace;
-  failures: number;
-  notBefore: number;
-  /** The job under way that is followed to its end. */
-  following: Promise<void> | null;
-  /** The job that was to bring it right, and ended: how, and what was declared when it was first followed. */
-  ended: { readonly state: JobState; readonly declared: string } | null;
+  readonly pace: Pace;
   /** What is looked at later, and when. */
   pending: { readonly task: Task; readonly at: number } | null;
   cancelTimer: () => void;
@@ -72,14 +42,17 @@ export class Reaction {
   readonly #parts: ReactionParts;
   readonly #entries = new Map<HostId, Entry>();
   readonly #wanted = new WantedNames();
+  readonly #bringing: Bringing;
   readonly #tasks = new Map<HostId, Task>();
-  /** Hosts that wait until fewer are being worked on. */
-  readonly #waiting = new Set<HostId>();
-  #under = 0;
   #working: Promise<void> | undefined;
 
   constructor(parts: ReactionParts) {
     this.#parts = parts;
+    this.#bringing = new Bringing({
+      ...parts,
+      actor: INTERFACES_ACTOR,
+      again: (id) => this.#do(id, { bring: true }),
+    });
     parts.signal.addEventListener('abort', () => {
       for (const { cancelTimer } of this.#entries.values()) cancelTimer();
     });
@@ -102,15 +75,22 @@ export class Reaction {
 
   /** The host can be worked on again. */
   channelUp(id: HostId): void {
-    const entry = this.#entries.get(id);
     // What failed while it was away says nothing of how it is now.
-    if (entry !== undefined) this.#forgive(entry);
+    this.#bringing.forgive(id);
     this.#do(id, { bring: true });
   }
 
   /** What was held back may be done. */
   async resume(): Promise<void> {
     for (const id of await this.#parts.repository.ids()) this.#do(id, { bring: true });
+  }
+
+  /** How many names are refused by which rule, of the hosts that were looked at since the start. */
+  refusedByRule(): ReadonlyMap<string, number> {
+    const counts = new Map<string, number>();
+    for (const { seen } of this.#entries.values())
+      for (const rule of seen?.refusedBy ?? []) counts.set(rule, (counts.get(rule) ?? 0) + 1);
+    return counts;
   }
 
   /** Resolves when nothing is being declared; jobs may be under way. */
@@ -122,7 +102,7 @@ export class Reaction {
   async idle(): Promise<void> {
     for (;;) {
       await this.quiet();
-      const following = [...this.#entries.values()].flatMap((entry) => entry.following ?? []);
+      const { following } = this.#bringing;
       if (following.length === 0) return;
       await Promise.all(following);
     }
@@ -198,7 +178,7 @@ export class Reaction {
     const entry = this.#entries.get(id);
     entry?.cancelTimer();
     this.#entries.delete(id);
-    this.#waiting.delete(id);
+    this.#bringing.forget(id);
     this.#wanted.replace(id, entry?.seen?.conflicts ?? [], []);
     this.#tellReleased(id, entry?.seen?.names ?? []);
   }
@@ -209,77 +189,8 @@ export class Reaction {
   }
 
   async #bring(host: Host, entry: Entry): Promise<void> {
-    const { declaring, jobs, isUp, isHeld, clock } = this.#parts;
-    if (entry.following !== null) return;
-    if (!(await declaring.isOutdated(host))) return this.#forgive(entry);
-    // It plans with what is declared by the time that it runs; where it has planned already, this is looked at again.
-    const underWay = WORKING.flatMap((kind) => jobs.unfinished(kind)).find(({ locks }) =>
-      locks.includes(`host:${host.name}`),
-    );
-    if (underWay !== undefined) return this.#follow(host, entry, underWay.job.id, false);
-    // The next turn of events looks again: the channel, or the end of the freeze.
-    if (!isUp(host.id) || (await isHeld())) return;
-    const { ended } = entry;
-    entry.ended = null;
-    // What ended well and planned with something else says nothing of this.
-    if (ended !== null && ended.state !== 'done' && ended.declared === declaredOf(host)) {
-      entry.failures += 1;
-      entry.notBefore = clock.now() + backOffDelay(BACK_OFF, entry.failures, this.#parts.randomness);
-    }
-    const wait = entry.notBefore - clock.now();
-    if (wait > 0) return this.#later(host.id, entry, wait, { redeclare: false, bring: true });
-    if (this.#under >= CONCURRENCY) {
-      this.#waiting.add(host.id);
-      return;
-    }
-    const turn = entry.jobPace.take(clock.now());
-    if (turn > 0) {
-      if (entry.pending === null)
-        this.#parts.log.warn(
-          { host: host.name, seconds: Math.ceil(turn / SECOND) },
-          'names change too often',
-        );
-      return this.#later(host.id, entry, turn, { redeclare: false, bring: true });
-    }
-    const job = await declaring.bringRight(host, INTERFACES_ACTOR);
-    if (job !== null) this.#follow(host, entry, job.id, true);
-  }
-
-  #follow(host: Host, entry: Entry, job: string, own: boolean): void {
-    const { id } = host;
-    if (own) this.#under += 1;
-    entry.following = this.#untilOver(job)
-      .then((state) => {
-        // Ours planned with nothing older, so it does not help.
-        const ineffective = own && state === 'done' ? 'failed' : state;
-        entry.ended = { state: ineffective, declared: declaredOf(host) };
-      })
-      .catch((error: unknown) => {
-        if (!this.#parts.signal.aborted && !isTrustError(error, 'job.unknown'))
-          this.#parts.log.error({ host: id, job }, `cannot follow a job: ${describeError(error)}`);
-      })
-      .finally(() => {
-        entry.following = null;
-        if (own) this.#under -= 1;
-        if (this.#entries.get(id) === entry) this.#do(id, { bring: true });
-        const [next] = this.#waiting;
-        if (next === undefined) return;
-        this.#waiting.delete(next);
-        this.#do(next, { bring: true });
-      });
-  }
-
-  async #untilOver(id: string): Promise<JobState> {
-    const { jobs, signal } = this.#parts;
-    let state: JobState = 'queued';
-    for await (const { job } of jobs.follow(id, signal)) state = job.state;
-    return state;
-  }
-
-  #forgive(entry: Entry): void {
-    entry.failures = 0;
-    entry.notBefore = 0;
-    entry.ended = null;
+    const wait = await this.#bringing.bring(host);
+    if (wait !== null) this.#later(host.id, entry, wait, { redeclare: false, bring: true });
   }
 
   #later(id: HostId, entry: Entry, milliseconds: number, task: Task): void {
@@ -305,11 +216,6 @@ export class Reaction {
       entry = {
         seen: null,
         pace: new Pace({ ...PACE, now: this.#parts.clock.now() }),
-        jobPace: new Pace({ ...JOB_PACE, now: this.#parts.clock.now() }),
-        failures: 0,
-        notBefore: 0,
-        following: null,
-        ended: null,
         pending: null,
         cancelTimer: () => {},
       };

@@ -13,6 +13,8 @@ export interface SeenHost {
   readonly names: ReadonlySet<string>;
   /** What it was refused because another host has it. */
   readonly conflicts: ReadonlySet<string>;
+  /** The rule of each refused name. */
+  readonly refusedBy: readonly string[];
 }
 
 /** A digest of what a host's declaration is made of. */
@@ -32,6 +34,7 @@ export function seenOf(host: Host): SeenHost {
   return {
     facts: factsOf(host),
     standing: `${host.observeOnly} ${host.state === 'enrolling'} ${host.revoked?.at ?? ''}`,
+    refusedBy: refused.map(({ rule }) => rule),
     names: new Set([...names.dns, ...names.addresses].map(claimKey)),
     conflicts: new Set(
       refused
