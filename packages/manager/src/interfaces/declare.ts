@@ -206,11 +206,11 @@ class Declaring {
     if (this.#manager.has(address)) return nameOfManager();
     const holder = this.#facts.holderOf(address);
     if (holder !== null) return addressConflict(context, holder);
-    if (!this.#facts.mayCertify(address)) return NOT_CERTIFIABLE;
-    if (from === 'word') return null;
     // SECURITY: what an agent says counts only where an administrator has said that it may.
-    if (this.#released.has(address)) return released(context);
-    return this.#subnets.some((subnet) => isInSubnet(subnet, address)) ? null : outsideSubnets(context);
+    const counts = from === 'word' || this.#subnets.some((subnet) => isInSubnet(subnet, address));
+    if (from === 'report' && this.#released.has(address)) return released(context);
+    if (!counts) return outsideSubnets(context);
+    return this.#facts.mayCertify(address) ? null : NOT_CERTIFIABLE;
   }
 
   #take(kind: Kind, one: Serving, context: RefusedContext, most: number): void {
