@@ -3,6 +3,7 @@ import { mkdir, rm, writeFile } from 'node:fs/promises';
 import { join } from 'node:path';
 import { describeError, TrustError } from '@virt-trust/base/error.ts';
 import { instant, SECOND } from '@virt-trust/base/instant.ts';
+import { systemSleep } from '@virt-trust/channel/sleep.ts';
 import { type QemuProcess, readQemuProcesses } from '@virt-trust/check/host/qemu-process.ts';
 import type {
   ConsolePassword,
@@ -113,7 +114,8 @@ export class Consoles {
     const { clock, record, log } = this.#context;
     const visited = await visit.watch.visited;
     // One whose watch ended early, with libvirt's daemon say, is still good for its time.
-    await this.#pause(visited ? this.#graceMs[type] : Math.max(0, visit.until - clock.now()));
+    const waitMs = visited ? this.#graceMs[type] : Math.max(0, visit.until - clock.now());
+    await systemSleep(waitMs, this.#stop.signal).catch(() => {});
     visit.watch.stop();
     if (this.#stop.signal.aborted) return;
     try {
@@ -198,15 +200,6 @@ export class Consoles {
     } finally {
       await rm(file, { force: true });
     }
-  }
-
-  async #pause(milliseconds: number): Promise<void> {
-    const { promise, resolve } = Promise.withResolvers<void>();
-    const timer = setTimeout(resolve, milliseconds);
-    this.#stop.signal.addEventListener('abort', () => resolve(), { once: true });
-    if (this.#stop.signal.aborted) resolve();
-    await promise;
-    clearTimeout(timer);
   }
 
   #inTurn<T>(work: () => Promise<T>): Promise<T> {

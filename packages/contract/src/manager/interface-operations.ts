@@ -19,7 +19,7 @@ export const listInterfaces = {
 export const setInterface = {
   id: 'setInterface',
   summary:
-    "Sets roles and names of an interface in the administrator's word, and brings the certificates that this concerns right.",
+    "Says what an interface is for and what it is called, in the administrator's word; the certificates concerned follow.",
   method: 'PUT',
   path: '/api/v1/hosts/{name}/interfaces/{interface}',
   params: Type.Object({ name: Name, interface: InterfaceName }, strict),
@@ -44,7 +44,7 @@ export const setHostAddress = {
 
 export const renameHost = {
   id: 'renameHost',
-  summary: 'Gives a host another name; its certificates follow with the next provisioning.',
+  summary: 'Gives a host another name; its certificates follow at once.',
   method: 'PUT',
   path: '/api/v1/hosts/{name}/name',
   params: ByName,

@@ -12,8 +12,9 @@ import { seeTls, type TlsSight } from './tls-sight.ts';
 const AT_ONCE = 16;
 
 /**
- * Sees the daemon serve the certificate on every address of its endpoints that the host has, or on the loopback. The host has no client certificate, so
- * the server ends the connection after the handshake: that it takes clients is the manager's half of the proof.
+ * Sees the daemon serve the certificate on every address of its endpoints that the host has, or on the loopback. The
+ * host has no client certificate, so the server ends the connection after the handshake: that it takes clients is the
+ * manager's half of the proof.
  */
 export async function proveLibvirt(
   expectation: Expectation,
