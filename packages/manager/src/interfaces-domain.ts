@@ -34,6 +34,7 @@ export function composeInterfaces(core: Core, parts: InterfacesDomainParts): Int
     repository,
     settings,
     certificates: parts.certificates,
+    revocations,
     managerNamesFor,
     mayCertify,
     jobs,

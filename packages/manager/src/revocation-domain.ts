@@ -200,6 +200,7 @@ export function composeRevocation(core: Core, parts: RevocationParts): Revocatio
         await spread(await repository.partyOf(asked.origin), until);
         return serials.length;
       },
+      hasEstranged: (host) => revoking.hasEstranged(host),
       async revokeEstranged(host, planned, asked, until) {
         const count = await revoking.revokeEstranged(host, planned, asked);
         if (count > 0) await spread([], until);

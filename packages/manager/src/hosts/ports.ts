@@ -104,6 +104,8 @@ export interface HostRevocations {
   lift(host: string): Promise<void>;
   /** Revokes all certificates of a host that goes, and tells the others; answers how many. */
   retire(host: Host, asked: RevocationAsked, signal: AbortSignal): Promise<number>;
+  /** Whether a certificate counts that has names that are its service's no more, whatever the host says that it serves. */
+  hasEstranged(host: Host): Promise<boolean>;
   /** Revokes certificates with names that are the host's no more, but those of what was planned; answers how many. */
   revokeEstranged(
     host: Host,

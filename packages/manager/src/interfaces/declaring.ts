@@ -6,6 +6,7 @@ import type { Job } from '@virt-trust/contract/model/job.ts';
 import { claimKey } from '../hosts/claim-key.ts';
 import type { Claims, Host, HostRepository } from '../hosts/host.ts';
 import { reportOf } from '../hosts/network-report.ts';
+import type { HostRevocations } from '../hosts/ports.ts';
 import type { CertificateRepository } from '../issuance/certificate-record.ts';
 import type { JobDefinition } from '../jobs/job.ts';
 import type { JobRunner } from '../jobs/job-runner.ts';
@@ -19,6 +20,7 @@ export interface DeclaringParts {
   readonly repository: HostRepository;
   readonly settings: Pick<Settings, 'value' | 'explain'>;
   readonly certificates: Pick<CertificateRepository, 'find'>;
+  readonly revocations: Pick<HostRevocations, 'hasEstranged'>;
   /** Names and addresses of the manager's own machine, none for a host that runs on it. */
   readonly managerNamesFor: (host: Pick<Host, 'word'>) => SubjectAltNames;
   /** Whether the authorities may certify a name or address at all. */
@@ -65,8 +67,8 @@ export class Declaring {
    * nothing to do, or the host is not ours to work on. What is queued already does it.
    */
   async bringRight(host: Host, actor: string): Promise<Job | null> {
-    const { jobs, job, certificates } = this.#parts;
-    if (!isWorkedOn(host) || (await outdatedServices(host, certificates)).length === 0) return null;
+    const { jobs, job } = this.#parts;
+    if (!(await this.isOutdated(host))) return null;
     const queued = jobs
       .unfinished(job.kind)
       .find((record) => record.job.subject === host.name && record.job.state === 'queued');
@@ -79,9 +81,14 @@ export class Declaring {
     });
   }
 
-  /** Whether a certificate that the host serves has other names than it is to have. */
+  /**
+   * Whether a certificate that the host serves has other names than it is to have. SECURITY: or one that counts has names
+   * that it is to have no more: a broken host would let an address go and keep the certificate, unseen.
+   */
   async isOutdated(host: Host): Promise<boolean> {
-    return isWorkedOn(host) && (await outdatedServices(host, this.#parts.certificates)).length > 0;
+    const { certificates, revocations } = this.#parts;
+    if (!isWorkedOn(host)) return false;
+    return (await outdatedServices(host, certificates)).length > 0 || (await revocations.hasEstranged(host));
   }
 
   #redeclared(host: Host, settings: InterfaceSettings, { holderOf }: Claims): Host {

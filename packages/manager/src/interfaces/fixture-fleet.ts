@@ -16,11 +16,13 @@ import { issuanceOn, requestPem } from '../issuance/fixtures.ts';
 import { Issuance } from '../issuance/issuance.ts';
 import type { JobContext, JobDefinition } from '../jobs/job.ts';
 import { JobRunner } from '../jobs/job-runner.ts';
+import { Revoking } from '../revocation/revoking.ts';
 import { SqliteEventStore } from '../store/event-store.ts';
 import { settableClock } from '../store/fixtures.ts';
 import { SqliteHostRepository } from '../store/host-repository.ts';
 import { SqliteJobStore } from '../store/job-store.ts';
 import { openStore } from '../store/open-store.ts';
+import { SqliteRevocationStore } from '../store/revocation-store.ts';
 import { Declaring } from './declaring.ts';
 import { bearsOnInterfaces } from './interface-settings.ts';
 import { Reaction } from './reaction.ts';
@@ -53,6 +55,8 @@ export async function declaringFleet(
     randomness: systemRandomness,
     managerNames: () => MANAGER,
   });
+  const revoked = new SqliteRevocationStore(database, clock);
+  const revocations = new Revoking({ repository: revoked, authorities, clock, onChange: () => {} });
   const jobs = new JobRunner({
     store: new SqliteJobStore(database, clock),
     events: new EventLog(new SqliteEventStore(database, clock)),
@@ -71,6 +75,9 @@ export async function declaringFleet(
       provisioned.push(name);
       await before(host, context);
       await serveAnew(host);
+      const now = await hostOf(name);
+      const planned = [{ service: 'libvirt' as const, names: credentialNames(now, 'libvirt').names }];
+      await revocations.revokeEstranged(now, planned, { actor: 'test', origin: context.id });
       return 'done';
     },
   };
@@ -97,6 +104,7 @@ export async function declaringFleet(
     repository,
     settings,
     certificates,
+    revocations,
     managerNamesFor,
     mayCertify,
     jobs,
@@ -141,6 +149,7 @@ export async function declaringFleet(
     settings,
     audit,
     certificates,
+    revocations,
     issuance,
     jobs,
     declaring,

@@ -141,6 +141,13 @@ export class Revoking {
     return estranged.length;
   }
 
+  /** Whether a certificate of a host's services counts that has a name or address of none of its endpoints any more. */
+  async hasEstranged(host: Host): Promise<boolean> {
+    const { repository, clock } = this.#parts;
+    const live = await repository.live(host.name, clock.now(), 'services');
+    return live.some(({ service, tbs }) => !isStillOf(host, service, tbs));
+  }
+
   async #revokeHost(host: Host, asked: Asked, bar: boolean): Promise<readonly SerialNumber[]> {
     const revoked = await this.#parts.repository.revokeHost({
       ...asked,

@@ -45,6 +45,7 @@ async function managerWith(t: TestContext) {
       repository: hostsOf,
       settings: core.settings,
       certificates: new SqliteCertificateStore(core.database, core.clock),
+      revocations: { hasEstranged: async () => false },
       managerNamesFor: managerNames,
       mayCertify: () => true,
       jobs: core.jobs,

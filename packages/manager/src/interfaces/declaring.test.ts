@@ -1,0 +1,28 @@
+import assert from 'node:assert/strict';
+import { test } from 'node:test';
+import { settledState, testInterface } from '../hosts/fixtures.ts';
+import { temporaryDirectory } from '../store/fixtures.ts';
+import { declaringFleet } from './fixture-fleet.ts';
+
+const ADDRESS = '10.0.2.50';
+
+test('SECURITY: a host that lets an address go and does not say what it serves keeps no certificate for it', async (t) => {
+  const fleet = await declaringFleet(t, temporaryDirectory(t));
+  await fleet.setting('role.migration', ['10.0.2.0/24']);
+  const { id } = await fleet.add('kvm1', '192.0.2.11');
+  await fleet.add('kvm2', '192.0.2.12');
+  await fleet.report('kvm1', testInterface('eth2', [ADDRESS]));
+  await fleet.settle();
+  const had = (await fleet.hostOf('kvm1')).observed?.credentials[0]?.serialNumber ?? '';
+  await fleet.repository.update(id, (now) => ({
+    ...now,
+    observed: { ...(now.observed ?? settledState('none')), credentials: [] },
+  }));
+  await fleet.report('kvm1');
+  await fleet.report('kvm2', testInterface('eth2', [ADDRESS]));
+  await fleet.settle();
+  assert.ok((await fleet.served('kvm2')).includes(ADDRESS));
+  const record = await fleet.certificates.find(had as never);
+  assert.equal(record?.revocation?.reason, 'affiliationChanged');
+  assert.equal(await fleet.declaring.isOutdated(await fleet.hostOf('kvm1')), false);
+});
