@@ -93,7 +93,8 @@ export class Declaring {
 
   #redeclared(host: Host, settings: InterfaceSettings, { holderOf }: Claims): Host {
     const report = reportOf(host);
-    if (report === null || host.state === 'removing') return host;
+    if (host.state === 'removing') return host;
+    if (report === null) return withoutReleased(host);
     const declared = declarationOf({
       host,
       report,
@@ -111,6 +112,19 @@ export class Declaring {
     if (!gone && isDeepStrictEqual(declared, host.declared)) return host;
     return { ...host, declared, ...(gone && { word: { ...host.word, released } }) };
   }
+}
+
+/** SECURITY: a host that reports nothing keeps what it was declared with, but not against an administrator. */
+function withoutReleased(host: Host): Host {
+  const { declared, word } = host;
+  const released = new Set((word.released ?? []).map(claimKey));
+  const stays = (address: string) => !released.has(claimKey(address));
+  if (declared.names.addresses.every(stays)) return host;
+  const without = ({ dns, addresses }: SubjectAltNames) => ({ dns, addresses: addresses.filter(stays) });
+  const interfaces = declared.interfaces
+    .map((one) => ({ ...one, names: without(one.names) }))
+    .filter(({ names }) => names.dns.length + names.addresses.length > 0);
+  return { ...host, declared: { ...declared, names: without(declared.names), interfaces } };
 }
 
 /** Under management, and neither revoked nor on its way in or out. */
