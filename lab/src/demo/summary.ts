@@ -21,19 +21,7 @@ export function showState(outcome: Outcome, steps: Steps): void {
   steps.line();
   steps.line(`True now, after ${steps.taken} steps:`);
   writeTable(
-    [
-      'host',
-      'state',
-      'channel',
-      'libvirt',
-      'migration',
-      'vnc',
-      'spice',
-      'nbd',
-      'backup',
-      'valid until',
-      'vm',
-    ],
+    ['host', 'state', 'channel', ...SERVICES, 'valid until', 'vm'],
     outcome.hosts.map((host) => {
       const credentials = host.observed?.credentials ?? [];
       const phase = (service: string) =>
