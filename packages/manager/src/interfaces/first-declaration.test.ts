@@ -102,6 +102,19 @@ test('a host with a name or a management address that another host has is not ad
   }
 });
 
+test('SECURITY: a reported name that begins with another machine’s short name is not accepted with the host', () => {
+  const inventory = testInventory({ hostName: 'kvm2.example.org' });
+  const input = { ...base, inventory };
+  assert.ok(namesToClaim(input).includes('kvm2'));
+  const others = [
+    { holders: new Map([['kvm2', 'kvm2']]) },
+    { managerNames: { dns: ['kvm2'], addresses: [] } },
+  ];
+  for (const other of others) assert.deepEqual(declareWithWord({ ...input, ...other }).word.dns, ['host-a']);
+  const given = { ...input, ...others[0], names: ['kvm2.example.org'] };
+  assert.deepEqual(declareWithWord(given).word.dns, ['host-a', 'kvm2.example.org']);
+});
+
 test('an address of another role that another host has is refused alone, and not accepted for later', () => {
   const inventory = testInventory({
     interfaces: [testInterface('eth0', ['192.0.2.11']), testInterface('eth1', ['10.0.1.11', '10.0.1.12'])],

@@ -68,7 +68,12 @@ export function declare(input: DeclarationInput): { word: AdministratorWord; dec
   const uncertifiable = given.find((one) => !mayCertify(one));
   if (uncertifiable !== undefined) throw notCertifiable(name, uncertifiable);
   const reported = claimKey(inventory.hostName);
-  const dns = [...given, ...(isHostDnsName(reported) && mayCertify(reported) ? [reported] : [])];
+  // SECURITY: nobody gave that name, and in some domain another machine's short name is what everybody calls that machine.
+  const label = labelOf(reported);
+  const isOthers =
+    label !== reported && (holders.has(label) || managerNames.dns.map(claimKey).includes(label));
+  const counts = isHostDnsName(reported) && mayCertify(reported) && !isOthers;
+  const dns = [...given, ...(counts ? [reported] : [])];
   const said: AdministratorWord = {
     ...NOTHING_SAID,
     dns: [...new Set(dns)].slice(0, 32),
@@ -118,11 +123,16 @@ export function namesToClaim({
     hostName,
     ...names,
     inventory.hostName,
+    labelOf(claimKey(inventory.hostName)),
     ...inventory.interfaces.flatMap(({ addresses }) => addresses.map(({ address }) => address)),
     ...(known?.outside.dns ?? []),
     ...(known?.outside.addresses ?? []),
     ...said.flatMap(({ dns, addresses }) => [...dns, ...addresses]),
   ];
+}
+
+function labelOf(name: string): string {
+  return name.split('.', 1)[0] ?? name;
 }
 
 /** A name that can be another machine's or this machine's own loopback is never declared for a host. */
