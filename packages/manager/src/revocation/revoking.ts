@@ -22,7 +22,7 @@ export interface Asked {
 }
 
 /** The names that a service of a host was to have. */
-export type PlannedNames = Pick<DesiredCredential, 'service' | 'names'>;
+type PlannedNames = Pick<DesiredCredential, 'service' | 'names'>;
 
 export interface RevokingParts {
   readonly repository: RevocationRepository;
