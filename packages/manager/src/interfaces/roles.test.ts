@@ -19,6 +19,8 @@ interface Case {
   readonly word?: Record<string, Partial<InterfaceWord>>;
   readonly accepted?: string | null;
   readonly channel?: string;
+  /** Declared before for the display, on eth2. */
+  readonly display?: string[];
 }
 
 function roles({ interfaces = FABRIC, accepted = 'eth0', ...one }: Case) {
@@ -29,8 +31,16 @@ function roles({ interfaces = FABRIC, accepted = 'eth0', ...one }: Case) {
       { roles: null, dns: [], addresses: [], ...said },
     ]),
   );
+  const before = declaredOn('eth0', { dns: [], addresses: ['192.0.2.11'] });
   const host = {
-    declared: { ...declaredOn('eth0', { dns: [], addresses: ['192.0.2.11'] }), interface: accepted },
+    declared: {
+      ...before,
+      interface: accepted,
+      interfaces: [
+        ...before.interfaces,
+        { name: 'eth2', roles: ['display' as const], names: { dns: [], addresses: one.display ?? [] } },
+      ],
+    },
     channel: { address: one.channel ?? '192.0.2.11', port: 16515 },
     word: { ...base.word, interfaces: word },
   };
@@ -129,6 +139,21 @@ const CASES: readonly [what: string, one: Case, expected: Record<string, string[
     'It follows nothing but its address: an interface without addresses keeps it.',
     { interfaces: [testInterface('eth0', []), ETH1, ETH2] },
     { eth0: ADDED },
+  ],
+  [
+    'It does not follow the channel to a network of another role, over which that came back.',
+    {
+      interfaces: [testInterface('eth0', []), ETH2],
+      roles: { display: ['eth2'] },
+      display: ['10.0.2.11'],
+      channel: '10.0.2.11',
+    },
+    { eth0: ADDED, eth2: DISPLAY },
+  ],
+  [
+    'It follows the channel to an interface that had no role.',
+    { interfaces: [testInterface('eth0', []), testInterface('br0', ['192.0.2.41'])], channel: '192.0.2.41' },
+    { br0: ADDED },
   ],
   [
     'A link that is down keeps it.',

@@ -109,7 +109,13 @@ function acceptedManagement(
   if (accepted === null || interfaces.size === 0) return accepted;
   const has = addresses.get(accepted) ?? [];
   if (has.length > 0 || interfaces.get(accepted)?.up === false) return accepted;
-  const former = [...managementOf(declared.interfaces), claimKey(channel.address)];
+  // The channel may have come back over a network of another role: management does not move there with it.
+  const others = declared.interfaces
+    .filter(({ roles }) => !roles.includes('management'))
+    .flatMap(addressesOf);
+  const former = [...managementOf(declared.interfaces), claimKey(channel.address)].filter(
+    (address) => !others.includes(address),
+  );
   const heir = [...interfaces.values()].find(
     ({ name, leftOut }) =>
       leftOut === null && (addresses.get(name) ?? []).some(({ address }) => former.includes(address)),
@@ -118,7 +124,9 @@ function acceptedManagement(
 }
 
 function managementOf(interfaces: readonly DeclaredInterface[]): string[] {
-  return interfaces
-    .filter(({ roles }) => roles.includes('management'))
-    .flatMap(({ names }) => names.addresses.map(claimKey));
+  return interfaces.filter(({ roles }) => roles.includes('management')).flatMap(addressesOf);
+}
+
+function addressesOf({ names }: DeclaredInterface): string[] {
+  return names.addresses.map(claimKey);
 }
