@@ -9,11 +9,11 @@ export interface Damping {
   readonly held: boolean;
 }
 
-/** Each loss counts one, and counts half a minute later. */
+/** Each loss counts one, and half of that a minute later. */
 const HALF_LIFE_MS = MINUTE;
-/** The fourth loss in quick succession is one too many. */
-const CUTOFF = 3;
-const REUSE = 2;
+/** The sixth loss in quick succession is one too many; a person who takes addresses off one by one gets there hardly. */
+const CUTOFF = 5;
+const REUSE = 3;
 const LONGEST_HOLD_MS = 5 * MINUTE;
 const CEILING = REUSE * 2 ** (LONGEST_HOLD_MS / HALF_LIFE_MS);
 

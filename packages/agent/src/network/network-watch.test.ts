@@ -82,6 +82,25 @@ test('the first look is at once, is told, and is kept; the same at the next star
   assert.deepEqual(changed.events, [`network.changed host: eth0 has ${B} [eth0 ${A} ${B}]`]);
 });
 
+test('RFC 2439 §4.4: an interface that is held is told of once, with how long', async (t) => {
+  const host = watched(t);
+  host.network = network(card('eth0', [A, B]));
+  const watch = host.begin();
+  await watch.start();
+  host.events.length = 0;
+  for (let turn = 0; turn < 40; turn++) {
+    host.network = network(card('eth0', turn % 2 === 0 ? [A] : [A, B]));
+    host.wake();
+    await host.timers.pass(400);
+  }
+  const held = host.events.filter((event) => event.startsWith('network.held'));
+  assert.equal(held.length, 1, host.events.join('\n'));
+  assert.match(
+    held[0] ?? '',
+    /^network\.held eth0: it loses addresses over and over: told of as it was for \d+ s or more/,
+  );
+});
+
 test('a change is looked at when it has been quiet, a storm of them every two seconds, one that turned back never told', async (t) => {
   const host = watched(t);
   const watch = host.begin();

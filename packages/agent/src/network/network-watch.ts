@@ -131,9 +131,17 @@ export class HostNetworkWatch implements NetworkWatch {
     }
     this.#failed = false;
     this.#name = reading.hostName;
-    const { state, difference, againMs } = settle(this.#state, reading, timers.now());
+    const { state, difference, held, againMs } = settle(this.#state, reading, timers.now());
     this.#state = state;
     this.#looked = true;
+    for (const { name, ms } of held) {
+      const seconds = Math.ceil(ms / SECOND);
+      await emit(
+        'network.held',
+        name,
+        `it loses addresses over and over: told of as it was for ${seconds} s or more`,
+      );
+    }
     if (difference === '' || state.report === null) return againMs;
     await emit('network.changed', 'host', difference);
     try {

@@ -33,6 +33,8 @@ export interface Settled {
   readonly state: Settling;
   /** What came and went for clients; empty where nothing did. */
   readonly difference: string;
+  /** Interfaces that are told of as they were from now on, and for how long at least. */
+  readonly held: readonly { readonly name: string; readonly ms: number }[];
   /** When a reading is needed though nothing should change; null for never. */
   readonly againMs: number | null;
 }
@@ -49,13 +51,16 @@ export function settle(state: Settling, reading: HostNetwork, now: number): Sett
   const memories = new Map<string, Memory>();
   const interfaces: Interface[] = [];
   const due: number[] = [];
+  const newlyHeld: { name: string; ms: number }[] = [];
   for (const name of new Set([...present.keys(), ...before.keys(), ...state.memories.keys()])) {
     const told = before.get(name);
     const seen = present.get(name);
     const memory = remember(state.memories.get(name), { told, seen, anywhere, now });
     if (isWorthKeeping(memory)) memories.set(name, memory);
     const { held } = memory.damping;
-    if (held) due.push(holdMs(memory.damping));
+    const ms = holdMs(memory.damping);
+    if (held && state.memories.get(name)?.damping.held !== true) newlyHeld.push({ name, ms });
+    if (held) due.push(ms);
     else due.push(...[...memory.missing.values()].map((at) => at - now));
     const next = held ? told : merged(told, seen, memory.missing);
     if (next !== undefined) interfaces.push(next);
@@ -65,6 +70,7 @@ export function settle(state: Settling, reading: HostNetwork, now: number): Sett
   return {
     state: { report, memories },
     difference: describeDifference(state.report, report),
+    held: newlyHeld,
     againMs: pending.length === 0 ? null : Math.max(1, Math.min(...pending)),
   };
 }
