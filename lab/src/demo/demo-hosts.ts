@@ -97,7 +97,7 @@ export function networkLines(host: Pick<HostDetail, 'endpoints'>): string[] {
 }
 
 /**
- * Has VMs migrate over a network of their own and consoles be on theirs. Only the first start says so: what somebody
+ * Has VMs migrate over a network of their own, and consoles be on theirs, for those with a password alone. Only the first start says so: what somebody
  * has set since then stays.
  */
 export async function giveRoles(
@@ -113,8 +113,10 @@ export async function giveRoles(
         const order = { params: { setting: `role.${role}` }, query: {}, body: { value: lab.rangesOf(role) } };
         await client.call(putSetting, order, { signal });
       }
+      const consoles = { params: { setting: 'console.listen' }, query: {}, body: { value: 'password' } };
+      await client.call(putSetting, consoles, { signal });
       const ranges = (['migration', 'display'] as const).map((role) => `${role} on ${lab.rangesOf(role)[0]}`);
-      conclude(ranges.join(', '));
+      conclude(`${ranges.join(', ')}, consoles with a password for each visit`);
     },
     signal,
   );

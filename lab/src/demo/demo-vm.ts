@@ -2,7 +2,12 @@ import { writeFile } from 'node:fs/promises';
 import { join } from 'node:path';
 import { TrustError } from '@virt-trust/base/error.ts';
 import type { ManagerClient } from '@virt-trust/cli/manager-client.ts';
-import { collectHost, createMigrationJob, getAuthority } from '@virt-trust/contract/manager/operations.ts';
+import {
+  collectHost,
+  createMigrationJob,
+  getAuthority,
+  listSettings,
+} from '@virt-trust/contract/manager/operations.ts';
 import { exec } from '../command.ts';
 import type { Host } from '../host.ts';
 import type { Lab } from '../lab.ts';
@@ -19,14 +24,23 @@ export function consoleAuthorityFile(lab: string): string {
 }
 
 /** Starts the VM on the first host unless one of them has it; returns where it is. */
-export function startDemoVm(lab: Lab, steps: Steps, signal: AbortSignal): Promise<Host> {
+export function startDemoVm(
+  client: ManagerClient,
+  lab: Lab,
+  steps: Steps,
+  signal: AbortSignal,
+): Promise<Host> {
   return steps.run(
     `Start VM ${VM}`,
     async ({ conclude }) => {
       const [first] = lab.hosts;
       const where = (await hostOf(lab)) ?? first;
       if (where === undefined) throw new Error('the lab has no host');
-      if ((await hostOf(lab)) === undefined) await startVm(where, { name: VM, vncListen: '0.0.0.0' });
+      const { items } = await client.call(listSettings, { query: {} }, { signal });
+      const listen = items.find(({ name }) => name === 'console.listen');
+      // Where somebody wants displays as they are found, they would be on loopback alone.
+      const vncListen = listen?.value === 'keep' ? '0.0.0.0' : '';
+      if ((await hostOf(lab)) === undefined) await startVm(where, { name: VM, vncListen });
       conclude(`on ${where.name}, with a VNC display`);
       return where;
     },

@@ -97,7 +97,7 @@ async function mainJob(
   await finishEarlierJobs(client, steps, signal);
   for (const host of lab.hosts) await addLabHost(client, lab, host, steps, signal);
   const { from, to, display } = await steps.under('Start a VM and migrate it live', async () => {
-    const from = await startDemoVm(lab, steps, signal);
+    const from = await startDemoVm(client, lab, steps, signal);
     await proveDisplay(client, lab, from, steps, signal);
     const to = await migrateDemoVm(client, lab, from, steps, signal);
     return { from, to, display: await proveDisplay(client, lab, to, steps, signal) };
