@@ -56,7 +56,7 @@ export function describeError(value: unknown): string {
   let current: unknown = value;
   for (let depth = 0; depth < 8 && current !== undefined && current !== null; depth++) {
     const message = current instanceof Error ? current.message : String(current);
-    if (message !== '' && !parts.includes(message)) parts.push(message);
+    if (message !== '' && !parts.some((part) => part.includes(message))) parts.push(message);
     current = current instanceof Error ? current.cause : undefined;
   }
   return parts.join(': ');
