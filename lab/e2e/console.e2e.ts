@@ -178,9 +178,17 @@ describe('consoles, opened by real viewers that verify the name and know no exce
     await using visitors = await watchClients(b, 'guest');
     const vnc = await open('guest', 'vnc');
     assert.deepEqual([vnc.host, vnc.address], ['host-b', b.on('display').address]);
-    await using viewer = await screen.vncViewer(toVnc(vnc));
-    assert.equal(await visitors.next(), 'vencrypt+x509+vnc');
-    await viewer.says(/Using pixel format/);
+    {
+      await using viewer = await screen.vncViewer(toVnc(vnc));
+      assert.equal(await visitors.next(), 'vencrypt+x509+vnc');
+      await viewer.says(/Using pixel format/);
+    }
+    // QEMU 7.2 has died of a viewer of each kind at once, which is not what this is about.
+    await until(
+      'see the VNC viewer gone',
+      60_000,
+      () => visitors.said.includes(': disconnect local[') || undefined,
+    );
     const spice = await open('guest', 'spice');
     await using spiceViewer = await screen.remoteViewer(spice.vv);
     assert.match(await visitors.next(1), /spice/);
