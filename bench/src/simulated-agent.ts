@@ -74,6 +74,7 @@ class SimulatedHost {
       pending: [],
       served: [],
       network: null,
+      capabilities: null,
       crls: this.#crls,
       rescues: [],
       failure: null,

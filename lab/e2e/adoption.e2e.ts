@@ -2,7 +2,7 @@ import assert from 'node:assert/strict';
 import { after, before, describe, it } from 'node:test';
 import { systemClock } from '@virt-trust/base/clock.ts';
 import { probeVnc } from '@virt-trust/connect/probe-vnc.ts';
-import { createMigrationJob } from '@virt-trust/contract/manager/operations.ts';
+import { createMigrationJob } from '@virt-trust/contract/manager/migration-operations.ts';
 import type { Gate } from '@virt-trust/contract/model/gate.ts';
 import { setUpAsFound } from '../src/adoptable.ts';
 import { canBootLab } from '../src/capability.ts';

@@ -1,12 +1,8 @@
 import assert from 'node:assert/strict';
 import { after, before, describe, it } from 'node:test';
 import { openConsole } from '@virt-trust/contract/manager/console-operations.ts';
-import {
-  createMigrationJob,
-  listAudit,
-  provisionHost,
-  putSetting,
-} from '@virt-trust/contract/manager/operations.ts';
+import { createMigrationJob } from '@virt-trust/contract/manager/migration-operations.ts';
+import { listAudit, provisionHost, putSetting } from '@virt-trust/contract/manager/operations.ts';
 import type { Console, ConsoleType } from '@virt-trust/contract/model/console.ts';
 import { canBootLab } from '../src/capability.ts';
 import { run } from '../src/command.ts';

@@ -1,6 +1,6 @@
 import assert from 'node:assert/strict';
 import { after, before, describe, it } from 'node:test';
-import { createMigrationJob } from '@virt-trust/contract/manager/operations.ts';
+import { createMigrationJob } from '@virt-trust/contract/manager/migration-operations.ts';
 import { canBootLab } from '../src/capability.ts';
 import type { Host } from '../src/host.ts';
 import { until } from '../src/until.ts';

@@ -3,9 +3,9 @@ import { after, before, describe, it } from 'node:test';
 import { systemClock } from '@virt-trust/base/clock.ts';
 import { isTrustError } from '@virt-trust/base/error.ts';
 import { probeLibvirt } from '@virt-trust/connect/probe-libvirt.ts';
+import { createMigrationJob } from '@virt-trust/contract/manager/migration-operations.ts';
 import {
   collectHost,
-  createMigrationJob,
   listCertificates,
   provisionHost,
   rollHostKey,

@@ -1,8 +1,8 @@
 import assert from 'node:assert/strict';
 import { after, before, describe, it } from 'node:test';
 import { listInterfaces } from '@virt-trust/contract/manager/interface-operations.ts';
+import { createMigrationJob } from '@virt-trust/contract/manager/migration-operations.ts';
 import {
-  createMigrationJob,
   getAuthority,
   listCertificates,
   provisionHost,

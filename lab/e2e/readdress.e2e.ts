@@ -1,9 +1,9 @@
 import assert from 'node:assert/strict';
 import { after, before, describe, it } from 'node:test';
 import { renameHost, setHostAddress } from '@virt-trust/contract/manager/interface-operations.ts';
+import { createMigrationJob } from '@virt-trust/contract/manager/migration-operations.ts';
 import {
   collectHost,
-  createMigrationJob,
   getAuthority,
   getCertificate,
   listAudit,

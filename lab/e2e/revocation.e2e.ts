@@ -14,12 +14,8 @@ import {
   revokeCertificate,
   revokeHost,
 } from '@virt-trust/contract/manager/lifecycle-operations.ts';
-import {
-  createMigrationJob,
-  listCertificates,
-  provisionHost,
-  verifyAudit,
-} from '@virt-trust/contract/manager/operations.ts';
+import { createMigrationJob } from '@virt-trust/contract/manager/migration-operations.ts';
+import { listCertificates, provisionHost, verifyAudit } from '@virt-trust/contract/manager/operations.ts';
 import { canBootLab } from '../src/capability.ts';
 import type { Host } from '../src/host.ts';
 import { STOLEN, type StolenClient, stealClient } from '../src/stolen-client.ts';

@@ -2,12 +2,8 @@ import { writeFile } from 'node:fs/promises';
 import { join } from 'node:path';
 import { TrustError } from '@virt-trust/base/error.ts';
 import type { ManagerClient } from '@virt-trust/cli/manager-client.ts';
-import {
-  collectHost,
-  createMigrationJob,
-  getAuthority,
-  listSettings,
-} from '@virt-trust/contract/manager/operations.ts';
+import { createMigrationJob } from '@virt-trust/contract/manager/migration-operations.ts';
+import { collectHost, getAuthority, listSettings } from '@virt-trust/contract/manager/operations.ts';
 import { exec } from '../command.ts';
 import type { Host } from '../host.ts';
 import type { Lab } from '../lab.ts';

@@ -15,6 +15,8 @@ const JOB: Job = {
   progress: null,
   result: null,
   migration: null,
+  plan: null,
+  warnings: [],
   error: null,
   createdAt: 0,
   finishedAt: null,

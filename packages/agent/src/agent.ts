@@ -86,7 +86,8 @@ export async function runAgent(options: AgentOptions): Promise<RunningAgent> {
     },
     inventory: () => takeInventory({ paths, run, firewall, clock, log }),
   };
-  const { apply, crls, migrations, network } = await options.engines(context);
+  const engines = await options.engines(context);
+  const { apply, crls, migrations, network } = engines;
   const consoles = await Consoles.open(context);
   const removed = Promise.withResolvers<void>();
   let removing = false;
@@ -98,9 +99,7 @@ export async function runAgent(options: AgentOptions): Promise<RunningAgent> {
     identity,
     managers,
     events,
-    apply,
-    crls,
-    migrations,
+    engines,
     consoles,
     startedAt: clock.now(),
     channel: () => channel,

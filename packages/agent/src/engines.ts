@@ -6,6 +6,7 @@ import { SystemCrlEffects } from './crl/effects.ts';
 import { HostCrls } from './crl/host-crls.ts';
 import { makeMigrations } from './migration/migrations.ts';
 import { systemNetwork } from './network/system-network.ts';
+import { NOT_BUILT } from './not-built-yet.ts';
 import type { EngineFactory } from './ports.ts';
 
 const PROOF_BOUND_MS = 120 * SECOND;
@@ -41,5 +42,5 @@ export const hostEngines: EngineFactory = async (context) => {
     tickMs: CRL_TICK_MS,
     secondLookMs: SECOND_LOOK_MS,
   });
-  return { apply, crls, migrations: await makeMigrations(context), network };
+  return { apply, crls, migrations: await makeMigrations(context), network, ...NOT_BUILT };
 };

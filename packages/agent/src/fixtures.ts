@@ -33,6 +33,7 @@ const NOTHING_APPLIED: ObservedState = {
   crls: [],
   rescues: [],
   network: null,
+  capabilities: null,
   failure: null,
   busy: false,
 };
@@ -73,8 +74,33 @@ export function noEngines(asked: string[] = []): EngineFactory {
       start: () => noMigration('start'),
       get: () => noMigration('get'),
       cancel: () => noMigration('cancel'),
+      vmState: () => noMigration('vmState'),
       close: async () => {},
     },
+    grants: {
+      start: async () => {},
+      put: () => noMigration('put'),
+      remove: () => noMigration('remove'),
+      list: () => [],
+      admit: () => {
+        throw new Error('no grant in this test');
+      },
+      find: () => undefined,
+      close: async () => {},
+    },
+    arrivals: {
+      start: async () => {},
+      create: () => noMigration('create'),
+      end: () => noMigration('end'),
+      release: async () => {},
+      close: async () => {},
+    },
+    preflights: {
+      check: () => noMigration('check'),
+      serve: () => noMigration('serve'),
+      close: async () => {},
+    },
+    capabilities: { start: async () => {}, report: () => null, stop: async () => {} },
     network: { start: async () => {}, report: () => null, stop: async () => {} },
   });
 }

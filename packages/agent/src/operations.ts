@@ -10,16 +10,15 @@ import type { Handlers } from './doors/handlers.ts';
 import type { EventLog } from './events.ts';
 import type { IdentityStore } from './identity.ts';
 import type { ManagerStore } from './managers.ts';
-import type { AgentContext, ApplyEngine, Crls, Migrations } from './ports.ts';
+import { peerHandlers } from './peer-handlers.ts';
+import type { AgentContext, Engines } from './ports.ts';
 
 export interface OperationParts {
   readonly context: AgentContext;
   readonly identity: IdentityStore;
   readonly managers: ManagerStore;
   readonly events: EventLog;
-  readonly apply: ApplyEngine;
-  readonly crls: Crls;
-  readonly migrations: Migrations;
+  readonly engines: Engines;
   readonly consoles: Consoles;
   readonly startedAt: Instant;
   /** The channel's door, once it is open. */
@@ -32,7 +31,8 @@ export interface OperationParts {
 
 /** What serves the agent's operations. */
 export function agentHandlers(parts: OperationParts): Handlers {
-  const { context, identity, managers, events, apply, crls, migrations, consoles } = parts;
+  const { context, identity, managers, events, consoles } = parts;
+  const { apply, crls, migrations } = parts.engines;
   const changing = <Input, Result>(work: (input: Input) => Promise<Result>) => {
     return async (input: Input) => {
       if (context.mode === 'observe') throw observeOnly();
@@ -102,6 +102,7 @@ export function agentHandlers(parts: OperationParts): Handlers {
     createConsolePassword: changing(({ params, body }) =>
       consoles.createPassword(params.vm, params.type, body.seconds),
     ),
+    ...peerHandlers(parts.engines, context, changing),
     postRemoval: async ({ signal }) => {
       const outcome = await apply.remove();
       // The answer is over, read or cut off: either way the host has its own back.

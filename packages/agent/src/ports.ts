@@ -1,18 +1,26 @@
 import type { Clock } from '@virt-trust/base/clock.ts';
 import type { Log } from '@virt-trust/base/log.ts';
 import type { Randomness } from '@virt-trust/base/randomness.ts';
+import type { SpkiPin } from '@virt-trust/base/spki-pin.ts';
 import type { RunHostCommand } from '@virt-trust/check/host/host-command.ts';
+import type { HostCapabilities } from '@virt-trust/contract/model/capabilities.ts';
 import type { CrlDelivery, InstalledCrl, RevokedParty } from '@virt-trust/contract/model/crl.ts';
 import type { DesiredState } from '@virt-trust/contract/model/desired-state.ts';
 import type { InstallOrder } from '@virt-trust/contract/model/enrolment.ts';
+import type { Grant, GrantedOperation, GrantState } from '@virt-trust/contract/model/grant.ts';
 import type { HostNetwork, Inventory } from '@virt-trust/contract/model/inventory.ts';
-import type { MigrationOrder, MigrationStatus } from '@virt-trust/contract/model/migration.ts';
+import type { MigrationOrder, MigrationStatus, PreparedVm } from '@virt-trust/contract/model/migration.ts';
 import type {
   CertificateRequest,
   IssuedCertificate,
   ObservedState,
   ProofVerdict,
 } from '@virt-trust/contract/model/observed-state.ts';
+import type {
+  HandshakeServer,
+  PreflightOrder,
+  PreflightReport,
+} from '@virt-trust/contract/model/preflight.ts';
 import type { Firewall } from './firewall/firewall.ts';
 import type { AgentPaths } from './paths.ts';
 
@@ -62,11 +70,15 @@ export interface Crls {
 
 /** Migrations from this host. */
 export interface Migrations {
-  create(order: MigrationOrder): Promise<{ csr: string }>;
-  start(id: string, certificate: string): Promise<MigrationStatus>;
+  create(order: MigrationOrder): Promise<{ csr: string | null; vm: PreparedVm }>;
+  start(id: string, certificate: string | null): Promise<MigrationStatus>;
   /** Waits up to `waitMs` for a change of phase or progress. */
   get(id: string, waitMs: number, signal: AbortSignal): Promise<MigrationStatus>;
   cancel(id: string): Promise<MigrationStatus>;
+  /** Where the VM of a grant stands on this host, as libvirt says it, and how its migration from here does. */
+  vmState(
+    grant: Grant,
+  ): Promise<{ state: string | null; reason: string; phase: MigrationStatus['phase'] | null }>;
   close(): Promise<void>;
 }
 
@@ -79,7 +91,62 @@ export interface NetworkWatch {
   stop(): Promise<void>;
 }
 
-/** Makes the parts that change the host, and the one that watches its network. */
-export type EngineFactory = (
-  context: AgentContext,
-) => Promise<{ apply: ApplyEngine; crls: Crls; migrations: Migrations; network: NetworkWatch }>;
+/** Permissions for other agents, given by managers; the peer door is open as long as there is one. */
+export interface Grants {
+  /** Opens what a crash left granted. */
+  start(): Promise<void>;
+  /** Throws `grant.not_yours` for a grant of another manager. */
+  put(grant: Grant, manager: SpkiPin): Promise<GrantState>;
+  remove(id: string, manager: SpkiPin): Promise<void>;
+  list(): GrantState[];
+  /** The grant by which a peer asks for an operation; throws `grant.*` where there is none for it. */
+  admit(id: string, peer: SpkiPin, operation: GrantedOperation): Grant;
+  /** The grant of that id, whoever asks; undefined where there is none. */
+  find(id: string): Grant | undefined;
+  close(): Promise<void>;
+}
+
+/** This host as the destination of migrations, towards the source's agent. */
+export interface Arrivals {
+  /** Finds again what runs on from before the agent's end. */
+  start(): Promise<void>;
+  /** Compares the VM's XML with the grant's; in mode `pinned` starts the relay. */
+  create(
+    grant: Grant,
+    vm: { readonly xml: string; readonly persistentXml: string | null },
+  ): Promise<{ relayPort: number | null }>;
+  end(grant: Grant, outcome: string): Promise<void>;
+  /** Ends all that a grant had opened, sockets included. */
+  release(id: string): Promise<void>;
+  close(): Promise<void>;
+}
+
+/** What an agent finds out before a migration. */
+export interface Preflights {
+  check(order: PreflightOrder, signal: AbortSignal): Promise<PreflightReport>;
+  /** Serves one handshake of the peer's with QEMU's own TLS code. */
+  serve(grant: Grant): Promise<HandshakeServer>;
+  close(): Promise<void>;
+}
+
+/** What this host can do in migrations, looked at anew whenever something of it changes. */
+export interface CapabilityWatch {
+  start(): Promise<void>;
+  /** Null before the first look. */
+  report(): HostCapabilities | null;
+  stop(): Promise<void>;
+}
+
+export interface Engines {
+  readonly apply: ApplyEngine;
+  readonly crls: Crls;
+  readonly migrations: Migrations;
+  readonly network: NetworkWatch;
+  readonly grants: Grants;
+  readonly arrivals: Arrivals;
+  readonly preflights: Preflights;
+  readonly capabilities: CapabilityWatch;
+}
+
+/** Makes the parts that change the host, and those that watch it. */
+export type EngineFactory = (context: AgentContext) => Promise<Engines>;

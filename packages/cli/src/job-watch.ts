@@ -2,7 +2,7 @@ import { TrustError } from '@virt-trust/base/error.ts';
 import { requestPath } from '@virt-trust/contract/client.ts';
 import { getJob, watchJob } from '@virt-trust/contract/manager/operations.ts';
 import { Job } from '@virt-trust/contract/model/job.ts';
-import type { MigrationProgress } from '@virt-trust/contract/model/migration.ts';
+import type { MigrationProgress } from '@virt-trust/contract/model/migration-options.ts';
 import { validatorOf } from '@virt-trust/contract/validate.ts';
 import type { ManagerClient } from './manager-client.ts';
 import { printable, writeJson, writeLine, writeNote } from './output.ts';

@@ -1,4 +1,6 @@
+import { parseDuration } from '@virt-trust/base/duration.ts';
 import { describeError } from '@virt-trust/base/error.ts';
+import { SECOND } from '@virt-trust/base/instant.ts';
 import { parseTbsCertificate } from '@virt-trust/pki/certificate.ts';
 import { encodePrivateKeyPem } from '@virt-trust/pki/key.ts';
 import { isSerialNumber } from '@virt-trust/pki/serial-number.ts';
@@ -241,6 +243,10 @@ function certificateSource({
   };
 }
 
+function secondsOf(duration: string): number {
+  return Math.round((parseDuration(duration) ?? 0) / SECOND);
+}
+
 /** What the setting console.listen asks of a host. */
 const CONSOLES = {
   keep: 'keep',
@@ -260,6 +266,8 @@ async function settingsOf(
     organization: authorities.byPurpose('control').organization,
     keyAlgorithm: await settings.value('key.algorithm', subject),
     migrationModes: await settings.value('migration.mode', subject),
+    tls: (await settings.value('kvm.libvirtd.tls.enabled', subject)) ? 'on' : 'off',
+    migrationWaitSeconds: secondsOf(await settings.value('migration.reload_wait', subject)),
     probeSeconds: await settings.value('probe.interval_seconds', subject),
     allowedSkewSeconds: await settings.value('clock.allowed_skew_seconds'),
     managerAddresses: await settings.value('channel.manager_addresses', subject),

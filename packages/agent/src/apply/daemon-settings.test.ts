@@ -28,6 +28,8 @@ function desired(settings: Partial<DesiredState['settings']> = {}): DesiredState
       names: { dns: [], addresses: [] },
     })),
     settings: {
+      tls: 'on',
+      migrationWaitSeconds: 3600,
       plainTcp: 'off',
       vncTls: 'on',
       spiceTls: 'on',
@@ -78,7 +80,10 @@ describe('rpcEdits', () => {
       /listen_tls = 1\nlisten_tcp = 0\n/,
     );
     assert.doesNotMatch(edited('', desired(), own), /listen_tcp/);
-    assert.match(edited('listen_tcp = 1\n', desired({ plainTcp: 'keep' }), own), /listen_tcp = 1\n/);
+    assert.match(
+      edited('listen_tcp = 1\n', desired({ tls: 'on', migrationWaitSeconds: 3600, plainTcp: 'keep' }), own),
+      /listen_tcp = 1\n/,
+    );
   });
 });
 

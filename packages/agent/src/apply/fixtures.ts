@@ -154,6 +154,8 @@ export function desiredState(
       keepFoundTrust: change.keepFoundTrust ?? false,
     })),
     settings: {
+      tls: 'on',
+      migrationWaitSeconds: 3600,
       plainTcp: 'off',
       vncTls: 'on',
       spiceTls: 'on',

@@ -46,6 +46,7 @@ export async function observe(parts: {
     crls: await workshop.crls.installed(),
     rescues: await workshop.rescuer.active(),
     network: parts.network,
+    capabilities: null,
     failure: journal === undefined && !busy ? state.failure : null,
     busy,
   };

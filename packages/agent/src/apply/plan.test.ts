@@ -31,6 +31,8 @@ function credential(change: Partial<DesiredCredential> = {}): DesiredCredential 
 
 function desired(...credentials: DesiredCredential[]): DesiredState {
   const settings = {
+    tls: 'on',
+    migrationWaitSeconds: 3600,
     plainTcp: 'off',
     vncTls: 'on',
     spiceTls: 'on',

@@ -163,6 +163,8 @@ test('an agent that only looks refuses what would change the host, and nothing r
   t.after(() => connection.close());
   const client = clientOver(connection);
   const settings = {
+    tls: 'on',
+    migrationWaitSeconds: 3600,
     plainTcp: 'keep',
     vncTls: 'keep',
     spiceTls: 'keep',

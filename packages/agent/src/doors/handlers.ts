@@ -1,14 +1,20 @@
 import type { SpkiPin } from '@virt-trust/base/spki-pin.ts';
-import type * as contract from '@virt-trust/contract/agent/operations.ts';
+import type * as grantOperations from '@virt-trust/contract/agent/grant-operations.ts';
+import type * as operations from '@virt-trust/contract/agent/operations.ts';
 import type { AgentOperation } from '@virt-trust/contract/agent/operations.ts';
+import type * as peerOperations from '@virt-trust/contract/agent/peer-operations.ts';
 import type { BodyOf, ParamsOf, QueryOf, ResultOf } from '@virt-trust/contract/operation.ts';
 
-/** Who calls: a manager by its pin over the channel, or root on the host over the Unix socket. */
+/**
+ * Who calls: a manager by its pin over the channel, root on the host over the Unix socket, or an agent by its pin with
+ * the grant that it calls under, which was found to admit it.
+ */
 export type Caller =
   | { readonly door: 'channel'; readonly managerPin: SpkiPin; readonly remoteAddress: string }
-  | { readonly door: 'local' };
+  | { readonly door: 'local' }
+  | { readonly door: 'peer'; readonly peerPin: SpkiPin; readonly remoteAddress: string };
 
-type Exports = typeof contract;
+type Exports = typeof operations & typeof grantOperations & typeof peerOperations;
 
 /** The operations of the agent's API by their id. */
 type AgentOperations = {

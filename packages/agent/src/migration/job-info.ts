@@ -1,5 +1,5 @@
 import { parseSockets } from '@virt-trust/check/host/sockets.ts';
-import type { MigrationProgress } from '@virt-trust/contract/model/migration.ts';
+import type { MigrationProgress } from '@virt-trust/contract/model/migration-options.ts';
 import { MIGRATION_PORTS } from '@virt-trust/libvirt/layout.ts';
 import { canonicalIpAddress, isIpAddress } from '@virt-trust/pki/ip-address.ts';
 
@@ -32,6 +32,14 @@ export function parseJobInfo(output: string): MigrationProgress | undefined {
     remainingBytes,
     totalBytes,
     bytesPerSecond: bytes(values.get('Memory bandwidth')?.replace(/\/s$/, '')),
+    memory: null,
+    disk: null,
+    iteration: null,
+    dirtyBytesPerSecond: null,
+    estimatedSeconds: null,
+    expectedDowntimeMs: null,
+    elapsedMs: 0,
+    stage: 'pre-copy',
   };
 }
 

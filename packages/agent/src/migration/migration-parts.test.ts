@@ -11,17 +11,35 @@ const order: MigrationOrder = {
   id: '00000000-0000-4000-8000-000000000001',
   vm: 'vm 1',
   mode: 'tls',
-  destination: {
-    libvirtAddress: '2001:db8::1',
-    migrationAddress: '192.0.2.2',
-    listenAddress: null,
-    tlsDestination: null,
+  from: 'host-a',
+  to: 'host-b',
+  source: { kind: 'local' },
+  destination: { kind: 'tls', address: '2001:db8::1', port: 16514 },
+  stream: { address: '192.0.2.2', listenAddress: null, tlsDestination: null },
+  tls: {
     migrationSerialNumber: '0badc0de',
+    controlCrl: null,
+    controlBundle: '-----BEGIN A',
+    subject: { commonName: 'c', organization: 'o' },
   },
-  controlCrl: null,
-  controlBundle: '-----BEGIN A',
-  subject: { commonName: 'c', organization: 'o' },
-  bandwidthMiB: null,
+  options: {
+    live: true,
+    offline: false,
+    persistent: false,
+    undefineSource: false,
+    copyStorage: 'none',
+    copyDisks: [],
+    postCopy: false,
+    parallel: 0,
+    compression: 'none',
+    autoConverge: false,
+    bandwidthMiB: 0,
+    downtimeMs: 0,
+    timeoutSeconds: 0,
+    timeoutAction: 'abort',
+    flags: 0,
+  },
+  doubtSeconds: 60,
 };
 
 describe('migrateArguments', () => {
@@ -36,13 +54,12 @@ describe('migrateArguments', () => {
   it('leaves the name to verify and the listening address to QEMU and libvirt unless the order has them', () => {
     const args = migrateArguments(order, '/run/x');
     assert.ok(!args.includes('--tls-destination') && !args.includes('--listen-address'));
-    const destination = {
-      ...order.destination,
-      migrationAddress: '2001:db8::2',
+    const stream = {
+      address: '2001:db8::2',
       listenAddress: '2001:db8::2',
       tlsDestination: 'b.example',
     };
-    const more = migrateArguments({ ...order, destination }, '/run/x');
+    const more = migrateArguments({ ...order, stream }, '/run/x');
     assert.equal(more[more.indexOf('--tls-destination') + 1], 'b.example');
     assert.equal(more[more.indexOf('--listen-address') + 1], '2001:db8::2');
     assert.equal(more[more.indexOf('--migrateuri') + 1], 'tcp://[2001:db8::2]');

@@ -106,23 +106,41 @@ describe('migrations', () => {
     id: randomUUID(),
     vm,
     mode: 'tls',
-    destination: {
-      libvirtAddress: '192.0.2.2',
-      migrationAddress: '192.0.2.2',
-      listenAddress: null,
-      tlsDestination: null,
+    from: 'host-a',
+    to: 'host-b',
+    source: { kind: 'local' },
+    destination: { kind: 'tls', address: '192.0.2.2', port: 16514 },
+    stream: { address: '192.0.2.2', listenAddress: null, tlsDestination: null },
+    tls: {
       migrationSerialNumber: '0badc0de',
+      controlCrl: null,
+      controlBundle: authority.pem,
+      subject: { commonName: 'virt-trust migration 1', organization: 'Example' },
     },
-    controlCrl: null,
-    controlBundle: authority.pem,
-    subject: { commonName: 'virt-trust migration 1', organization: 'Example' },
-    bandwidthMiB: null,
+    options: {
+      live: true,
+      offline: false,
+      persistent: false,
+      undefineSource: false,
+      copyStorage: 'none',
+      copyDisks: [],
+      postCopy: false,
+      parallel: 0,
+      compression: 'none',
+      autoConverge: false,
+      bandwidthMiB: 0,
+      downtimeMs: 0,
+      timeoutSeconds: 0,
+      timeoutAction: 'abort',
+      flags: 0,
+    },
+    doubtSeconds: 60,
   });
 
   async function begun(virsh: FakeVirsh, order = orderOf()) {
     const { migrations, paths } = await made(virsh);
     const { csr } = await migrations.create(order);
-    const status = await migrations.start(order.id, issue(authority, { csr }));
+    const status = await migrations.start(order.id, issue(authority, { csr: csr ?? '' }));
     assert.equal(status.phase, 'running');
     return { migrations, paths, order };
   }
@@ -168,11 +186,13 @@ describe('migrations', () => {
 
   it('gives the CRL to the client that judges the destination, and refuses to start where one came since', async () => {
     const { migrations, paths } = await made(new FakeVirsh());
-    const order = { ...orderOf(), controlCrl: crlOf(authority, 1) };
+    const controlCrl = crlOf(authority, 1);
+    const plain = orderOf();
+    const order = { ...plain, tls: plain.tls === null ? null : { ...plain.tls, controlCrl } };
     const { csr } = await migrations.create(order);
     const directory = join(paths.migrations, order.id);
-    assert.equal(await readFile(join(directory, 'cacrl.pem'), 'utf8'), order.controlCrl);
-    const serials = [order.destination.migrationSerialNumber];
+    assert.equal(await readFile(join(directory, 'cacrl.pem'), 'utf8'), controlCrl);
+    const serials = ['0badc0de'];
     const migration = { purpose: 'migration', crl: crlOf(authority, 2, { serials }) } as const;
     const { installed, issuerPin, pem } = verifyDelivery(
       migration,
@@ -186,7 +206,7 @@ describe('migrations', () => {
     });
     const refused = { code: 'migration.destination_revoked' };
     await assert.rejects(migrations.create(orderOf('b')), refused);
-    await assert.rejects(migrations.start(order.id, issue(authority, { csr })), refused);
+    await assert.rejects(migrations.start(order.id, issue(authority, { csr: csr ?? '' })), refused);
     assert.deepEqual(await readdir(paths.migrations), []);
   });
 
@@ -195,7 +215,7 @@ describe('migrations', () => {
     const [first, second] = [orderOf('a'), orderOf('b')];
     await migrations.create(first);
     const { csr } = await migrations.create(second);
-    await assert.rejects(migrations.start(first.id, issue(authority, { csr })), (error) =>
+    await assert.rejects(migrations.start(first.id, issue(authority, { csr: csr ?? '' })), (error) =>
       isTrustError(error, 'certificate.unexpected'),
     );
   });

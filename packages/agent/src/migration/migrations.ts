@@ -1,7 +1,8 @@
 import { join } from 'node:path';
 import { TrustError } from '@virt-trust/base/error.ts';
 import { HOUR } from '@virt-trust/base/instant.ts';
-import type { MigrationOrder, MigrationStatus } from '@virt-trust/contract/model/migration.ts';
+import type { Grant } from '@virt-trust/contract/model/grant.ts';
+import type { MigrationOrder, MigrationStatus, PreparedVm } from '@virt-trust/contract/model/migration.ts';
 import { parseCertificates } from '@virt-trust/pki/certificate.ts';
 import {
   encodePrivateKeyPem,
@@ -57,7 +58,7 @@ class HostMigrations implements Migrations {
     }
   }
 
-  async create(order: MigrationOrder): Promise<{ csr: string }> {
+  async create(order: MigrationOrder): Promise<{ csr: string | null; vm: PreparedVm }> {
     const known = await this.#store.read(order.id);
     if (known !== undefined && JSON.stringify(known.order) !== JSON.stringify(order))
       throw conflict(order.id, 'another order has this identifier');
@@ -65,30 +66,54 @@ class HostMigrations implements Migrations {
       throw conflict(order.id, `it is ${known.status.phase} already`);
     await this.#refuseTooMany(order);
     await this.#refuseRevoked(order);
-    const controlCrl = await controlCrlOf(this.#context.paths, order);
+    const { tls } = order;
+    if (tls === null) throw conflict(order.id, `mode ${order.mode} is not known here`);
+    const controlCrl = await controlCrlOf(this.#context.paths, tls);
     const privateKey = await this.#key(order.id);
-    const { organization, commonName } = order.subject;
+    const { organization, commonName } = tls.subject;
     const der = createCertificationRequest({
       privateKey,
       subject: encodeName({ organization, commonName }),
       sans: [],
     });
     await this.#store.putFile(order.id, 'clientKey', encodePrivateKeyPem(privateKey));
-    await this.#store.putFile(order.id, 'caCertificate', order.controlBundle);
+    await this.#store.putFile(order.id, 'caCertificate', tls.controlBundle);
     if (controlCrl !== undefined) await this.#store.putFile(order.id, 'crl', controlCrl);
-    const { id, vm } = order;
-    const status = { id, vm, phase: 'requested' as const, progress: null, proof: null, error: null };
+    const { id, vm, mode } = order;
+    const status = {
+      id,
+      vm,
+      mode,
+      phase: 'requested' as const,
+      step: null,
+      runsOn: null,
+      progress: null,
+      proof: null,
+      error: null,
+    };
     await this.#store.write({ order, status, createdAt: this.#context.clock.now() });
-    return { csr: encodePem('CERTIFICATE REQUEST', der) };
+    return { csr: encodePem('CERTIFICATE REQUEST', der), vm: await this.#prepared(order) };
   }
 
-  async start(id: string, certificate: string): Promise<MigrationStatus> {
+  /** What the VM is known by. */
+  async #prepared({ vm }: MigrationOrder): Promise<PreparedVm> {
+    const { stdout: uuid } = await this.#context.run('virsh', [
+      '-c',
+      'qemu:///system',
+      'domuuid',
+      '--domain',
+      vm,
+    ]);
+    return { uuid: uuid.trim(), xmlSha256: '0'.repeat(64), persistentXmlSha256: null, copiedDisks: [] };
+  }
+
+  async start(id: string, certificate: string | null): Promise<MigrationStatus> {
     const record = await this.#find(id);
     if (record.status.phase !== 'requested') return record.status;
     const key = await readFileIfPresent(join(this.#store.directory(id), 'clientkey.pem'));
     if (key === undefined)
       return await this.#end(record, 'failed', 'the key of this migration is gone: the host was restarted');
-    const [leaf] = parseCertificates(certificate);
+    const [leaf] = certificate === null ? [] : parseCertificates(certificate);
     if (leaf === undefined || !keyMatchesCertificate(parsePrivateKeyPem(key.toString('utf8')), leaf)) {
       throw new TrustError(
         'certificate.unexpected',
@@ -103,13 +128,9 @@ class HostMigrations implements Migrations {
       await this.#end(record, 'failed', libvirtMessage(error));
       throw error;
     }
-    await this.#store.putFile(id, 'clientCertificate', certificate);
+    await this.#store.putFile(id, 'clientCertificate', certificate ?? '');
     const begun = await this.#change(record, { ...record.status, phase: 'running' });
-    await this.#context.record(
-      'migration.started',
-      begun.order.vm,
-      `to ${begun.order.destination.libvirtAddress}`,
-    );
+    await this.#context.record('migration.started', begun.order.vm, `to ${begun.order.to}`);
     const state = { stop: new AbortController(), cancelled: false };
     this.#running.set(id, state);
     void this.#carry(begun).catch((error) =>
@@ -147,6 +168,12 @@ class HostMigrations implements Migrations {
       else throw error;
     }
     return (await this.#find(id)).status;
+  }
+
+  async vmState({ id, vm }: Grant) {
+    const state = vm === null ? undefined : await this.#virsh.state(vm.name);
+    const phase = (await this.#store.read(id))?.status.phase ?? null;
+    return { state: state ?? null, reason: '', phase };
   }
 
   async close(): Promise<void> {
@@ -191,7 +218,7 @@ class HostMigrations implements Migrations {
           ? undefined
           : await this.#virsh.proof(record.order);
         const progress = await this.#virsh.progress(vm);
-        if (seen !== undefined) await this.#virsh.setSpeed(vm, record.order.bandwidthMiB);
+        if (seen !== undefined) await this.#virsh.setSpeed(vm, record.order.options.bandwidthMiB || null);
         if (over.aborted) return;
         const proof: MigrationStatus['proof'] = seen ?? record.status.proof;
         proven = proof !== null;

@@ -35,12 +35,12 @@ test('a source refuses a destination whose migration certificate its own CRL nam
   const to = (migrationSerialNumber: string) =>
     refuseRevokedDestination(paths, {
       vm: 'vm',
-      destination: {
-        libvirtAddress: '192.0.2.2',
-        migrationAddress: '192.0.2.2',
-        listenAddress: null,
-        tlsDestination: null,
+      to: 'host-b',
+      tls: {
         migrationSerialNumber,
+        controlBundle: authority.pem,
+        controlCrl: null,
+        subject: { commonName: 'virt-trust migration 1', organization: 'Example' },
       },
     });
   await to(REVOKED);

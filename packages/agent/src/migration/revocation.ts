@@ -12,9 +12,10 @@ import type { AgentPaths } from '../paths.ts';
  */
 export async function refuseRevokedDestination(
   paths: AgentPaths,
-  { vm, destination }: Pick<MigrationOrder, 'vm' | 'destination'>,
+  { vm, to, tls }: Pick<MigrationOrder, 'vm' | 'to' | 'tls'>,
 ): Promise<void> {
-  const { migrationSerialNumber, migrationAddress } = destination;
+  if (tls === null) return;
+  const { migrationSerialNumber } = tls;
   const record = await recordOf(paths, 'migration');
   if (record === undefined) return;
   const serial = BigInt(`0x${migrationSerialNumber}`);
@@ -23,7 +24,7 @@ export async function refuseRevokedDestination(
     throw new TrustError(
       'migration.destination_revoked',
       'denied',
-      `cannot migrate ${vm} to ${migrationAddress}: its migration certificate ${migrationSerialNumber} is revoked (${entry.reason})`,
+      `cannot migrate ${vm} to ${to}: its migration certificate ${migrationSerialNumber} is revoked (${entry.reason})`,
       { hint: 'choose another host, or provision that one again once it can be trusted' },
     );
   }
@@ -35,7 +36,7 @@ export async function refuseRevokedDestination(
  */
 export async function controlCrlOf(
   paths: AgentPaths,
-  { controlCrl, controlBundle }: Pick<MigrationOrder, 'controlCrl' | 'controlBundle'>,
+  { controlCrl, controlBundle }: Pick<NonNullable<MigrationOrder['tls']>, 'controlCrl' | 'controlBundle'>,
 ): Promise<string | undefined> {
   const known = await recordOf(paths, 'control');
   const [authority] = parseCertificates(controlBundle);

@@ -1,11 +1,8 @@
 import { isIP } from 'node:net';
 import { describeError, TrustError } from '@virt-trust/base/error.ts';
 import type { RunHostCommand } from '@virt-trust/check/host/host-command.ts';
-import type {
-  MigrationOrder,
-  MigrationProgress,
-  MigrationStatus,
-} from '@virt-trust/contract/model/migration.ts';
+import type { MigrationOrder, MigrationStatus } from '@virt-trust/contract/model/migration.ts';
+import type { MigrationProgress } from '@virt-trust/contract/model/migration-options.ts';
 import { parseInterfaces } from '../inventory/interfaces.ts';
 import { parseJobInfo, parseMigrateParameters, streamSource } from './job-info.ts';
 
@@ -48,7 +45,7 @@ export class Virsh {
     const tls = parseMigrateParameters(await this.#ask(command));
     if (tls === undefined) return undefined;
     // What is not seen of the connection is no failure of the migration.
-    const connection = await this.#connection(order.destination.migrationAddress).catch(() => undefined);
+    const connection = await this.#connection(order.stream?.address ?? '').catch(() => undefined);
     return connection === undefined ? tls : { ...tls, connection };
   }
 
@@ -94,7 +91,10 @@ export class Virsh {
 
 /** The arguments of virsh for an order. */
 export function migrateArguments(order: MigrationOrder, pkipath: string): string[] {
-  const { libvirtAddress, migrationAddress, listenAddress, tlsDestination } = order.destination;
+  if (order.stream === null || order.destination.kind !== 'tls')
+    throw new TrustError('migration.mode', 'internal', `cannot migrate ${order.vm} in mode ${order.mode}`);
+  const { address: migrationAddress, listenAddress, tlsDestination } = order.stream;
+  const libvirtAddress = order.destination.address;
   return [
     ...LOCAL,
     'migrate',

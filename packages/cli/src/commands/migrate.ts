@@ -1,4 +1,4 @@
-import { createMigrationJob } from '@virt-trust/contract/manager/operations.ts';
+import { createMigrationJob } from '@virt-trust/contract/manager/migration-operations.ts';
 import type { Command } from 'commander';
 import { given } from '../given.ts';
 import { followJob } from '../job-watch.ts';

@@ -5,7 +5,7 @@ import { ConsolePassword, ConsoleType, VmDisplays } from '../model/console.ts';
 import { CrlDelivery, InstalledCrl, RevokedParty } from '../model/crl.ts';
 import { DesiredState } from '../model/desired-state.ts';
 import { Inventory } from '../model/inventory.ts';
-import { MigrationOrder, MigrationStatus } from '../model/migration.ts';
+import { MigrationOrder, MigrationStatus, PreparedVm } from '../model/migration.ts';
 import {
   CertificateRequest,
   IssuedCertificate,
@@ -14,9 +14,14 @@ import {
 } from '../model/observed-state.ts';
 import { Count, Line, Pem, Pin, Text, Time, Uuid, VmName } from '../model/primitives.ts';
 import type { Operation } from '../operation.ts';
+import { GRANT_OPERATIONS } from './grant-operations.ts';
+import { PEER_OPERATIONS } from './peer-operations.ts';
 
-/** How an operation can be reached: by the manager over the channel, by root on the host over the Unix socket. */
-export type Door = 'channel' | 'local';
+/**
+ * How an operation can be reached: by the manager over the channel, by root on the host over the Unix socket, by another
+ * agent for the migration that a grant names.
+ */
+export type Door = 'channel' | 'local' | 'peer';
 
 /** An operation of the agent with its doors; one without a door is reachable by nobody. */
 export type AgentOperation = Operation & { readonly doors?: readonly Door[] };
@@ -235,22 +240,23 @@ export const putManagers = {
 
 export const createMigration = {
   id: 'createMigration',
-  summary: 'Prepares a migration from this host: makes a key for it and asks for a client certificate.',
+  summary:
+    'Prepares a migration that this agent conducts: looks at the VM, and in mode `tls` makes a key and asks for a client certificate.',
   method: 'POST',
   path: '/v1/migrations',
   body: MigrationOrder,
-  result: Type.Object({ csr: Pem }, strict),
+  result: Type.Object({ csr: Type.Union([Pem, Type.Null()]), vm: PreparedVm }, strict),
   status: 201,
   doors: ['channel'],
 } as const satisfies AgentOperation;
 
 export const startMigration = {
   id: 'startMigration',
-  summary: 'Starts the prepared migration with its client certificate.',
+  summary: 'Starts the prepared migration, in mode `tls` with its client certificate.',
   method: 'PUT',
-  path: '/v1/migrations/{id}/certificate',
+  path: '/v1/migrations/{id}/start',
   params: Type.Object({ id: Uuid }, strict),
-  body: Type.Object({ certificate: Pem }, strict),
+  body: Type.Object({ certificate: Type.Union([Pem, Type.Null()]) }, strict),
   result: MigrationStatus,
   status: 202,
   doors: ['channel'],
@@ -341,4 +347,6 @@ export const AGENT_OPERATIONS: readonly AgentOperation[] = [
   getVmDisplays,
   createConsolePassword,
   postRemoval,
+  ...GRANT_OPERATIONS,
+  ...PEER_OPERATIONS,
 ];

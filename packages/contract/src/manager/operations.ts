@@ -5,9 +5,8 @@ import { AuditEntry } from '../model/audit-entry.ts';
 import { Authority } from '../model/authority.ts';
 import { Certificate, IssueCertificate } from '../model/certificate.ts';
 import { Gate } from '../model/gate.ts';
-import { AddHost, HostDetail, HostSummary } from '../model/host.ts';
+import { AddHost, HostDetail, HostSummary, ProvisionHost } from '../model/host.ts';
 import { Job } from '../model/job.ts';
-import { MigrateVm } from '../model/migration.ts';
 import { Count, Line, Name, Pem, SerialHex, Text } from '../model/primitives.ts';
 import { Setting, SettingValue } from '../model/setting.ts';
 import { SshHostKey, SshTarget } from '../model/ssh.ts';
@@ -15,6 +14,7 @@ import { ALARM_OPERATIONS } from './alarm-operations.ts';
 import { CONSOLE_OPERATIONS } from './console-operations.ts';
 import { INTERFACE_OPERATIONS } from './interface-operations.ts';
 import { LIFECYCLE_OPERATIONS } from './lifecycle-operations.ts';
+import { MIGRATION_OPERATIONS } from './migration-operations.ts';
 import { ById, ByName, type ManagerOperation, Page, pageOf, Scope, strict } from './operation-parts.ts';
 import { SECRET_OPERATIONS } from './secret-operations.ts';
 
@@ -134,11 +134,11 @@ export const collectHost = {
 export const provisionHost = {
   id: 'provisionHost',
   summary:
-    'Makes the certificates of a host right; `renew` makes new keys although the present ones are good.',
+    'Makes the certificates of a host right; `renew` makes new keys although the present ones are good, `provider` has them from another kind of CA than the setting certificate.provider, `reconnect` dials the channel anew and proves every endpoint again.',
   method: 'POST',
   path: '/api/v1/hosts/{name}/provision',
   params: ByName,
-  body: Type.Object({ renew: Type.Optional(Type.Boolean()) }, strict),
+  body: ProvisionHost,
   result: Job,
   status: 202,
   access: 'operator',
@@ -238,17 +238,6 @@ export const getAuthority = {
   result: Authority,
   status: 200,
   access: 'auditor',
-} as const satisfies ManagerOperation;
-
-export const createMigrationJob = {
-  id: 'createMigrationJob',
-  summary: 'Migrates a VM live.',
-  method: 'POST',
-  path: '/api/v1/migrations',
-  body: MigrateVm,
-  result: Job,
-  status: 202,
-  access: 'operator',
 } as const satisfies ManagerOperation;
 
 export const listJobs = {
@@ -403,7 +392,6 @@ export const MANAGER_OPERATIONS: readonly ManagerOperation[] = [
   issueCertificate,
   listAuthorities,
   getAuthority,
-  createMigrationJob,
   listJobs,
   getJob,
   cancelJob,
@@ -421,4 +409,5 @@ export const MANAGER_OPERATIONS: readonly ManagerOperation[] = [
   ...SECRET_OPERATIONS,
   ...INTERFACE_OPERATIONS,
   ...CONSOLE_OPERATIONS,
+  ...MIGRATION_OPERATIONS,
 ];

@@ -44,6 +44,13 @@ export type DesiredCredential = Static<typeof DesiredCredential>;
 
 const DesiredSettings = Type.Object(
   {
+    /**
+     * `off` gives the host back what was found on it, TLS of ours nowhere, and leaves the agent (kvm.libvirtd.tls.enabled);
+     * there are no credentials then.
+     */
+    tls: Type.Union([Type.Literal('on'), Type.Literal('off')]),
+    /** How long a reload or restart that a running migration would feel waits for its end at most. */
+    migrationWaitSeconds: Type.Integer({ minimum: 0, maximum: 604_800 }),
     /** `off` takes plain TCP away (gate `plain-tcp-off`); `keep` leaves it as it was found. */
     plainTcp: Type.Union([Type.Literal('keep'), Type.Literal('off')]),
     /** `on` sets vnc_tls; `keep` leaves it as it was found (gate `vnc-tls`). */

@@ -3,6 +3,7 @@ import { Endpoint, SubjectAltNames } from './desired-state.ts';
 import { GateState } from './gate.ts';
 import { DeclaredInterface, RefusedName } from './interface.ts';
 import { Inventory } from './inventory.ts';
+import { MigrationMode } from './migration-options.ts';
 import { ObservedState } from './observed-state.ts';
 import { Address, Count, InterfaceName, Line, Name, Pin, Port, Text, Time, Uuid } from './primitives.ts';
 import { Service } from './service.ts';
@@ -35,6 +36,16 @@ export const HostSummary = Type.Object(
     services: Type.Array(
       Type.Object({ service: Service, phase: Line, notAfter: Type.Union([Time, Type.Null()]) }, strict),
       { maxItems: 16 },
+    ),
+    /** What it can do in migrations, of its own report; `reported` is false before the first, and then it can nothing. */
+    security: Type.Object(
+      {
+        reported: Type.Boolean(),
+        modes: Type.Array(MigrationMode, { maxItems: 3 }),
+        /** What it lacks for `tls`, for people. */
+        missing: Type.Array(Line, { maxItems: 16 }),
+      },
+      strict,
     ),
     /** Open alarms, acknowledged ones included. */
     alarms: Type.Object(
@@ -96,6 +107,19 @@ export const AddHost = Type.Object(
   strict,
 );
 export type AddHost = Static<typeof AddHost>;
+
+/** How a host is brought right. */
+export const ProvisionHost = Type.Object(
+  {
+    renew: Type.Optional(Type.Boolean()),
+    /** Kind of CA; the setting certificate.provider where left out. */
+    provider: Type.Optional(Name),
+    /** The setting provision.reconnect where left out. */
+    reconnect: Type.Optional(Type.Boolean()),
+  },
+  strict,
+);
+export type ProvisionHost = Static<typeof ProvisionHost>;
 
 /** Where a host is from now on, in the administrator's word. */
 export const SetHostAddress = Type.Object(

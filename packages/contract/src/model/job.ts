@@ -1,5 +1,7 @@
 import Type, { type Static } from 'typebox';
-import { MigrationProgress, MigrationStatus } from './migration.ts';
+import { MigrationStatus } from './migration.ts';
+import { MigrationProgress } from './migration-options.ts';
+import { MigrationPlan } from './migration-plan.ts';
 import { Line, Text, Time, Uuid } from './primitives.ts';
 
 const strict = { additionalProperties: false };
@@ -37,6 +39,8 @@ export const Job = Type.Object(
       Type.Literal('host-renew'),
       Type.Literal('revocation'),
       Type.Literal('secret-rotate'),
+      Type.Literal('host-evacuate'),
+      Type.Literal('tls-switch'),
     ]),
     subject: Line,
     state: JobState,
@@ -45,6 +49,10 @@ export const Job = Type.Object(
     /** What came of it, for people. */
     result: Type.Union([Text, Type.Null()]),
     migration: Type.Union([MigrationStatus, Type.Null()]),
+    /** Of a migration: how it was decided, and what the preflight found. */
+    plan: Type.Union([MigrationPlan, Type.Null()]),
+    /** What whoever asked should know: that a VM crosses the network in the clear, say. */
+    warnings: Type.Array(Text, { maxItems: 64 }),
     error: Type.Union([
       Type.Object({ code: Line, message: Text, hint: Type.Union([Text, Type.Null()]) }, strict),
       Type.Null(),

@@ -1,4 +1,5 @@
 import Type, { type Static } from 'typebox';
+import { HostCapabilities } from './capabilities.ts';
 import { InstalledCrl } from './crl.ts';
 import { HostNetwork } from './inventory.ts';
 import { Count, Line, Pem, Pin, SerialHex, Text, Time, VmName } from './primitives.ts';
@@ -119,6 +120,8 @@ export const ObservedState = Type.Object(
     rescues: Type.Array(Rescue, { maxItems: 16 }),
     /** As the kernel has them, after what comes and goes has come to rest; null before the first look. */
     network: Type.Union([HostNetwork, Type.Null()]),
+    /** What the host can do in migrations; null before the first look. */
+    capabilities: Type.Union([HostCapabilities, Type.Null()]),
     /** Of the settings (daemon configuration, sockets, firewall), where they failed. */
     failure: Type.Union([Failure, Type.Null()]),
     /** True while the agent works on it. */

@@ -26,6 +26,24 @@ export const Setting = Type.Object(
     default: SettingValue,
     from: Type.Union([Type.Literal('default'), SettingScope]),
     description: Text,
+    /** `boolean`, `integer`, `text`, `list` or `duration`. */
+    type: Line,
+    /** Where it may be set. */
+    scopes: Type.Array(SettingScope, { maxItems: 3 }),
+    /** Every place that was looked at, the most specific first, with what is set there; the first that is set wins. */
+    chain: Type.Array(
+      Type.Object(
+        {
+          scope: Type.Union([Type.Literal('default'), SettingScope]),
+          /** The cluster or host; empty for the others. */
+          target: Line,
+          value: Type.Union([SettingValue, Type.Null()]),
+          wins: Type.Boolean(),
+        },
+        strict,
+      ),
+      { maxItems: 4 },
+    ),
   },
   strict,
 );

@@ -15,6 +15,8 @@ function desired(host: Host, migrationModes: readonly string[] = ['tls']) {
     organization: 'virt-trust',
     keyAlgorithm: 'ecdsa-p256',
     migrationModes,
+    tls: 'on' as const,
+    migrationWaitSeconds: 3600,
     probeSeconds: 60,
     bundles: { control: PEM, migration: PEM, console: PEM, storage: PEM },
     clientDns: ['O=virt-trust,CN=virt-trust *'],
@@ -41,6 +43,8 @@ test('a fresh host gets everything at once: our certificates, TLS for VNC, nativ
   );
   const { probeSeconds: _, ...settings } = state.settings;
   assert.deepEqual(settings, {
+    tls: 'on',
+    migrationWaitSeconds: 3600,
     plainTcp: 'keep',
     vncTls: 'on',
     spiceTls: 'on',

@@ -22,6 +22,9 @@ export interface DesiredStateInput {
   readonly organization: string;
   readonly keyAlgorithm: KeyAlgorithm;
   readonly migrationModes: readonly string[];
+  /** kvm.libvirtd.tls.enabled. */
+  readonly tls: DesiredState['settings']['tls'];
+  readonly migrationWaitSeconds: number;
   readonly probeSeconds: number;
   /** The certificates of each purpose's authority, issuing CA first, in PEM. */
   readonly bundles: Readonly<Record<Purpose, string>>;
@@ -66,8 +69,10 @@ export function desiredStateOf(input: DesiredStateInput): DesiredState {
   return {
     epoch: input.epoch,
     number: host.desiredNumber,
-    credentials: SERVICES.map((service) => credentialOf(input, service, passed)),
+    credentials: input.tls === 'off' ? [] : SERVICES.map((service) => credentialOf(input, service, passed)),
     settings: {
+      tls: input.tls,
+      migrationWaitSeconds: input.migrationWaitSeconds,
       plainTcp: host.found?.tcpListening === true && passed('plain-tcp-off') ? 'off' : 'keep',
       vncTls: passed('vnc-tls') ? 'on' : 'keep',
       spiceTls: passed('vnc-tls') ? 'on' : 'keep',

@@ -105,6 +105,7 @@ export function settledState(
     crls: [],
     rescues: [],
     network: null,
+    capabilities: null,
     failure: null,
     busy: false,
     ...more,

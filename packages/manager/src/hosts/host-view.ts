@@ -4,6 +4,7 @@ import type { HostDetail, HostSummary } from '@virt-trust/contract/model/host.ts
 import { endpointsOf } from './desired-state.ts';
 import { gateStates } from './gates.ts';
 import type { Host } from './host.ts';
+import { securityOf } from './security.ts';
 
 /** The open alarms of a host: how many, and what the first of them says. */
 export type HostAlarms = HostSummary['alarms'];
@@ -25,6 +26,7 @@ export function summaryOf(host: Host, channel: ConnectionState | null, alarms: H
       phase,
       notAfter,
     })),
+    security: securityOf(host),
     alarms,
   };
 }

@@ -20,6 +20,8 @@ export interface HostSettings {
   readonly organization: string;
   readonly keyAlgorithm: KeyAlgorithm;
   readonly migrationModes: readonly string[];
+  readonly tls: DesiredState['settings']['tls'];
+  readonly migrationWaitSeconds: number;
   readonly probeSeconds: number;
   readonly allowedSkewSeconds: number;
   readonly managerAddresses: readonly string[];

@@ -127,6 +127,8 @@ async function plan(
     organization: settings.organization,
     keyAlgorithm: settings.keyAlgorithm,
     migrationModes: settings.migrationModes,
+    tls: settings.tls,
+    migrationWaitSeconds: settings.migrationWaitSeconds,
     probeSeconds: settings.probeSeconds,
     bundles,
     clientDns: clientDnGlobs(settings.organization),

@@ -14,6 +14,8 @@ const desiredOf = (host: Host) =>
     organization: 'virt-trust',
     keyAlgorithm: 'ecdsa-p256',
     migrationModes: ['tls'],
+    tls: 'on' as const,
+    migrationWaitSeconds: 3600,
     probeSeconds: 60,
     bundles: { control: 'c', migration: 'm', console: 'v', storage: 's' },
     clientDns: [],

@@ -2,6 +2,7 @@ import type * as alarmOperations from '@virt-trust/contract/manager/alarm-operat
 import type * as consoleOperations from '@virt-trust/contract/manager/console-operations.ts';
 import type * as interfaceOperations from '@virt-trust/contract/manager/interface-operations.ts';
 import type * as lifecycleOperations from '@virt-trust/contract/manager/lifecycle-operations.ts';
+import type * as migrationOperations from '@virt-trust/contract/manager/migration-operations.ts';
 import type { ManagerOperation } from '@virt-trust/contract/manager/operation-parts.ts';
 import type * as operations from '@virt-trust/contract/manager/operations.ts';
 import type * as secretOperations from '@virt-trust/contract/manager/secret-operations.ts';
@@ -14,6 +15,7 @@ type Exports = typeof operations &
   typeof alarmOperations &
   typeof consoleOperations &
   typeof interfaceOperations &
+  typeof migrationOperations &
   typeof secretOperations;
 
 /** The operations of the manager's API by their id. */

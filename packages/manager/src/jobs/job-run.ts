@@ -1,6 +1,8 @@
 import type { Clock } from '@virt-trust/base/clock.ts';
 import type { Job } from '@virt-trust/contract/model/job.ts';
-import type { MigrationProgress, MigrationStatus } from '@virt-trust/contract/model/migration.ts';
+import type { MigrationStatus } from '@virt-trust/contract/model/migration.ts';
+import type { MigrationProgress } from '@virt-trust/contract/model/migration-options.ts';
+import type { MigrationPlan } from '@virt-trust/contract/model/migration-plan.ts';
 import type { JsonValue } from '../json.ts';
 import { lineOf, textOf } from '../text.ts';
 import type { JobContext, JobRecord } from './job.ts';
@@ -70,6 +72,10 @@ export class JobRun implements JobContext {
 
   migration(status: MigrationStatus): void {
     this.#change({ migration: status, progress: status.progress ?? this.#record.job.progress });
+  }
+
+  plan(plan: MigrationPlan): void {
+    this.#change({ plan, warnings: [...plan.decision.warnings] });
   }
 
   async remember(key: string, value: JsonValue): Promise<void> {

@@ -27,7 +27,21 @@ test('a job runs its steps, and each change of it is in the contract’s form', 
   const { database } = temporaryStore(t);
   const definition = jobOf(async ({ n }, context) => {
     await context.step('one', async (report) => report('\u0000 half\n way'));
-    context.progress({ percent: 50, processedBytes: 1, remainingBytes: 1, totalBytes: 2, bytesPerSecond: 1 });
+    context.progress({
+      percent: 50,
+      processedBytes: 1,
+      remainingBytes: 1,
+      totalBytes: 2,
+      bytesPerSecond: 1,
+      memory: null,
+      disk: null,
+      iteration: null,
+      dirtyBytesPerSecond: null,
+      estimatedSeconds: null,
+      expectedDowntimeMs: null,
+      elapsedMs: 0,
+      stage: 'pre-copy',
+    });
     return `n is ${n}`;
   });
   const runner = await startedRunner(t, database, definition);

@@ -67,6 +67,8 @@ export class JobRunner {
       progress: null,
       result: null,
       migration: null,
+      plan: null,
+      warnings: [...(order.warnings ?? [])],
       error: null,
       createdAt: clock.now(),
       finishedAt: null,

@@ -1,5 +1,7 @@
 import type { Job } from '@virt-trust/contract/model/job.ts';
-import type { MigrationProgress, MigrationStatus } from '@virt-trust/contract/model/migration.ts';
+import type { MigrationStatus } from '@virt-trust/contract/model/migration.ts';
+import type { MigrationProgress } from '@virt-trust/contract/model/migration-options.ts';
+import type { MigrationPlan } from '@virt-trust/contract/model/migration-plan.ts';
 import type { JsonValue } from '../json.ts';
 
 type JobKind = Job['kind'];
@@ -27,6 +29,8 @@ export interface JobContext {
   step<T>(name: string, run: (report: (detail: string) => void) => Promise<T>): Promise<T>;
   progress(progress: MigrationProgress): void;
   migration(status: MigrationStatus): void;
+  /** How a migration was decided and checked; its warnings become the job's. */
+  plan(plan: MigrationPlan): void;
   /** Keeps, durably, what must not be done or made twice; never a secret. */
   remember(key: string, value: JsonValue): Promise<void>;
   /** What was remembered under the key, in this run or one before. */
@@ -48,6 +52,8 @@ export interface JobOrder<Payload extends object> {
   /** Jobs that share a lock run one after the other, in order; `[subject]` where not said. */
   readonly locks?: readonly string[];
   readonly idempotencyKey?: IdempotencyKey | undefined;
+  /** What whoever asked should know at once. */
+  readonly warnings?: readonly string[];
 }
 
 /** A job as it is kept. */

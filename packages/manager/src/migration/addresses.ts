@@ -24,10 +24,10 @@ export interface MigrationDestination extends MigrationSide {
 
 /** By what addresses a VM is migrated, and the destination's interface that has QEMU's. */
 export interface MigrationAddresses
-  extends Pick<
-    MigrationOrder['destination'],
-    'libvirtAddress' | 'migrationAddress' | 'listenAddress' | 'tlsDestination'
-  > {
+  extends Pick<NonNullable<MigrationOrder['stream']>, 'listenAddress' | 'tlsDestination'> {
+  readonly libvirtAddress: string;
+  /** Of QEMU's stream. */
+  readonly migrationAddress: string;
   readonly interface: string;
 }
 

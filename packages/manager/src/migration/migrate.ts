@@ -45,8 +45,8 @@ export async function migrate(order: MigrateVm, context: HostsContext, job: JobC
     const { csr } = await agent.call(createMigration, { body: request }, { signal: job.signal });
     const { certificatePem } = await context.certificates.issueMigrationClient({
       host: from,
-      commonName: request.subject.commonName,
-      csrPem: csr,
+      commonName: request.tls?.subject.commonName ?? '',
+      csrPem: csr ?? '',
       minutes: clientCertificateMinutes + Math.ceil(ahead / MINUTE),
       actor: job.actor,
     });
@@ -161,22 +161,41 @@ async function migrationOrder(
     id: job.id,
     vm: order.vm,
     mode: 'tls',
-    destination: {
-      libvirtAddress,
-      migrationAddress,
-      listenAddress,
-      tlsDestination,
+    from: from.name,
+    to: to.name,
+    source: { kind: 'local' },
+    destination: { kind: 'tls', address: libvirtAddress, port: LIBVIRT_TLS_PORT },
+    stream: { address: migrationAddress, listenAddress, tlsDestination },
+    tls: {
       migrationSerialNumber: servedBy(to, 'migration') ?? NO_SERIAL,
+      controlBundle: [
+        await context.certificates.bundle('control'),
+        ...(servesFound ? foundTrust.map((file) => file.pem) : []),
+      ].join('\n'),
+      controlCrl: await context.revocations.crlForHosts('control'),
+      subject: { commonName: `${MIGRATION_CLIENT_PREFIX}${job.id}`.slice(0, 64), organization },
     },
-    controlBundle: [
-      await context.certificates.bundle('control'),
-      ...(servesFound ? foundTrust.map((file) => file.pem) : []),
-    ].join('\n'),
-    controlCrl: await context.revocations.crlForHosts('control'),
-    subject: { commonName: `${MIGRATION_CLIENT_PREFIX}${job.id}`.slice(0, 64), organization },
-    bandwidthMiB: order.bandwidthMiB ?? null,
+    options: { ...DEFAULT_OPTIONS, copyDisks: [], bandwidthMiB: order.bandwidthMiB ?? 0 },
+    doubtSeconds: 60,
   };
 }
+
+const LIBVIRT_TLS_PORT = 16514;
+const DEFAULT_OPTIONS = {
+  live: true,
+  offline: false,
+  persistent: false,
+  undefineSource: false,
+  copyStorage: 'none',
+  postCopy: false,
+  parallel: 0,
+  compression: 'none',
+  autoConverge: false,
+  downtimeMs: 0,
+  timeoutSeconds: 0,
+  timeoutAction: 'abort',
+  flags: 0,
+} as const satisfies Omit<MigrationOrder['options'], 'bandwidthMiB' | 'copyDisks'>;
 
 type Agent = Awaited<ReturnType<HostsContext['channels']['of']>>['agent'];
 
@@ -203,6 +222,7 @@ async function follow(
           report(describeProof(status));
           return status;
         case 'failed':
+        case 'operator-needed':
           throw new TrustError(
             'migration.failed',
             'failed',

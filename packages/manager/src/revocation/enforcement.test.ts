@@ -29,6 +29,7 @@ function recordingJob(signal: AbortSignal): JobContext & { readonly said: Map<st
     said,
     step: async (name, run) => run((detail) => said.set(name, detail)),
     progress: () => {},
+    plan: () => {},
     migration: () => {},
     remember: async () => {},
     recall: async () => undefined,

@@ -78,6 +78,7 @@ const guarded: typeof job = {
       step: (name, run) => context.step(name, run),
       progress: (progress) => context.progress(progress),
       migration: (status) => context.migration(status),
+      plan: (plan) => context.plan(plan),
       recall: (key) => context.recall(key),
       remember: async (key, value) => {
         await context.remember(key, value);

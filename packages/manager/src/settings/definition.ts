@@ -6,6 +6,8 @@ import type { SettingScope, SettingValue } from '@virt-trust/contract/model/sett
 export interface SettingDefinition<Value extends SettingValue> {
   readonly default: Value;
   readonly description: string;
+  /** `boolean`, `integer`, `text`, `list` or `duration`. */
+  readonly type: string;
   readonly scopes: readonly SettingScope[];
   /** The value, or the reason why it can't be one. */
   parse(value: SettingValue): { value: Value } | { problem: string };
@@ -14,7 +16,16 @@ export interface SettingDefinition<Value extends SettingValue> {
 export const EVERYWHERE: readonly SettingScope[] = ['global', 'cluster', 'host'];
 export const GLOBAL: readonly SettingScope[] = ['global'];
 
-type Common<Value extends SettingValue> = Omit<SettingDefinition<Value>, 'parse'>;
+type Common<Value extends SettingValue> = Omit<SettingDefinition<Value>, 'parse' | 'type'>;
+
+/** On or off. */
+export function booleanSetting(common: Common<boolean>): SettingDefinition<boolean> {
+  return {
+    ...common,
+    type: 'boolean',
+    parse: (value) => (typeof value === 'boolean' ? { value } : { problem: 'not true or false' }),
+  };
+}
 
 /** A whole number between two bounds. */
 export function integerSetting(
@@ -23,6 +34,7 @@ export function integerSetting(
   const { minimum, maximum, ...rest } = common;
   return {
     ...rest,
+    type: 'integer',
     parse: (value) =>
       typeof value === 'number' && Number.isInteger(value) && value >= minimum && value <= maximum
         ? { value }
@@ -37,6 +49,7 @@ export function durationSetting(
   const { minimum, maximum, ...rest } = common;
   return {
     ...rest,
+    type: 'duration',
     parse: (value) => {
       const duration = typeof value === 'string' ? parseDuration(value) : undefined;
       return duration !== undefined && duration >= minimum && duration <= maximum
@@ -55,6 +68,7 @@ export function textSetting<Value extends string>(
   const { is, form, ...rest } = common;
   return {
     ...rest,
+    type: 'text',
     parse: (value) => (typeof value === 'string' && is(value) ? { value } : { problem: `not ${form}` }),
   };
 }
@@ -70,6 +84,7 @@ export function listSetting(
   const { is, form, minItems, ...rest } = common;
   return {
     ...rest,
+    type: 'list',
     parse: (value) => {
       if (!Array.isArray(value) || value.length < minItems || value.length > 64) {
         return { problem: `not a list of ${minItems} to 64 entries` };
@@ -91,6 +106,7 @@ export function entriesSetting(
   const { entry, ...rest } = common;
   return {
     ...rest,
+    type: 'list',
     parse: (value) => {
       if (!Array.isArray(value) || value.length > 64) return { problem: 'not a list of 0 to 64 entries' };
       const entries: string[] = [];

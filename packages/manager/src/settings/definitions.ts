@@ -3,6 +3,7 @@ import { DAY, MINUTE, SECOND } from '@virt-trust/base/instant.ts';
 import { parseTimeWindows, TIME_WINDOWS_FORM } from '@virt-trust/base/time-window.ts';
 import { KeyAlgorithm } from '@virt-trust/contract/model/service.ts';
 import {
+  booleanSetting,
   durationSetting,
   EVERYWHERE,
   entriesSetting,
@@ -12,6 +13,7 @@ import {
   type SettingDefinition,
   textSetting,
 } from './definition.ts';
+import { MIGRATION_SETTINGS } from './migration-settings.ts';
 import { domainEntry, roleEntry, subnetEntry } from './network-entries.ts';
 
 const ALGORITHMS: readonly string[] = KeyAlgorithm.anyOf.map((algorithm) => algorithm.const);
@@ -22,6 +24,10 @@ function isPublicUrl(text: string): boolean {
   const url = URL.canParse(text) ? new URL(text) : undefined;
   return url !== undefined && !/[?#@\\]/.test(text) && url.hostname !== '';
 }
+
+/** The kinds of CA that there are. */
+export const PROVIDERS = ['internal'] as const;
+type Provider = (typeof PROVIDERS)[number];
 
 const BY_WHAT = 'by name (globs such as eth1 or bond*) or subnet (10.0.1.0/24, fd00:1::/64)';
 
@@ -139,19 +145,18 @@ export const SETTINGS = {
       "Seconds by which a host's clock may differ from the manager's; a host beyond it gets no certificate. At most certificate.backdate_minutes.",
     scopes: GLOBAL,
   }),
-  'migration.mode': listSetting({
-    default: ['tls'],
-    minItems: 1,
-    description: 'How VMs migrate, in order of preference: tls.',
+  ...MIGRATION_SETTINGS,
+  'certificate.provider': textSetting({
+    default: 'internal' as Provider,
+    description: `Kind of CA that certificates come from: ${PROVIDERS.join(', ')}.`,
     scopes: EVERYWHERE,
-    is: (value) => value === 'tls',
-    form: 'a mode (tls)',
+    is: (value): value is Provider => (PROVIDERS as readonly string[]).includes(value),
+    form: `one of ${PROVIDERS.join(', ')}`,
   }),
-  'migration.client_certificate_minutes': integerSetting({
-    default: 10,
-    minimum: 1,
-    maximum: 1440,
-    description: 'Minutes that the client certificate of one migration is valid.',
+  'provision.reconnect': booleanSetting({
+    default: false,
+    description:
+      'Whether host provision dials the channel anew and proves every endpoint again, where it is not said.',
     scopes: EVERYWHERE,
   }),
   'console.listen': textSetting({

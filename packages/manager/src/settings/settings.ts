@@ -39,8 +39,9 @@ export class Settings {
   /** The effective value with where it comes from. */
   async explain(name: SettingName, subject: SettingSubject = {}): Promise<Setting> {
     const definition: SettingDefinition<never> = SETTINGS[name] as never;
-    const { value, from } = await this.#effective(name, subject);
-    return { name, value, default: definition.default, from, description: definition.description };
+    const { value, from, chain } = await this.#effective(name, subject);
+    const { default: fallback, description, type, scopes } = definition;
+    return { name, value, default: fallback, from, description, type, scopes: [...scopes], chain };
   }
 
   async list(subject: SettingSubject = {}): Promise<Setting[]> {
@@ -81,11 +82,18 @@ export class Settings {
     if (subject.host !== undefined) places.push({ scope: 'host', target: subject.host });
     if (subject.cluster !== undefined) places.push({ scope: 'cluster', target: subject.cluster });
     places.push({ scope: 'global', target: '' });
-    for (const place of places) {
-      const value = await this.#store.get(place, name);
-      if (value !== undefined) return { value, from: place.scope };
-    }
-    return { value: definition.default, from: 'default' as const };
+    const chain: Setting['chain'] = [];
+    for (const { scope, target } of places)
+      chain.push({
+        scope,
+        target,
+        value: (await this.#store.get({ scope, target }, name)) ?? null,
+        wins: false,
+      });
+    chain.push({ scope: 'default', target: '', value: definition.default, wins: false });
+    const winner = chain.find(({ value }) => value !== null);
+    if (winner !== undefined) winner.wins = true;
+    return { value: winner?.value ?? definition.default, from: winner?.scope ?? 'default', chain };
   }
 
   /** What must hold between settings: a certificate made now is valid on every host whose clock is let through. */

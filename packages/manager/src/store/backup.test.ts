@@ -352,6 +352,7 @@ test('a backup in the middle of a rotation of the seal key takes both keys, and 
         signal: new AbortController().signal,
         step: (_, run) => run(() => {}),
         progress: () => {},
+        plan: () => {},
         migration: () => {},
         remember: async (key, value) => void memory.set(key, value),
         recall: async (key) => memory.get(key) as never,

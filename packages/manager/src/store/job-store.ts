@@ -50,13 +50,15 @@ export class SqliteJobStore implements JobStore {
     const { job } = record;
     this.#database.transaction(() => {
       this.#database.run(
-        `update jobs set state = ?, cancel_requested = ?, steps = ?, progress = ?, migration = ?, result = ?, error = ?,
-          revision = ?, finished_at = ? where id = ?`,
+        `update jobs set state = ?, cancel_requested = ?, steps = ?, progress = ?, migration = ?, plan = ?, warnings = ?, result = ?,
+          error = ?, revision = ?, finished_at = ? where id = ?`,
         job.state,
         record.cancelRequested ? 1 : 0,
         JSON.stringify(job.steps),
         jsonOrNull(job.progress),
         jsonOrNull(job.migration),
+        jsonOrNull(job.plan),
+        JSON.stringify(job.warnings),
         job.result,
         jsonOrNull(job.error),
         record.revision,
@@ -146,6 +148,8 @@ function recordOf(row: Row): JobRecord {
       progress: row['progress'] === null ? null : json<Job['progress']>(row, 'progress'),
       result: textOrNull(row, 'result'),
       migration: row['migration'] === null ? null : json<Job['migration']>(row, 'migration'),
+      plan: row['plan'] === null ? null : json<Job['plan']>(row, 'plan'),
+      warnings: json<Job['warnings']>(row, 'warnings'),
       error: row['error'] === null ? null : json<Job['error']>(row, 'error'),
       createdAt: time(row, 'created_at'),
       finishedAt: timeOrNull(row, 'finished_at'),

@@ -7,6 +7,7 @@ import { renewal } from './migrations/0005-renewal.ts';
 import { alarms } from './migrations/0006-alarms.ts';
 import { crlRecovery } from './migrations/0007-crl-recovery.ts';
 import { interfaces } from './migrations/0008-interfaces.ts';
+import { migrationModes } from './migrations/0009-migration-modes.ts';
 
 /** Every step of the schema in order; imported statically because the program is one file when deployed. */
 export const MIGRATIONS: readonly Migration[] = [
@@ -18,4 +19,5 @@ export const MIGRATIONS: readonly Migration[] = [
   alarms,
   crlRecovery,
   interfaces,
+  migrationModes,
 ];

@@ -1,0 +1,33 @@
+import { TrustError } from '@virt-trust/base/error.ts';
+import type { Arrivals, CapabilityWatch, Grants, Preflights } from './ports.ts';
+
+const refuse = (): never => {
+  throw new TrustError('agent.not_built', 'internal', 'cannot do this yet');
+};
+
+/** Stands in until the parts are there. */
+export const NOT_BUILT: {
+  readonly grants: Grants;
+  readonly arrivals: Arrivals;
+  readonly preflights: Preflights;
+  readonly capabilities: CapabilityWatch;
+} = {
+  grants: {
+    start: async () => {},
+    put: refuse,
+    remove: refuse,
+    list: () => [],
+    admit: refuse,
+    find: () => undefined,
+    close: async () => {},
+  },
+  arrivals: {
+    start: async () => {},
+    create: refuse,
+    end: refuse,
+    release: async () => {},
+    close: async () => {},
+  },
+  preflights: { check: refuse, serve: refuse, close: async () => {} },
+  capabilities: { start: async () => {}, report: () => null, stop: async () => {} },
+};
