@@ -49,8 +49,8 @@ export function peerHandlers(
       await arrivals.end(admitted(params.id, caller, 'create'), body.outcome);
       return {};
     },
-    peerServeHandshake: async ({ params, caller }) =>
-      preflights.serve(admitted(params.id, caller, 'preflight')),
+    peerServeHandshake: async ({ params, body, caller }) =>
+      preflights.serve(admitted(params.id, caller, 'preflight'), body.address),
   };
 }
 

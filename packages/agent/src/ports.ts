@@ -2,6 +2,8 @@ import type { Clock } from '@virt-trust/base/clock.ts';
 import type { Log } from '@virt-trust/base/log.ts';
 import type { Randomness } from '@virt-trust/base/randomness.ts';
 import type { SpkiPin } from '@virt-trust/base/spki-pin.ts';
+import type { ChannelIdentity } from '@virt-trust/channel/identity.ts';
+import type { PinSet } from '@virt-trust/channel/pins.ts';
 import type { RunHostCommand } from '@virt-trust/check/host/host-command.ts';
 import type { HostCapabilities } from '@virt-trust/contract/model/capabilities.ts';
 import type { CrlDelivery, InstalledCrl, RevokedParty } from '@virt-trust/contract/model/crl.ts';
@@ -24,10 +26,21 @@ import type {
 import type { Firewall } from './firewall/firewall.ts';
 import type { AgentPaths } from './paths.ts';
 
+/** The keys of the channel, as of now. */
+export interface AgentKeys {
+  /** The key in use, with which it is known to managers and to other agents. */
+  readonly current: ChannelIdentity<'agent'>;
+  /** Those of all its keys, which nobody else may have. */
+  readonly own: PinSet<'agent'>;
+  /** Whom it obeys. */
+  readonly managers: PinSet<'manager'>;
+}
+
 /** What the agent's parts work with. */
 export interface AgentContext {
   readonly paths: AgentPaths;
   readonly mode: InstallOrder['mode'];
+  readonly keys: () => AgentKeys;
   readonly run: RunHostCommand;
   readonly firewall: Firewall;
   readonly clock: Clock;
@@ -125,7 +138,7 @@ export interface Arrivals {
 export interface Preflights {
   check(order: PreflightOrder, signal: AbortSignal): Promise<PreflightReport>;
   /** Serves one handshake of the peer's with QEMU's own TLS code. */
-  serve(grant: Grant): Promise<HandshakeServer>;
+  serve(grant: Grant, address: string): Promise<HandshakeServer>;
   close(): Promise<void>;
 }
 

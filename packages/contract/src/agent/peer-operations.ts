@@ -1,7 +1,7 @@
 import Type from 'typebox';
 import { MigrationPhase } from '../model/migration.ts';
 import { HandshakeServer } from '../model/preflight.ts';
-import { Line, Port, Text, Time, Uuid } from '../model/primitives.ts';
+import { Address, Line, Port, Text, Time, Uuid } from '../model/primitives.ts';
 import type { AgentOperation } from './operations.ts';
 
 const strict = { additionalProperties: false };
@@ -70,6 +70,8 @@ export const peerServeHandshake = {
   method: 'POST',
   path: '/v1/peer/preflights/{id}/servers',
   params: ByGrant,
+  /** Where QEMU will listen: an address of the host's own; else, in front of NAT, every one. */
+  body: Type.Object({ address: Address }, strict),
   result: HandshakeServer,
   status: 201,
   doors: ['peer'],

@@ -1,5 +1,6 @@
 import Type, { type Static } from 'typebox';
 import { HostCapabilities } from './capabilities.ts';
+import { CrlPem } from './crl.ts';
 import { PreparedVm } from './migration.ts';
 import { MigrationMode, MigrationOptions } from './migration-options.ts';
 import {
@@ -85,8 +86,11 @@ export const PreflightOrder = Type.Object(
     ),
     /** Where the source is reached, for the handshakes back. */
     sourceAddress: Type.Union([Address, Type.Null()]),
-    /** Trust for libvirt of the peer: the control authority's certificates and CRL. */
+    /** Trust for libvirt of the peer, and what the peer must trust in our client: the control authority's certificates and CRL. */
     controlBundle: Type.Union([Pem, Type.Null()]),
+    controlCrl: Type.Union([CrlPem, Type.Null()]),
+    /** The DN under which the client of a migration would come, in mode `tls`. */
+    clientDn: Type.Union([Line, Type.Null()]),
     /** Whether real handshakes are made. */
     handshakes: Type.Boolean(),
     vm: Type.Union([VmName, Type.Null()]),

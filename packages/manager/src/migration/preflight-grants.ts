@@ -1,0 +1,144 @@
+import { isIP } from 'node:net';
+import { describeError, isTrustError } from '@virt-trust/base/error.ts';
+import { instant, MINUTE } from '@virt-trust/base/instant.ts';
+import { deleteGrant, putGrant } from '@virt-trust/contract/agent/grant-operations.ts';
+import type { Grant } from '@virt-trust/contract/model/grant.ts';
+import type { Finding, PreflightReport } from '@virt-trust/contract/model/preflight.ts';
+import { interfacesOf } from '../hosts/desired-state.ts';
+import type { Host } from '../hosts/host.ts';
+import { reportOf } from '../hosts/network-report.ts';
+import type { PreflightContext, PreflightQuestion } from './preflight.ts';
+
+/** Of a grant for a preflight; what is left over by a manager that died is gone then. */
+const GRANT_MS = 3 * MINUTE;
+const PUT_MS = 20_000;
+const CHANNEL_WAIT_MS = 5_000;
+/** Where an agent listens for others that has not said so (contract/model/capabilities.ts). */
+const PEER_PORT = 16_516;
+
+interface Granted {
+  /** Whether each of the two agents has a grant for the other. */
+  readonly both: boolean;
+  readonly findings: readonly Finding[];
+}
+
+/** Works while both agents have a short grant to be asked by the other, and takes the grants back, whatever happens. */
+export async function withPreflightGrants<T>(
+  { id, question }: { readonly id: string; readonly question: PreflightQuestion },
+  context: PreflightContext,
+  signal: AbortSignal,
+  work: (granted: Granted) => Promise<T>,
+): Promise<T> {
+  const { from, to } = question;
+  if (from.kind !== 'managed' || to.kind !== 'managed') return await work({ both: false, findings: [] });
+  const sides = [
+    { role: 'source', own: from.host, peer: to.host },
+    { role: 'destination', own: to.host, peer: from.host },
+  ] as const;
+  try {
+    const outcomes = await Promise.all(
+      sides.map(({ role, own, peer }) =>
+        asked(own.name, async () => {
+          const channel = await context.channels.of(own);
+          await channel.waitUntilUp(signal, CHANNEL_WAIT_MS);
+          const limit = AbortSignal.any([signal, AbortSignal.timeout(PUT_MS)]);
+          const body = grantFor({ id, role, peer, question, notAfter: context.clock.now() + GRANT_MS });
+          await channel.agent.call(putGrant, { params: { id }, body }, { signal: limit });
+          return { report: null, findings: [] };
+        }),
+      ),
+    );
+    const findings = outcomes.flatMap((one) => one.findings);
+    return await work({ both: findings.length === 0, findings });
+  } finally {
+    await Promise.all(sides.map(({ own }) => takeBack(id, own, context)));
+  }
+}
+
+/** What an agent answers, or why it does not, as a finding. */
+export async function asked(
+  host: string,
+  ask: () => Promise<{ report: PreflightReport | null; findings: readonly Finding[] }>,
+): Promise<{ report: PreflightReport | null; findings: readonly Finding[] }> {
+  try {
+    return await ask();
+  } catch (error) {
+    const isAway =
+      isTrustError(error) && (error.category === 'unavailable' || error.code.startsWith('channel.'));
+    const finding: Finding = {
+      code: isAway ? 'agent.unreachable' : 'agent.refused',
+      severity: 'error',
+      host,
+      what: `the agent on ${host} was not asked: ${describeError(error)}`.slice(0, 8000),
+      fix: isAway
+        ? `see that the agent runs (systemctl status virt-trust-agent) and is reached: virt-trust host show ${host}`
+        : `see what the agent says (journalctl -u virt-trust-agent); an older one is renewed by virt-trust host add ${host}`,
+    };
+    return { report: null, findings: [finding] };
+  }
+}
+
+/** What one host is told of the other; the peer comes from any address that is known of it. */
+function grantFor({
+  id,
+  role,
+  peer,
+  question,
+  notAfter,
+}: {
+  readonly id: string;
+  readonly role: Grant['role'];
+  readonly peer: Host;
+  readonly question: PreflightQuestion;
+  readonly notAfter: number;
+}): Grant {
+  const own = role === 'source' ? [question.addresses.migrationAddress] : [];
+  return {
+    id,
+    role,
+    mode: question.mode,
+    operations: ['preflight', 'status'],
+    peer: {
+      name: peer.name,
+      pins: [...peer.agentPins].slice(0, 4),
+      addresses: knownAddressesOf(peer).slice(0, 64),
+      reachedAt: [...new Set([...own, ...reachableAddressesOf(peer)])].slice(0, 16),
+      port: peer.observed?.capabilities?.peerPort ?? PEER_PORT,
+    },
+    vm: null,
+    flags: 0,
+    streams: 1,
+    notAfter: instant(notAfter),
+  };
+}
+
+function reachableAddressesOf(host: Host): string[] {
+  const migration = interfacesOf(host.declared, 'migration').flatMap(({ names }) => names.addresses);
+  return [...migration, ...host.declared.names.addresses, ...channelAddressOf(host)];
+}
+
+function knownAddressesOf(host: Host): string[] {
+  const reported = (reportOf(host)?.interfaces ?? [])
+    .flatMap(({ addresses }) => addresses)
+    .filter(({ scope }) => scope === 'global')
+    .map(({ address }) => address);
+  return [...new Set([...reachableAddressesOf(host), ...reported])];
+}
+
+function channelAddressOf({ channel }: Host): string[] {
+  return isIP(channel.address) === 0 ? [] : [channel.address];
+}
+
+async function takeBack(id: string, host: Host, { channels, log }: PreflightContext): Promise<void> {
+  try {
+    const channel = await channels.of(host);
+    if (channel.state.kind !== 'up') return;
+    const signal = AbortSignal.timeout(PUT_MS);
+    await channel.agent.call(deleteGrant, { params: { id } }, { signal });
+  } catch (error) {
+    log.warn(
+      { host: host.name, grant: id, reason: describeError(error) },
+      'grant of a preflight left to its end',
+    );
+  }
+}

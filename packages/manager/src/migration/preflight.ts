@@ -1,0 +1,155 @@
+import { randomUUID } from 'node:crypto';
+import { createPreflight } from '@virt-trust/contract/agent/grant-operations.ts';
+import type { MigrationMode, MigrationOptions } from '@virt-trust/contract/model/migration-options.ts';
+import type {
+  Finding,
+  PreflightHandshake,
+  PreflightOrder,
+  PreflightReport,
+} from '@virt-trust/contract/model/preflight.ts';
+import { LIBVIRT_TCP_PORT, LIBVIRT_TLS_PORT } from '@virt-trust/libvirt/layout.ts';
+import { MIGRATION_CLIENT_PREFIX } from '../hosts/client-dns.ts';
+import type { Host } from '../hosts/host.ts';
+import type { HostsContext } from '../hosts/ports.ts';
+import type { MigrationAddresses } from './addresses.ts';
+import { controlTrustOf } from './control-trust.ts';
+import { pairFindings } from './pair-findings.ts';
+import { asked, withPreflightGrants } from './preflight-grants.ts';
+import { sourceAddressOf } from './source-address.ts';
+
+/** One host of a pair: with an agent that takes part, or without one. */
+export type PreflightSide =
+  | { readonly kind: 'managed'; readonly name: string; readonly host: Host }
+  | { readonly kind: 'unmanaged'; readonly name: string; readonly address: string };
+
+/** What is to be checked before a migration. */
+export interface PreflightQuestion {
+  /** Null for the pair alone. */
+  readonly vm: string | null;
+  readonly mode: MigrationMode;
+  readonly from: PreflightSide;
+  readonly to: PreflightSide;
+  readonly addresses: Pick<MigrationAddresses, 'libvirtAddress' | 'migrationAddress' | 'tlsDestination'>;
+  readonly options: MigrationOptions;
+  /** Whether real handshakes are made. */
+  readonly handshakes: boolean;
+}
+
+/** What both agents found out, and what follows from their answers together. */
+export interface PreflightAnswer {
+  readonly findings: readonly Finding[];
+  readonly handshakes: readonly PreflightHandshake[];
+  /** Null where that side has no agent. */
+  readonly source: PreflightReport | null;
+  readonly destination: PreflightReport | null;
+}
+
+export type PreflightContext = Pick<
+  HostsContext,
+  'channels' | 'certificates' | 'revocations' | 'clock' | 'settingsOf' | 'log'
+>;
+
+const CHANNEL_WAIT_MS = 5_000;
+/** How long one agent's checks may take, handshakes included. */
+const CHECK_MS = 60_000;
+
+/**
+ * Checks a pair, and a VM's way between them, on both hosts: each looks at its own side and makes handshakes with the
+ * other. Changes nothing, and gives no permission that outlives it. What keeps an agent from answering is a finding.
+ */
+export async function preflightOf(
+  question: PreflightQuestion,
+  context: PreflightContext,
+  signal: AbortSignal,
+): Promise<PreflightAnswer> {
+  const { from, to } = question;
+  const id = randomUUID();
+  const limit = AbortSignal.any([signal, AbortSignal.timeout(2 * CHECK_MS)]);
+  return await withPreflightGrants({ id, question }, context, limit, async (granted) => {
+    const order = await orderOf(id, question, granted.both, context);
+    const source = await ask(from, { ...order, ...namesOf(from, to), role: 'source' }, context, limit);
+    const xml = source.report?.vm?.xml ?? null;
+    const destination = await ask(
+      to,
+      { ...order, ...namesOf(to, from), role: 'destination', vmXml: xml },
+      context,
+      limit,
+    );
+    const answers = { source: source.report, destination: destination.report };
+    const findings = [
+      ...granted.findings,
+      ...source.findings,
+      ...destination.findings,
+      ...pairFindings({ question, ...answers, revocations: context.revocations, at: context.clock.now() }),
+    ];
+    return {
+      findings: withoutRepetition(findings),
+      handshakes: [...(source.report?.handshakes ?? []), ...(destination.report?.handshakes ?? [])],
+      ...answers,
+    };
+  });
+}
+
+/** The findings that keep a migration from being begun; what makes it unsafe does whatever is forced. */
+export function blocking(findings: readonly Finding[], force = false): Finding[] {
+  return findings.filter(({ severity }) => severity === 'unsafe' || (severity === 'error' && !force));
+}
+
+function namesOf(own: PreflightSide, peer: PreflightSide): Pick<PreflightOrder, 'own' | 'peer'> {
+  return { own: own.name, peer: peer.name };
+}
+
+async function orderOf(
+  id: string,
+  { vm, mode, from, to, addresses, options, handshakes }: PreflightQuestion,
+  hasPeerAgent: boolean,
+  { certificates, revocations, settingsOf }: PreflightContext,
+): Promise<Omit<PreflightOrder, 'own' | 'peer' | 'role'>> {
+  const overTls = mode === 'tls' && from.kind === 'managed' && to.kind === 'managed';
+  return {
+    id,
+    mode,
+    hasPeerAgent,
+    destination: {
+      libvirtAddress: addresses.libvirtAddress,
+      libvirtPort: mode === 'plain' ? LIBVIRT_TCP_PORT : LIBVIRT_TLS_PORT,
+      streamAddress: addresses.migrationAddress,
+      tlsDestination: addresses.tlsDestination,
+    },
+    sourceAddress: sourceAddressOf(from, addresses.migrationAddress),
+    controlBundle: overTls ? await controlTrustOf(to.host, certificates) : null,
+    controlCrl: overTls ? await revocations.crlForHosts('control') : null,
+    clientDn: overTls
+      ? `O=${(await settingsOf(from.host)).organization},CN=${MIGRATION_CLIENT_PREFIX}${id}`
+      : null,
+    handshakes,
+    vm,
+    vmXml: null,
+    options,
+  };
+}
+
+async function ask(
+  side: PreflightSide,
+  order: PreflightOrder,
+  { channels }: PreflightContext,
+  signal: AbortSignal,
+): Promise<{ report: PreflightReport | null; findings: readonly Finding[] }> {
+  if (side.kind === 'unmanaged') return { report: null, findings: [] };
+  return await asked(side.name, async () => {
+    const channel = await channels.of(side.host);
+    await channel.waitUntilUp(signal, CHANNEL_WAIT_MS);
+    const limit = AbortSignal.any([signal, AbortSignal.timeout(CHECK_MS)]);
+    const report = await channel.agent.call(createPreflight, { body: order }, { signal: limit });
+    return { report, findings: report.findings };
+  });
+}
+
+/** Both sides may see the same thing wrong. */
+function withoutRepetition(findings: readonly Finding[]): Finding[] {
+  const seen = new Set<string>();
+  return findings.filter(({ code, host, what }) => {
+    const key = JSON.stringify([code, host, what]);
+    return !seen.has(key) && seen.add(key);
+  });
+}
