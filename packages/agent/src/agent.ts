@@ -70,6 +70,7 @@ export async function runAgent(options: AgentOptions): Promise<RunningAgent> {
   const context: AgentContext = {
     paths,
     mode: order.mode,
+    keys: () => ({ current: identity.current, own: identity.pins, managers: managers.pins }),
     run,
     firewall,
     clock,
@@ -87,7 +88,7 @@ export async function runAgent(options: AgentOptions): Promise<RunningAgent> {
     inventory: () => takeInventory({ paths, run, firewall, clock, log }),
   };
   const engines = await options.engines(context);
-  const { apply, crls, migrations, network } = engines;
+  const { apply, crls, migrations, network, capabilities } = engines;
   const consoles = await Consoles.open(context);
   const removed = Promise.withResolvers<void>();
   let removing = false;
@@ -125,6 +126,7 @@ export async function runAgent(options: AgentOptions): Promise<RunningAgent> {
     await crls.stop();
     await apply.stop();
     await network.stop();
+    await capabilities.stop();
     await events.close();
   }
 
@@ -144,6 +146,7 @@ export async function runAgent(options: AgentOptions): Promise<RunningAgent> {
     });
     const { addresses } = announcing;
     await network.start();
+    await capabilities.start();
     await apply.start();
     await announcing.start();
     if (order.mode === 'manage') crls.start();

@@ -13,7 +13,7 @@ import { IdentityStore } from './identity.ts';
 import { ManagerStore } from './managers.ts';
 import { type AgentOrder, orderDocument } from './order.ts';
 import { type AgentPaths, agentPaths } from './paths.ts';
-import type { EngineFactory } from './ports.ts';
+import type { AgentKeys, EngineFactory } from './ports.ts';
 import { makeStateDirectories } from './state/directories.ts';
 
 /** For tests: a directory of its own that goes with the test. */
@@ -146,6 +146,11 @@ export async function enrolledAgent(t: TestContext, order: Partial<AgentOrder> =
       return agent;
     },
   };
+}
+
+/** For tests: keys of an agent that obeys one manager. */
+export function keysOf(current = identityOf('agent'), manager = identityOf('manager')): () => AgentKeys {
+  return () => ({ current, own: current.asPinSet(), managers: manager.asPinSet() });
 }
 
 /** For tests: the manager's client over a channel. */

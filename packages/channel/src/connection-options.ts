@@ -1,10 +1,13 @@
 import { type Randomness, systemRandomness } from '@virt-trust/base/randomness.ts';
 import type { BackOff } from './backoff.ts';
 import type { DialOptions } from './dial.ts';
+import type { ChannelIdentity } from './identity.ts';
 import { type Sleep, systemSleep } from './sleep.ts';
 
 /** Where to dial and who is who; what `replace` can change. */
-export type ChannelTarget = Pick<DialOptions, 'identity' | 'trustedAgentPins' | 'host' | 'port'>;
+export type ChannelTarget = Pick<DialOptions, 'identity' | 'trustedAgentPins' | 'host' | 'port'> & {
+  readonly identity: ChannelIdentity<'manager'>;
+};
 
 export interface ConnectionOptions {
   readonly target: ChannelTarget;

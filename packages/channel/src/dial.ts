@@ -3,14 +3,15 @@ import { connect as connectTls, type TLSSocket } from 'node:tls';
 import { TrustError } from '@virt-trust/base/error.ts';
 import type { SpkiPin } from '@virt-trust/base/spki-pin.ts';
 import { type AdmissionRefusal, admitPeer } from './admission.ts';
-import { ALPN_MANAGER_TO_AGENT } from './alpn.ts';
+import { ALPN_BY_DIALLER, type ChannelRole } from './alpn.ts';
 import { channelClientOptions } from './http2-limits.ts';
 import type { ChannelIdentity } from './identity.ts';
 import { type PinSet, requireSeparateRoles } from './pins.ts';
 import { channelTlsOptions } from './tls-options.ts';
 
 export interface DialOptions {
-  readonly identity: ChannelIdentity<'manager'>;
+  /** Of a manager, or of an agent that has a grant; the agent's door for that role is asked for. */
+  readonly identity: ChannelIdentity<ChannelRole>;
   readonly trustedAgentPins: PinSet<'agent'>;
   readonly host: string;
   readonly port: number;
@@ -42,6 +43,7 @@ const AUTHORITY = 'https://agent.invalid';
 export async function dialChannel(options: DialOptions): Promise<ChannelSession> {
   const { identity, trustedAgentPins, host, port, timeoutMs, signal } = options;
   requireSeparateRoles(trustedAgentPins, identity.asPinSet());
+  const alpn = ALPN_BY_DIALLER[identity.role];
   signal?.throwIfAborted();
   const socket = connectTls({
     ...channelTlsOptions(identity),
@@ -50,7 +52,7 @@ export async function dialChannel(options: DialOptions): Promise<ChannelSession>
     // No name is sent or looked at.
     servername: '',
     rejectUnauthorized: false,
-    ALPNProtocols: [ALPN_MANAGER_TO_AGENT],
+    ALPNProtocols: [alpn],
   });
   socket.setNoDelay(true);
   const timeout = AbortSignal.timeout(timeoutMs);
@@ -74,7 +76,7 @@ export async function dialChannel(options: DialOptions): Promise<ChannelSession>
   socket.once('secureConnect', () => {
     phase = 'settings';
     // SECURITY: synchronous; no application byte is written before the agent's pin was found trusted.
-    const admission = admitPeer(socket, ALPN_MANAGER_TO_AGENT, trustedAgentPins);
+    const admission = admitPeer(socket, alpn, trustedAgentPins);
     if (admission.kind === 'refused') {
       fail(untrusted(options, admission.refusal));
       return;
@@ -106,6 +108,14 @@ export async function dialChannel(options: DialOptions): Promise<ChannelSession>
 
 type Phase = 'tcp' | 'tls' | 'settings';
 
+const DIALLER: Readonly<Record<ChannelRole, string>> = { manager: 'the manager', agent: 'this host' };
+
+const REFUSED_HINT: Readonly<Record<ChannelRole, string>> = {
+  manager: "The agent does not trust this manager's key; its log names the pin it refused.",
+  agent:
+    "The agent there has no grant for this host's key, or not any more; its log names the pin it refused.",
+};
+
 function groupOf(socket: TLSSocket): string {
   const info = socket.getEphemeralKeyInfo();
   return info !== null && 'name' in info && typeof info.name === 'string' ? info.name : 'unknown';
@@ -120,7 +130,7 @@ function closeGracefully(session: ClientHttp2Session): Promise<void> {
   });
 }
 
-function timedOut({ host, port, timeoutMs }: DialOptions, phase: Phase): TrustError {
+function timedOut({ identity, host, port, timeoutMs }: DialOptions, phase: Phase): TrustError {
   return new TrustError(
     'channel.timeout',
     'unavailable',
@@ -129,20 +139,20 @@ function timedOut({ host, port, timeoutMs }: DialOptions, phase: Phase): TrustEr
       context: { host, port, timeoutMs, phase },
       hint:
         phase === 'tcp'
-          ? 'See whether the host is up and its firewall lets the manager reach the port.'
+          ? `See whether the host is up and its firewall lets ${DIALLER[identity.role]} reach the port.`
           : 'Something accepts connections there but does not answer; see the agent with: systemctl status virt-trust-agent.',
     },
   );
 }
 
-function cut({ host, port }: DialOptions, phase: Phase, cause?: Error): TrustError {
+function cut({ identity, host, port }: DialOptions, phase: Phase, cause?: Error): TrustError {
   const name = `the agent at ${host} port ${port}`;
   const details = { context: { host, port, phase }, ...(cause === undefined ? {} : { cause }) };
   switch (phase) {
     case 'tcp':
       return new TrustError('channel.unreachable', 'unavailable', `cannot reach ${name}`, {
         ...details,
-        hint: 'See whether the host is up, the agent runs there, and the firewall lets the manager reach the port.',
+        hint: `See whether the host is up, the agent runs there, and the firewall lets ${DIALLER[identity.role]} reach the port.`,
       });
     case 'tls':
       return new TrustError(
@@ -161,7 +171,7 @@ function cut({ host, port }: DialOptions, phase: Phase, cause?: Error): TrustErr
         `cannot open a channel to ${name}: it closed the connection after the handshake`,
         {
           ...details,
-          hint: "The agent does not trust this manager's key; its log names the pin it refused.",
+          hint: REFUSED_HINT[identity.role],
         },
       );
   }

@@ -15,6 +15,7 @@ import { crlOf } from '../crl/fixtures.ts';
 import { crlDocument } from '../crl/record.ts';
 import { verifyDelivery } from '../crl/verify.ts';
 import { Firewall } from '../firewall/firewall.ts';
+import { keysOf } from '../fixtures.ts';
 import { agentPaths } from '../paths.ts';
 import type { AgentContext, Migrations } from '../ports.ts';
 import { makeMigrations } from './migrations.ts';
@@ -89,6 +90,7 @@ describe('migrations', () => {
     const context: AgentContext = {
       paths,
       mode: 'manage',
+      keys: keysOf(),
       run: virsh.run,
       firewall: new Firewall(paths, virsh.run),
       clock: systemClock,

@@ -5,6 +5,12 @@ import { Address, Name, Pin, Port, Time, Uuid, VmName } from './primitives.ts';
 
 const strict = { additionalProperties: false };
 
+/** The TCP port of an agent's door for other agents, open as long as there is a grant. */
+export const PEER_PORT = 16516;
+
+/** The TCP ports of which the relay of a migration in mode `pinned` takes one, both included. */
+export const RELAY_PORTS = { min: 16520, max: 16583 } as const;
+
 /** What one agent may ask of another under a grant; `rpc`, `stream` and `disks` are streams of mode `pinned`. */
 export const GrantedOperation = Type.Union([
   Type.Literal('preflight'),
