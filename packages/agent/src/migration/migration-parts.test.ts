@@ -15,6 +15,7 @@ const order: MigrationOrder = {
   to: 'host-b',
   source: { kind: 'local' },
   destination: { kind: 'tls', address: '2001:db8::1', port: 16514 },
+  peerAgent: false,
   stream: { address: '192.0.2.2', listenAddress: null, tlsDestination: null },
   tls: {
     migrationSerialNumber: '0badc0de',

@@ -112,6 +112,7 @@ describe('migrations', () => {
     to: 'host-b',
     source: { kind: 'local' },
     destination: { kind: 'tls', address: '192.0.2.2', port: 16514 },
+    peerAgent: false,
     stream: { address: '192.0.2.2', listenAddress: null, tlsDestination: null },
     tls: {
       migrationSerialNumber: '0badc0de',

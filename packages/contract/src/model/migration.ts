@@ -43,6 +43,8 @@ export const MigrationOrder = Type.Object(
     to: Name,
     source: LibvirtAccess,
     destination: LibvirtAccess,
+    /** Whether the other host's agent takes part, under the grant of the same id. */
+    peerAgent: Type.Boolean(),
     /** QEMU's stream in modes `tls` and `plain`; null in mode `pinned`, where it runs over a Unix socket. */
     stream: Type.Union([
       Type.Object(

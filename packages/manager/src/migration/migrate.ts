@@ -165,6 +165,7 @@ async function migrationOrder(
     to: to.name,
     source: { kind: 'local' },
     destination: { kind: 'tls', address: libvirtAddress, port: LIBVIRT_TLS_PORT },
+    peerAgent: false,
     stream: { address: migrationAddress, listenAddress, tlsDestination },
     tls: {
       migrationSerialNumber: servedBy(to, 'migration') ?? NO_SERIAL,
