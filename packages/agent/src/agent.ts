@@ -146,9 +146,9 @@ export async function runAgent(options: AgentOptions): Promise<RunningAgent> {
     });
     const { addresses } = announcing;
     await network.start();
-    await capabilities.start();
     await apply.start();
     await announcing.start();
+    await capabilities.start();
     if (order.mode === 'manage') crls.start();
     channel = await openChannelDoor({
       identity: () => identity.current,

@@ -1,7 +1,10 @@
 import { MINUTE, SECOND } from '@virt-trust/base/instant.ts';
+import { readDaemonMode } from '@virt-trust/check/host/libvirt-daemons.ts';
+import { PEER_PORT } from '@virt-trust/contract/model/grant.ts';
 import { barrierOf } from './apply/barrier.ts';
 import { JournaledEngine } from './apply/engine.ts';
 import { SystemEffects } from './apply/system-effects.ts';
+import { HostCapabilityWatch } from './capabilities/capability-watch.ts';
 import { SystemCrlEffects } from './crl/effects.ts';
 import { HostCrls } from './crl/host-crls.ts';
 import { makeMigrations } from './migration/migrations.ts';
@@ -19,14 +22,27 @@ const SECOND_LOOK_MS = 3 * SECOND;
 export const hostEngines: EngineFactory = async (context) => {
   const { paths, run, firewall, clock, log, mode, record } = context;
   const network = systemNetwork(context);
+  const effects = new SystemEffects({ paths, run, firewall, clock });
+  const capabilities = new HostCapabilityWatch({
+    ...context,
+    daemonMode: () => readDaemonMode(run),
+    peer: { peerPort: PEER_PORT, peerVersions: [1] },
+    reloadWaits: () => [],
+    readableForQemu: async (files) => {
+      const { uid, gid } = await effects.qemuUser();
+      return new Set((await effects.digestsForQemu(files, { qemuUid: uid, qemuGid: gid })).keys());
+    },
+  });
   const apply = new JournaledEngine({
     paths,
     clock,
     log,
     mode,
     network: () => network.report(),
+    capabilities: () => capabilities.report(),
+    applied: () => capabilities.changed(),
     emit: record,
-    effects: new SystemEffects({ paths, run, firewall, clock }),
+    effects,
     barrier: barrierOf(process.env['VIRT_TRUST_BARRIER']),
     proofBoundMs: PROOF_BOUND_MS,
     checkIntervalMs: CHECK_INTERVAL_MS,
@@ -42,5 +58,5 @@ export const hostEngines: EngineFactory = async (context) => {
     tickMs: CRL_TICK_MS,
     secondLookMs: SECOND_LOOK_MS,
   });
-  return { apply, crls, migrations: await makeMigrations(context), network, ...NOT_BUILT };
+  return { apply, crls, migrations: await makeMigrations(context), network, ...NOT_BUILT, capabilities };
 };

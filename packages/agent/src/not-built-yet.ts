@@ -1,5 +1,5 @@
 import { TrustError } from '@virt-trust/base/error.ts';
-import type { Arrivals, CapabilityWatch, Grants, Preflights } from './ports.ts';
+import type { Arrivals, Grants, Preflights } from './ports.ts';
 
 const refuse = (): never => {
   throw new TrustError('agent.not_built', 'internal', 'cannot do this yet');
@@ -10,7 +10,6 @@ export const NOT_BUILT: {
   readonly grants: Grants;
   readonly arrivals: Arrivals;
   readonly preflights: Preflights;
-  readonly capabilities: CapabilityWatch;
 } = {
   grants: {
     start: async () => {},
@@ -29,5 +28,4 @@ export const NOT_BUILT: {
     close: async () => {},
   },
   preflights: { check: refuse, serve: refuse, close: async () => {} },
-  capabilities: { start: async () => {}, report: () => null, stop: async () => {} },
 };

@@ -30,6 +30,10 @@ export interface EngineOptions extends ApplyOptions {
   readonly checkIntervalMs: number | null;
   /** What is reported of the host's network; nothing where left out. */
   readonly network?: () => ObservedState['network'];
+  /** What is reported of what the host can do in migrations; nothing where left out. */
+  readonly capabilities?: () => ObservedState['capabilities'];
+  /** Called when an application is over, before that is said: what is reported with it is known then. */
+  readonly applied?: () => Promise<void>;
 }
 
 /** What a removal gave back, and what it could not or must not. */
@@ -156,6 +160,7 @@ export class JournaledEngine implements ApplyEngine {
       busy: busy && stuck === undefined,
       served: await this.#rounds.served.endpoints(),
       network: this.#options.network?.() ?? null,
+      capabilities: this.#options.capabilities?.() ?? null,
     });
     if (stuck === undefined || this.#wanted === undefined) return observed;
     const { epoch, number } = this.#wanted;
@@ -309,6 +314,7 @@ export class JournaledEngine implements ApplyEngine {
     const done = context.journal;
     await this.#workshop.journal.remove();
     await this.#workshop.reserve.release();
+    await this.#options.applied?.();
     this.#journal = undefined;
     this.#applications++;
     if (done.kind === 'applying') await this.#rounds.served.resetCounts().catch(() => {});

@@ -23,6 +23,7 @@ export async function observe(parts: {
   readonly busy: boolean;
   readonly served: readonly ServedEndpoint[];
   readonly network: ObservedState['network'];
+  readonly capabilities: ObservedState['capabilities'];
 }): Promise<ObservedState> {
   const { workshop, mode, wanted, journal, facts, busy } = parts;
   const state = await workshop.state();
@@ -46,7 +47,7 @@ export async function observe(parts: {
     crls: await workshop.crls.installed(),
     rescues: await workshop.rescuer.active(),
     network: parts.network,
-    capabilities: null,
+    capabilities: parts.capabilities,
     failure: journal === undefined && !busy ? state.failure : null,
     busy,
   };

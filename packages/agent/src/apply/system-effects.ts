@@ -60,7 +60,7 @@ export class SystemEffects implements HostEffects {
     const [libvirtVersion, qemuVersion, user, sockets, listening, processes, inet6] = await Promise.all([
       readProgramVersion(run, ['libvirtd', 'virtqemud', 'virsh']),
       readProgramVersion(run, [`qemu-system-${machine()}`, 'qemu-kvm']),
-      this.#user(),
+      this.qemuUser(),
       units.sockets(),
       units.listening(),
       readQemuProcesses(this.#paths),
@@ -162,7 +162,10 @@ export class SystemEffects implements HostEffects {
     });
   }
 
-  async digestsForQemu(files: readonly string[], { qemuUid: uid, qemuGid: gid }: HostFacts) {
+  async digestsForQemu(
+    files: readonly string[],
+    { qemuUid: uid, qemuGid: gid }: Pick<HostFacts, 'qemuUid' | 'qemuGid'>,
+  ) {
     const { stdout } = await this.#run('sha256sum', ['--', ...files], { uid, gid, acceptedCodes: [1] });
     return new Map(
       stdout.split('\n').flatMap((text) => {
@@ -195,7 +198,7 @@ export class SystemEffects implements HostEffects {
   }
 
   /** User and group of QEMU processes as libvirt itself says them; they do not change while the agent runs. */
-  async #user(): Promise<{ uid: number; gid: number }> {
+  async qemuUser(): Promise<{ uid: number; gid: number }> {
     if (this.#qemuUser !== undefined) return this.#qemuUser;
     const answer = await this.#run('virsh', ['-c', 'qemu:///system', 'capabilities']).catch(() => undefined);
     const known = answer === undefined ? undefined : parseCapabilities(answer.stdout).qemu;

@@ -1,0 +1,123 @@
+import { isDeepStrictEqual } from 'node:util';
+import { describeError } from '@virt-trust/base/error.ts';
+import { MINUTE, SECOND } from '@virt-trust/base/instant.ts';
+import type { HostCapabilities } from '@virt-trust/contract/model/capabilities.ts';
+import type { AgentContext, CapabilityWatch } from '../ports.ts';
+import { Rounds } from '../served/rounds.ts';
+import { type Look, type LookParts, Looks } from './look.ts';
+import { QuickLook } from './quick-look.ts';
+
+/** How often it is asked whether anything is other than before; what the kernel tells of is looked at at once. */
+const POLL_MS = 15 * SECOND;
+/** However alike it seems, everything is looked at anew so often. */
+const FULL_MS = 10 * MINUTE;
+/** A daemon that hangs must hold up nobody who waits for a look. */
+const PATIENCE_MS = 5 * SECOND;
+
+type WatchParts = LookParts & Pick<AgentContext, 'record' | 'log'>;
+
+/** Knows what this host can do in migrations, and tells of changes. */
+export class HostCapabilityWatch implements CapabilityWatch {
+  readonly #parts: WatchParts;
+  readonly #looks: Looks;
+  readonly #quick: QuickLook;
+  readonly #rounds: Rounds;
+  #report: HostCapabilities | null = null;
+  #last: (Look & { readonly digest: string; readonly at: number }) | undefined;
+  #due = true;
+  #failed = false;
+  #turn: Promise<void> = Promise.resolve();
+
+  constructor(parts: WatchParts) {
+    this.#parts = parts;
+    this.#looks = new Looks(parts);
+    this.#quick = new QuickLook(parts.paths, parts.run);
+    this.#rounds = new Rounds({
+      round: () => this.look(),
+      intervalMs: () => POLL_MS,
+      watched: async () => this.#quick.watched(this.#last?.directory ?? ''),
+    });
+  }
+
+  async start(): Promise<void> {
+    await this.changed();
+  }
+
+  report(): HostCapabilities | null {
+    return this.#report;
+  }
+
+  /** Something was done to the host that may have changed what it can do; resolves once that is known. */
+  async changed(): Promise<void> {
+    this.#due = true;
+    const { promise, resolve } = Promise.withResolvers<void>();
+    const timer = setTimeout(resolve, PATIENCE_MS);
+    await Promise.race([this.look(), promise]);
+    clearTimeout(timer);
+    this.#rounds.soon();
+  }
+
+  async stop(): Promise<void> {
+    this.#rounds.stop();
+    await this.#turn;
+  }
+
+  /** Looks, where anything is other than at the last look. */
+  async look(): Promise<void> {
+    this.#turn = this.#turn.then(() => this.#look());
+    await this.#turn;
+  }
+
+  async #look(): Promise<void> {
+    const { clock, log, record } = this.#parts;
+    try {
+      if (!(await this.#isDue())) return;
+      this.#due = false;
+      const before = this.#last === undefined ? '' : await this.#digest(this.#last);
+      const look = await this.#looks.now();
+      const digest = await this.#digest(look);
+      // Something changed during the look, if only that it had libvirt started: looked at once more.
+      if (digest !== before) this.#due = true;
+      this.#last = { ...look, digest, at: clock.now() };
+      this.#failed = false;
+      const difference = differenceOf(this.#report, look.capabilities);
+      if (difference === null) return;
+      this.#report = { at: clock.now(), ...look.capabilities };
+      await record('capabilities.changed', 'host', difference);
+    } catch (error) {
+      this.#due = true;
+      if (!this.#failed) log.warn({ reason: describeError(error) }, 'cannot look at what the host can do');
+      this.#failed = true;
+    }
+  }
+
+  async #isDue(): Promise<boolean> {
+    const last = this.#last;
+    const now = this.#parts.clock.now();
+    if (this.#due || last === undefined || Math.abs(now - last.at) >= FULL_MS) return true;
+    if (last.until !== null && now >= last.until) return true;
+    return (await this.#digest(last)) !== last.digest;
+  }
+
+  async #digest({ directory, ports }: Look): Promise<string> {
+    return await this.#quick.digest(directory, ports);
+  }
+}
+
+/** What is other than before, for people; null where nothing is. */
+function differenceOf(before: HostCapabilities | null, now: Look['capabilities']): string | null {
+  const { at: _, ...known } = before ?? { at: null };
+  if (before !== null && isDeepStrictEqual(known, now)) return null;
+  const words = {
+    'libvirt with TLS': now.libvirtTls === null ? 'off' : 'on',
+    'QEMU with TLS': now.nativeTls ? 'on' : `off: ${now.nativeTlsLacks}`,
+    'plain TCP': now.libvirtTcp === null ? 'off' : 'on',
+    migrate_tls_force: now.migrateTlsForce ? 'on' : 'off',
+    pinned: now.pinned ? 'yes' : 'no',
+    libvirt: now.libvirtVersion ?? 'not found',
+    QEMU: now.qemuVersion ?? 'not found',
+  };
+  return Object.entries(words)
+    .map(([name, value]) => `${name} ${value}`)
+    .join(', ');
+}
