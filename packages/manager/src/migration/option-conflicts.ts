@@ -1,0 +1,163 @@
+import { TrustError } from '@virt-trust/base/error.ts';
+import type { MigrationOptions } from '@virt-trust/contract/model/migration-options.ts';
+import { MIGRATE_FLAGS } from '@virt-trust/libvirt/migration-protocol.ts';
+import type { OptionOrigins } from './options.ts';
+
+interface Rule {
+  /** The options that clash. */
+  readonly of: readonly (keyof MigrationOptions)[];
+  readonly clashes: (options: MigrationOptions) => boolean;
+  readonly why: string;
+  readonly hint: string;
+}
+
+const has = ({ flags }: MigrationOptions, flag: number) => (flags & flag) !== 0;
+/** Post-copy at once, or where the time is over. */
+const switchesOver = (options: MigrationOptions) =>
+  options.postCopy ||
+  (options.timeoutSeconds > 0 && options.timeoutAction === 'post-copy') ||
+  has(options, MIGRATE_FLAGS.postCopy);
+const copies = (options: MigrationOptions) =>
+  options.copyStorage !== 'none' ||
+  has(options, MIGRATE_FLAGS.nonSharedDisk | MIGRATE_FLAGS.nonSharedIncremental);
+
+const KNOWN_FLAGS = Object.values(MIGRATE_FLAGS).reduce((all, flag) => all | flag, 0);
+
+/** What libvirt (qemuMigrationSrcBeginPhase, virDomainMigrate3) or QEMU (migrate_caps_check) refuses, or gets wrong. */
+const RULES: readonly Rule[] = [
+  {
+    of: ['postCopy', 'flags', 'live'],
+    clashes: (options) => (options.postCopy || has(options, MIGRATE_FLAGS.postCopy)) && !options.live,
+    why: 'post-copy is for VMs that run while they migrate',
+    hint: 'leave out --post-copy or --no-live',
+  },
+  {
+    of: ['postCopy', 'timeoutAction', 'parallel'],
+    clashes: (options) => options.parallel > 0 && switchesOver(options),
+    why: 'post-copy and parallel connections exclude each other: QEMU would lose pages',
+    hint: 'leave out one of them: --no-post-copy, or --parallel 0',
+  },
+  {
+    of: ['postCopy', 'timeoutAction', 'compression'],
+    clashes: (options) => options.compression !== 'none' && switchesOver(options),
+    why: 'post-copy and compression exclude each other in QEMU',
+    hint: 'leave out one of them: --no-post-copy, or --compress none',
+  },
+  {
+    of: ['compression', 'parallel'],
+    clashes: ({ compression, parallel }) => ['zlib', 'zstd'].includes(compression) && parallel === 0,
+    why: 'zlib and zstd compress parallel connections only',
+    hint: 'add --parallel 2, or use --compress xbzrle',
+  },
+  {
+    of: ['compression', 'parallel'],
+    clashes: ({ compression, parallel }) => compression === 'xbzrle' && parallel > 0,
+    why: 'xbzrle does not compress parallel connections: QEMU would leave it out without a word',
+    hint: 'use --compress zstd, or --parallel 0',
+  },
+  {
+    of: ['timeoutAction', 'live'],
+    clashes: ({ timeoutSeconds, timeoutAction, live }) =>
+      timeoutSeconds > 0 && timeoutAction !== 'abort' && !live,
+    why: 'a VM that stands still anyway can be neither suspended nor switched over',
+    hint: 'use --timeout-action abort, or leave out --no-live',
+  },
+  {
+    of: ['copyDisks', 'copyStorage'],
+    clashes: (options) => options.copyDisks.length > 0 && !copies(options),
+    why: 'disks are named, and none are copied',
+    hint: 'add --copy-storage all',
+  },
+  {
+    of: ['copyStorage', 'flags'],
+    clashes: (options) =>
+      (options.copyStorage === 'all' || has(options, MIGRATE_FLAGS.nonSharedDisk)) &&
+      (options.copyStorage === 'inc' || has(options, MIGRATE_FLAGS.nonSharedIncremental)),
+    why: 'disks are copied either whole or by difference',
+    hint: 'choose one: --copy-storage all or --copy-storage inc',
+  },
+  {
+    of: ['offline', 'copyStorage'],
+    clashes: (options) => options.offline && copies(options),
+    why: 'libvirt copies no disks of a VM that is off',
+    hint: 'leave out --copy-storage, or start the VM first',
+  },
+  {
+    of: ['offline', 'persistent'],
+    clashes: ({ offline, persistent }) => offline && !persistent,
+    why: 'of a VM that is off nothing but its definition moves',
+    hint: 'leave out --no-persistent',
+  },
+  ...(['postCopy', 'parallel', 'compression', 'autoConverge', 'downtimeMs', 'timeoutSeconds'] as const).map(
+    (key): Rule => ({
+      of: ['offline', key],
+      clashes: (options) => options.offline && ![0, false, 'none'].includes(options[key]),
+      why: 'a VM that is off has no memory to move',
+      hint: 'leave out --offline, or the other option',
+    }),
+  ),
+  {
+    of: ['flags'],
+    clashes: (options) => has(options, ~KNOWN_FLAGS),
+    why: 'there are flags among them that libvirt does not know',
+    hint: 'see virDomainMigrateFlags in the documentation of libvirt',
+  },
+  {
+    of: ['flags'],
+    clashes: (options) => has(options, MIGRATE_FLAGS.peerToPeer | MIGRATE_FLAGS.tunnelled),
+    why: 'libvirtd itself would conduct with VIR_MIGRATE_PEER2PEER (2) or VIR_MIGRATE_TUNNELLED (4), past what was decided and granted',
+    hint: 'leave these flags out: mode pinned is what tunnelling is for',
+  },
+  {
+    of: ['flags'],
+    clashes: (options) => has(options, MIGRATE_FLAGS.tls),
+    why: 'whether VIR_MIGRATE_TLS (65536) is set follows from the mode',
+    hint: 'ask for it by --mode tls',
+  },
+  {
+    of: ['flags'],
+    clashes: (options) => has(options, MIGRATE_FLAGS.rdmaPinAll | MIGRATE_FLAGS.postCopyResume),
+    why: 'VIR_MIGRATE_RDMA_PIN_ALL (16384) and VIR_MIGRATE_POSTCOPY_RESUME (524288) are for what is not done here',
+    hint: 'leave these flags out',
+  },
+  {
+    of: ['flags', 'postCopy'],
+    clashes: (options) => has(options, MIGRATE_FLAGS.paused) && switchesOver(options),
+    why: 'post-copy cannot leave the VM paused (VIR_MIGRATE_PAUSED, 32)',
+    hint: 'leave out one of them',
+  },
+  {
+    of: ['flags', 'parallel'],
+    clashes: (options) =>
+      has(options, MIGRATE_FLAGS.parallel | MIGRATE_FLAGS.zeroCopy) && options.parallel === 0,
+    why: 'VIR_MIGRATE_PARALLEL (131072) and VIR_MIGRATE_ZEROCOPY (1048576) need to know how many connections',
+    hint: 'add --parallel 2',
+  },
+  {
+    of: ['flags', 'compression'],
+    clashes: (options) => has(options, MIGRATE_FLAGS.zeroCopy) && options.compression !== 'none',
+    why: 'zero-copy sends memory as it is',
+    hint: 'leave out --compress',
+  },
+  {
+    of: ['flags', 'copyStorage'],
+    clashes: (options) => has(options, MIGRATE_FLAGS.nonSharedSynchronousWrites) && !copies(options),
+    why: 'VIR_MIGRATE_NON_SHARED_SYNCHRONOUS_WRITES (262144) is about disks that are copied',
+    hint: 'add --copy-storage all',
+  },
+];
+
+/** Throws `migration.options` for options of which libvirt or QEMU would refuse one with the other. */
+export function assertTogether(options: MigrationOptions, origins: OptionOrigins): void {
+  const broken = RULES.find(({ clashes }) => clashes(options));
+  if (broken === undefined) return;
+  const words = broken.of
+    .filter((key) => origins[key] === 'request' || origins[key].startsWith('setting'))
+    .map((key) => `${key} ${JSON.stringify(options[key])} (${origins[key]})`);
+  throw new TrustError(
+    'migration.options',
+    'invalid',
+    `cannot migrate with ${words.join(' and ')}: ${broken.why}`,
+    { hint: broken.hint },
+  );
+}
