@@ -12,3 +12,13 @@ export function nameConflict(host: string, name: string, holder: string): TrustE
     },
   );
 }
+
+/** A host cannot come under management with the name of one that is known without an agent. */
+export function knownUnmanaged(name: string): TrustError {
+  return new TrustError(
+    'host.name_taken',
+    'conflict',
+    `cannot record host ${name}: a host without an agent is known by that name`,
+    { hint: `if it is the same machine, forget that entry first: virt-trust host remove ${name}` },
+  );
+}

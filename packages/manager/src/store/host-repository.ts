@@ -4,7 +4,7 @@ import type { HostId } from '@virt-trust/base/host-id.ts';
 import type { AuditDraft } from '../audit/audit-entry.ts';
 import { claimKey } from '../hosts/claim-key.ts';
 import type { Claims, Host, HostRepository } from '../hosts/host.ts';
-import { nameConflict } from '../hosts/name-conflict.ts';
+import { knownUnmanaged, nameConflict } from '../hosts/name-conflict.ts';
 import { appendAudit } from './audit-log.ts';
 import type { Database } from './database.ts';
 import { carryHostName } from './host-renaming.ts';
@@ -90,6 +90,8 @@ export class SqliteHostRepository implements HostRepository {
   #refuseTakenName(host: Host): void {
     const other = this.#database.get('select id from hosts where name = ? and id <> ?', host.name, host.id);
     if (other !== undefined) throw nameConflict(host.name, host.name, host.name);
+    if (this.#database.get('select name from unmanaged_hosts where name = ?', host.name) !== undefined)
+      throw knownUnmanaged(host.name);
   }
 
   #write(host: Host): void {
