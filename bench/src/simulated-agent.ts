@@ -229,7 +229,8 @@ export async function simulateAgent(
   const managers = new PinSet('manager', managerPins);
   const { address } = await listenChannel({
     identity: () => identity,
-    trustedManagers: () => managers,
+    diallers: 'manager',
+    trustedPeers: () => managers,
     host: '127.0.0.1',
     port: 0,
     server,

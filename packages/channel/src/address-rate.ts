@@ -6,6 +6,8 @@ export interface AddressRateOptions {
   readonly clock: Clock;
   /** What one address may cost at once, and in each minute. */
   readonly perMinute: number;
+  /** Octets of an IPv6 address that share; 8 (a /64) where strangers come, who have as many addresses as they like. */
+  readonly sharedOctets?: number;
 }
 
 interface Bucket {
@@ -16,7 +18,7 @@ interface Bucket {
 /** SECURITY: so many addresses are remembered; the one that was quiet for longest is forgotten first. */
 const MOST_ADDRESSES = 4096;
 
-/** Bounds what a single address (of IPv6 a /64) can have us do. */
+/** Bounds what a single address (of IPv6 a /64, unless told otherwise) can have us do. */
 export class AddressRate {
   readonly #options: AddressRateOptions;
   readonly #buckets = new Map<string, Bucket>();
@@ -36,8 +38,8 @@ export class AddressRate {
   }
 
   #bucket(address: string): Bucket {
-    const key = keyOf(address);
-    const { clock, perMinute } = this.#options;
+    const { clock, perMinute, sharedOctets = 8 } = this.#options;
+    const key = keyOf(address, sharedOctets);
     const now = clock.now();
     const known = this.#buckets.get(key) ?? { spent: 0, at: now };
     // A clock that was set back gives nothing back.
@@ -51,7 +53,7 @@ export class AddressRate {
   }
 }
 
-function keyOf(address: string): string {
+function keyOf(address: string, sharedOctets: number): string {
   const octets = ipAddressOctets(address);
-  return octets === undefined ? '' : Buffer.from(octets.subarray(0, 8)).toString('hex');
+  return octets === undefined ? '' : Buffer.from(octets.subarray(0, sharedOctets)).toString('hex');
 }

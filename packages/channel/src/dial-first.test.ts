@@ -113,7 +113,7 @@ test('a connection goes on under another address, stays there, and asks the pref
     host: '127.0.0.2',
     port,
     identity: () => first.agent,
-    trustedManagers: () => first.manager.asPinSet(),
+    trustedPeers: () => first.manager.asPinSet(),
   });
   assert.equal((await moved).host, '127.0.0.2');
   // The first address works again, and nothing goes back to it by itself.
@@ -121,7 +121,7 @@ test('a connection goes on under another address, stays there, and asks the pref
     host: '127.0.0.1',
     port,
     identity: () => first.agent,
-    trustedManagers: () => first.manager.asPinSet(),
+    trustedPeers: () => first.manager.asPinSet(),
   });
   await connection.request({ method: 'GET', path: '/' });
   assert.equal(connection.state.kind === 'up' && connection.state.host, '127.0.0.2');

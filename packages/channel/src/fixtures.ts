@@ -74,7 +74,7 @@ export interface TestAgent {
 /** For tests: an agent on loopback that trusts one manager; ends with the test. */
 export async function startAgent(
   t: TestContext,
-  options: Partial<ListenOptions> & {
+  options: Partial<ListenOptions<'manager'>> & {
     handler?: (request: Http2ServerRequest, response: Http2ServerResponse) => void;
   } = {},
 ): Promise<TestAgent> {
@@ -91,7 +91,8 @@ export async function startAgent(
   });
   const listener = await listenChannel({
     identity: () => own.identity,
-    trustedManagers: () => own.managers,
+    diallers: 'manager',
+    trustedPeers: () => own.managers,
     host: '127.0.0.1',
     port: 0,
     server,

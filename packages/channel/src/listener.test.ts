@@ -96,7 +96,7 @@ test("an agent that is told to trust its own key as a manager's does not start",
   agent.own.managers = new PinSet('manager', [agent.agent.pin]);
   assert.throws(() => agent.listener.refresh(), { code: 'channel.pin_role' });
   await assert.rejects(
-    startAgent(t, { identity: () => agent.agent, trustedManagers: () => agent.own.managers }),
+    startAgent(t, { identity: () => agent.agent, trustedPeers: () => agent.own.managers }),
     { code: 'channel.pin_role' },
   );
 });
@@ -303,7 +303,7 @@ test('an agent that cannot tell whom it trusts refuses everybody and goes on', a
   let broken = false;
   const manager = identityOf('manager');
   const agent = await startAgent(t, {
-    trustedManagers: () => {
+    trustedPeers: () => {
       if (broken) throw new Error('disk on fire');
       return manager.asPinSet();
     },

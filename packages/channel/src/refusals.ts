@@ -1,11 +1,12 @@
 import type { Clock } from '@virt-trust/base/clock.ts';
 import { MINUTE } from '@virt-trust/base/instant.ts';
+import type { SpkiPin } from '@virt-trust/base/spki-pin.ts';
 import type { AdmissionRefusal } from './admission.ts';
 
 /** Why a connection to the listener ended before it was a channel. */
 export type RefusalReason =
   | AdmissionRefusal
-  /** Not an address that managers come from. */
+  /** Not an address that those come from for whom the door is. */
   | { readonly kind: 'address' }
   /** From an address that came too often, or proved nothing too often. */
   | { readonly kind: 'too-often' }
@@ -13,6 +14,8 @@ export type RefusalReason =
   | { readonly kind: 'handshake-timeout' }
   /** Too many unfinished handshakes; this was the oldest. */
   | { readonly kind: 'crowded-out' }
+  /** A key that has as many channels as it may have. */
+  | { readonly kind: 'too-many-channels'; readonly pin: SpkiPin }
   /** Our own side could not tell whom it trusts. */
   | { readonly kind: 'internal'; readonly detail: string };
 

@@ -16,8 +16,8 @@ export interface DoorOptions {
   readonly door: Door;
   readonly handlers: Handlers;
   readonly log: Log;
-  /** Who sent a request; undefined where that can't be told, which refuses it. */
-  readonly callerOf: (request: FastifyRequest) => Caller | undefined;
+  /** Who sent a request, asked before its body is read and again before it is obeyed; undefined where that can't be told, which refuses it. */
+  readonly callerOf: (request: FastifyRequest, operation: AgentOperation) => Caller | undefined;
 }
 
 /** The operations that can be reached through a door: those that name it, and no others. */
@@ -32,6 +32,10 @@ export function serveDoor(app: FastifyInstance, options: DoorOptions): void {
     app.route({
       method: operation.method,
       url: operation.path.replace(/\{(\w+)\}/g, ':$1'),
+      // SECURITY: asked twice: nothing is read of one who may not ask, and nothing done for one who may not any more.
+      onRequest: async (request) => {
+        callerOrRefusal(operation, request, options);
+      },
       handler: (request, reply) => answer(operation, request, reply, options),
     });
   }
@@ -59,16 +63,9 @@ async function answer(
   operation: AgentOperation,
   request: FastifyRequest,
   reply: FastifyReply,
-  { callerOf, handlers }: DoorOptions,
+  options: DoorOptions,
 ): Promise<FastifyReply> {
-  const caller = callerOf(request);
-  if (caller === undefined) {
-    throw new TrustError(
-      'api.caller_unknown',
-      'unauthenticated',
-      'cannot tell who asks: the session is over',
-    );
-  }
+  const caller = callerOrRefusal(operation, request, options);
   const gone = new AbortController();
   reply.raw.once('close', () => gone.abort());
   const input = {
@@ -78,9 +75,21 @@ async function answer(
     caller,
     signal: gone.signal,
   };
-  const handler = handlers[operation.id as keyof Handlers] as (given: typeof input) => Promise<unknown>;
+  const handler = options.handlers[operation.id as keyof Handlers] as (
+    given: typeof input,
+  ) => Promise<unknown>;
   const result = await handler(input);
   return reply.code(operation.status).send(checkedResult(operation, result));
+}
+
+function callerOrRefusal(
+  operation: AgentOperation,
+  request: FastifyRequest,
+  { callerOf }: DoorOptions,
+): Caller {
+  const caller = callerOf(request, operation);
+  if (caller !== undefined) return caller;
+  throw new TrustError('api.caller_unknown', 'unauthenticated', 'cannot tell who asks: the session is over');
 }
 
 function checked(schema: TSchema | undefined, value: unknown, what: string): unknown {
