@@ -1,13 +1,14 @@
 import type { Alarm } from '@virt-trust/contract/model/alarm.ts';
 import type { HostDetail, HostSummary } from '@virt-trust/contract/model/host.ts';
 import { writeAlarm } from './alarm-view.ts';
+import { fleetSecurityLines, securityCell, writeHostSecurity } from './fleet-security.ts';
 import { writeEndpoints } from './interface-view.ts';
 import { formatTime, writeLine, writeTable } from './output.ts';
 
 /** The hosts as a table. */
 export function writeHosts(hosts: readonly HostSummary[]): void {
   writeTable(
-    ['name', 'cluster', 'state', 'channel', 'alarms', 'services', 'next expiry', 'reason'],
+    ['name', 'cluster', 'state', 'channel', 'migrates by', 'alarms', 'services', 'next expiry', 'reason'],
     hosts.map((one) => {
       const expiries = one.services.flatMap((service) =>
         service.notAfter === null ? [] : [service.notAfter],
@@ -20,6 +21,7 @@ export function writeHosts(hosts: readonly HostSummary[]): void {
         one.cluster,
         one.state,
         one.channel,
+        securityCell(one),
         alarmCounts(one.alarms),
         services || '-',
         formatTime(expiries.length === 0 ? null : Math.min(...expiries)),
@@ -27,6 +29,7 @@ export function writeHosts(hosts: readonly HostSummary[]): void {
       ];
     }),
   );
+  for (const line of fleetSecurityLines(hosts)) writeLine(line);
 }
 
 function alarmCounts({ critical, warning }: HostSummary['alarms']): string {
@@ -46,6 +49,7 @@ export function writeHost(host: HostDetail, alarms: readonly Alarm[]): void {
   if (host.answersAt !== null && host.answersAt !== host.address)
     writeLine(`  nobody with its key answered at ${host.address}, where it is said to be`);
   if (host.reason !== null) writeLine(`  reason: ${host.reason}`);
+  writeHostSecurity(host);
   for (const alarm of alarms) writeAlarm(alarm);
   if (inventory !== null) {
     writeLine(

@@ -100,6 +100,10 @@ export function hostsDomain(constraints: AuthorityConstraints): (core: Core) => 
       audit: { append: (entry) => core.audit.append([entry]) },
       identities: identity,
       settingsOf: (host) => settingsOf(core, issuing, host),
+      tlsOf: async ({ name, cluster }) => {
+        const { value, from } = await core.settings.explain(TLS_ENABLED, { host: name, cluster });
+        return { enabled: value === true, from };
+      },
       declareAdded: (added) =>
         declareAdded(added, {
           repository,
@@ -247,6 +251,8 @@ function secondsOf(duration: string): number {
   return Math.round((parseDuration(duration) ?? 0) / SECOND);
 }
 
+const TLS_ENABLED = 'kvm.libvirtd.tls.enabled';
+
 /** What the setting console.listen asks of a host. */
 const CONSOLES = {
   keep: 'keep',
@@ -266,7 +272,7 @@ async function settingsOf(
     organization: authorities.byPurpose('control').organization,
     keyAlgorithm: await settings.value('key.algorithm', subject),
     migrationModes: await settings.value('migration.mode', subject),
-    tls: (await settings.value('kvm.libvirtd.tls.enabled', subject)) ? 'on' : 'off',
+    tls: (await settings.value(TLS_ENABLED, subject)) ? 'on' : 'off',
     migrationWaitSeconds: secondsOf(await settings.value('migration.reload_wait', subject)),
     probeSeconds: await settings.value('probe.interval_seconds', subject),
     allowedSkewSeconds: await settings.value('clock.allowed_skew_seconds'),

@@ -7,6 +7,7 @@ import { MigrationMode } from './migration-options.ts';
 import { ObservedState } from './observed-state.ts';
 import { Address, Count, InterfaceName, Line, Name, Pin, Port, Text, Time, Uuid } from './primitives.ts';
 import { Service } from './service.ts';
+import { SettingScope } from './setting.ts';
 import { SshFingerprint, SshTarget } from './ssh.ts';
 
 const strict = { additionalProperties: false };
@@ -16,6 +17,8 @@ export const HostState = Type.Union([
   Type.Literal('observed'),
   Type.Literal('provisioning'),
   Type.Literal('secured'),
+  /** Managed with its TLS switched off (kvm.libvirtd.tls.enabled): what was found on it is back. */
+  Type.Literal('unsecured'),
   Type.Literal('failed'),
   Type.Literal('removing'),
 ]);
@@ -44,6 +47,13 @@ export const HostSummary = Type.Object(
         modes: Type.Array(MigrationMode, { maxItems: 3 }),
         /** What it lacks for `tls`, for people. */
         missing: Type.Array(Line, { maxItems: 16 }),
+        /** What to type so that nothing is missing; empty where nothing is, or nothing that a command mends. */
+        mend: Line,
+        /** The setting kvm.libvirtd.tls.enabled as it holds for the host, and which scope says so. */
+        tls: Type.Object(
+          { enabled: Type.Boolean(), from: Type.Union([Type.Literal('default'), SettingScope]) },
+          strict,
+        ),
       },
       strict,
     ),

@@ -4,13 +4,18 @@ import type { HostDetail, HostSummary } from '@virt-trust/contract/model/host.ts
 import { endpointsOf } from './desired-state.ts';
 import { gateStates } from './gates.ts';
 import type { Host } from './host.ts';
-import { securityOf } from './security.ts';
+import { securityOf, type TlsSwitch } from './security.ts';
 
 /** The open alarms of a host: how many, and what the first of them says. */
 export type HostAlarms = HostSummary['alarms'];
 
 /** A host as the API shows it in lists. */
-export function summaryOf(host: Host, channel: ConnectionState | null, alarms: HostAlarms): HostSummary {
+export function summaryOf(
+  host: Host,
+  channel: ConnectionState | null,
+  alarms: HostAlarms,
+  tls: TlsSwitch,
+): HostSummary {
   const down = channel?.kind === 'down' ? describeError(channel.reason) : null;
   return {
     id: host.id,
@@ -26,7 +31,7 @@ export function summaryOf(host: Host, channel: ConnectionState | null, alarms: H
       phase,
       notAfter,
     })),
-    security: securityOf(host),
+    security: securityOf(host, tls),
     alarms,
   };
 }
@@ -37,9 +42,10 @@ export function detailOf(
   fleet: readonly Host[],
   channel: ConnectionState | null,
   alarms: HostAlarms,
+  tls: TlsSwitch,
 ): HostDetail {
   return {
-    ...summaryOf(host, channel, alarms),
+    ...summaryOf(host, channel, alarms, tls),
     address: host.channel.address,
     answersAt: channel?.kind === 'up' ? channel.host : null,
     agentPins: [...host.agentPins],

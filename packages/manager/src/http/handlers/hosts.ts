@@ -40,7 +40,8 @@ export async function hostDetail(
   { context, alarmsOf }: Pick<HostHandlersParts, 'context' | 'alarmsOf'>,
 ): Promise<HostDetail> {
   const [host, fleet] = await Promise.all([requireHost(name, context), context.repository.list()]);
-  return detailOf(host, fleet, context.channels.stateOf(host.id), alarmsOf(name));
+  const tls = await context.tlsOf(host);
+  return detailOf(host, fleet, context.channels.stateOf(host.id), alarmsOf(name), tls);
 }
 
 const hostLock = (name: string) => `host:${name}`;
@@ -78,10 +79,12 @@ export function hostHandlers({
       const hosts = await context.repository.list();
       return pageOf(
         query,
-        async (after, limit) =>
-          hosts.filter((host) => after === undefined || host.name > after).slice(0, limit),
-        (host) => host.name,
-        (host) => summaryOf(host, context.channels.stateOf(host.id), alarmsOf(host.name)),
+        async (after, limit) => {
+          const shown = hosts.filter((host) => after === undefined || host.name > after).slice(0, limit);
+          return Promise.all(shown.map(async (host) => ({ host, tls: await context.tlsOf(host) })));
+        },
+        ({ host }) => host.name,
+        ({ host, tls }) => summaryOf(host, context.channels.stateOf(host.id), alarmsOf(host.name), tls),
       );
     },
     async addHost({ body, actor, idempotencyKey, signal }): Promise<Job> {

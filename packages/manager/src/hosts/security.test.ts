@@ -1,0 +1,82 @@
+import assert from 'node:assert/strict';
+import { test } from 'node:test';
+import { instant } from '@virt-trust/base/instant.ts';
+import type { HostCapabilities } from '@virt-trust/contract/model/capabilities.ts';
+import { settledState, testHost } from './fixtures.ts';
+import type { Host } from './host.ts';
+import { securityOf, type TlsSwitch } from './security.ts';
+
+const ON: TlsSwitch = { enabled: true, from: 'default' };
+const ALL: HostCapabilities = {
+  at: 0,
+  libvirtVersion: '9.0.0',
+  qemuVersion: '7.2.22',
+  libvirtTls: { addresses: ['*'], port: 16514 },
+  libvirtTcp: null,
+  nativeTls: true,
+  nativeTlsLacks: '',
+  migrateTlsForce: false,
+  pinned: true,
+  peerPort: 16516,
+  peerVersions: [1],
+  reloadWaits: [],
+};
+
+function judged(capabilities: HostCapabilities | null, more: Partial<Host> = {}, tls = ON) {
+  return securityOf(testHost('kvm1', { observed: settledState('ours', { capabilities }), ...more }), tls);
+}
+
+test('a host that has not reported counts as not secured, whatever else is known of it', () => {
+  for (const host of [testHost('kvm1', { observed: null }), testHost('kvm1')]) {
+    const { reported, modes, missing, mend } = securityOf(host, ON);
+    assert.deepEqual([reported, modes], [false, []]);
+    assert.deepEqual(missing, ['its agent has not reported what it can do']);
+    assert.equal(mend, 'virt-trust host provision kvm1 --reconnect');
+  }
+});
+
+test('a host that lacks nothing is secured, and says which modes it has', () => {
+  assert.deepEqual(judged(ALL), { reported: true, modes: ['tls', 'pinned'], missing: [], mend: '', tls: ON });
+  const tcp = { addresses: ['*'], port: 16509, authentication: 'none' };
+  assert.deepEqual(judged({ ...ALL, libvirtTcp: tcp }).modes, ['tls', 'pinned', 'plain']);
+  assert.deepEqual(judged({ ...ALL, libvirtTcp: tcp, migrateTlsForce: true }).modes, ['tls']);
+});
+
+test('each thing that is missing is said, with what mends it', () => {
+  const { modes, missing, mend } = judged({
+    ...ALL,
+    libvirtTls: null,
+    nativeTls: false,
+    nativeTlsLacks: 'there is no CA file (/etc/pki/qemu)',
+  });
+  assert.deepEqual(modes, ['pinned']);
+  assert.deepEqual(missing, ['libvirt does not listen with TLS', 'there is no CA file (/etc/pki/qemu)']);
+  assert.equal(mend, 'virt-trust host provision kvm1');
+});
+
+test('a host whose TLS is switched off says by which setting, and what switches it on', () => {
+  const off = { ...ALL, libvirtTls: null, nativeTls: false, nativeTlsLacks: 'none' };
+  for (const [from, what, mend] of [
+    ['global', /off everywhere/, 'virt-trust setting set kvm.libvirtd.tls.enabled on'],
+    [
+      'cluster',
+      /off for cluster default/,
+      'virt-trust setting set kvm.libvirtd.tls.enabled on --cluster default',
+    ],
+    ['host', /off for host kvm1/, 'virt-trust setting set kvm.libvirtd.tls.enabled on --host kvm1'],
+  ] as const) {
+    const security = judged(off, {}, { enabled: false, from });
+    assert.match(security.missing[0] ?? '', what);
+    assert.equal(security.mend, mend);
+    assert.deepEqual(security.tls, { enabled: false, from });
+  }
+});
+
+test('a host that is only observed, or was revoked, is not secured although it serves certificates', () => {
+  const observed = judged(ALL, { observeOnly: true });
+  assert.equal(observed.modes.includes('tls'), false);
+  assert.equal(observed.mend, 'virt-trust host add kvm1 --ssh root@kvm1');
+  const revoked = judged(ALL, { revoked: { at: instant(0), reason: 'keyCompromise', comment: '' } });
+  assert.deepEqual(revoked.modes, ['pinned']);
+  assert.equal(revoked.mend, 'virt-trust host provision kvm1');
+});
