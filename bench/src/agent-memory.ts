@@ -1,23 +1,12 @@
 import { spawn } from 'node:child_process';
 import { readFile } from 'node:fs/promises';
 import { setTimeout as delay } from 'node:timers/promises';
+import { type Memory, memoryOf } from './memory.ts';
 import { add, onLab } from './on-lab.ts';
 import type { Suite } from './suite.ts';
 
 const IDLE_MS = 60_000;
 const AIM_MB = 90;
-
-interface Memory {
-  readonly anonymous: number;
-  readonly resident: number;
-}
-
-/** Reads proc_pid_status(5); MB are 10^6 bytes. */
-function memoryOf(status: string): Memory {
-  const field = (name: string) =>
-    (Number(new RegExp(`^${name}:\\s+(\\d+) kB$`, 'm').exec(status)?.[1]) * 1024) / 1e6;
-  return { anonymous: field('RssAnon'), resident: field('VmRSS') };
-}
 
 /** The same Node with nothing loaded, which is the floor. */
 async function measureBareNode(): Promise<Memory> {

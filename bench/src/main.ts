@@ -7,6 +7,7 @@ import { agentMemorySuite } from './agent-memory.ts';
 import { crlSuite } from './crl.ts';
 import { enrolmentSuite } from './enrolment.ts';
 import { issuanceSuite } from './issuance.ts';
+import { migrationSuite } from './migration.ts';
 import { ocspSuite } from './ocsp.ts';
 import { renewalsSuite } from './renewals.ts';
 import { replaceSection } from './results.ts';
@@ -22,6 +23,7 @@ const SUITES: readonly Suite[] = [
   revocationSuite,
   addressChangeSuite,
   agentMemorySuite,
+  migrationSuite,
 ];
 const RESULTS = fileURLToPath(new URL('../RESULTS.md', import.meta.url));
 

@@ -105,7 +105,8 @@ export async function remove({ client, signal }: Bed, host: Host): Promise<void>
   while ((await host.exec(['sh', '-c', gone])).code !== 0) await delay(100, undefined, { signal });
 }
 
-async function finish(client: ManagerClient, job: Job, signal: AbortSignal): Promise<Job> {
+/** Follows a job to its end; throws its error. */
+export async function finish(client: ManagerClient, job: Job, signal: AbortSignal): Promise<Job> {
   let last = job;
   for await (const current of jobChanges(client, job, signal)) last = current;
   if (isOver(last) && last.state === 'done') return last;

@@ -1,5 +1,6 @@
 import { mkdir, readdir, readFile, rmdir } from 'node:fs/promises';
 import { join } from 'node:path';
+import { TrustError } from '@virt-trust/base/error.ts';
 import { until } from './until.ts';
 
 const PARENT = 'virt-trust-lab';
@@ -49,6 +50,18 @@ export class HostCgroup {
     for (const directory of await this.#directories())
       for (const pid of await processesBelow(directory)) pids.add(pid);
     return [...pids];
+  }
+
+  /** CPU seconds of everything that ever ran in it; throws `lab.no_cpu_time` where the kernel does not count them. */
+  async cpuSeconds(): Promise<number> {
+    for (const directory of await this.#directories()) {
+      const text = await readFile(join(directory, 'cpu.stat'), 'utf8').catch(() => '');
+      const microseconds = /^usage_usec (\d+)$/m.exec(text)?.[1];
+      if (microseconds !== undefined) return Number(microseconds) / 1e6;
+    }
+    throw new TrustError('lab.no_cpu_time', 'unavailable', `cannot count the CPU time of ${this.#name}`, {
+      hint: 'it takes a mounted hierarchy of control groups, version 2',
+    });
   }
 
   /** The host's first process, once its systemd runs. */

@@ -65,6 +65,16 @@ export class Host {
     return (await this.#cgroup.processes()).length > 0;
   }
 
+  /** The numbers that the machine has for the host's processes. */
+  processes(): Promise<number[]> {
+    return this.#cgroup.processes();
+  }
+
+  /** CPU seconds of all its processes since it was booted, also of those that ended; throws `lab.no_cpu_time`. */
+  cpuSeconds(): Promise<number> {
+    return this.#cgroup.cpuSeconds();
+  }
+
   /** Boots the host with the disk it has and waits until its services have started; throws `lab.boot`. */
   async boot(signal?: AbortSignal): Promise<void> {
     if (await this.running()) {

@@ -1,0 +1,153 @@
+import { createMigrationJob } from '@virt-trust/contract/manager/migration-operations.ts';
+import type { MigrateVm } from '@virt-trust/contract/model/migration.ts';
+import { MIGRATION_MODES, type MigrationMode } from '@virt-trust/contract/model/migration-options.ts';
+import { setUpAsFound } from '@virt-trust/lab/adoptable.ts';
+import { type Guest, receiveGuest, startGuest } from '@virt-trust/lab/guest/guest.ts';
+import type { Host } from '@virt-trust/lab/host.ts';
+import { median } from './figures.ts';
+import { MemoryWatch } from './memory-watch.ts';
+import { add, type Bed, finish, onLab } from './on-lab.ts';
+import type { Measurement, Suite } from './suite.ts';
+
+const ROUNDS = 3;
+const MOST_GROWTH_MB = 64;
+const LEAST_THROUGHPUT = 0.8;
+const MOST_CPU = 1.3;
+const MIB = 2 ** 20;
+
+interface Workload {
+  readonly what: string;
+  readonly guest: Guest;
+  readonly wish: Partial<MigrateVm>;
+}
+
+const BIG: Guest = { name: 'big', memoryMiB: 2048, workingSetMiB: 512, dirtyMiBPerSecond: 20 };
+const STORED: Guest = {
+  name: 'stored',
+  memoryMiB: 512,
+  dirtyMiBPerSecond: 20,
+  disk: { format: 'qcow2', sizeMiB: 1024 },
+};
+const WORKLOADS: readonly Workload[] = [
+  { what: '2 GiB', guest: BIG, wish: {} },
+  { what: '2 GiB, `--parallel 4`', guest: BIG, wish: { parallel: 4 } },
+  { what: '512 MiB and a disk of 1 GiB copied', guest: STORED, wish: { copyStorage: 'all' } },
+];
+
+interface Run {
+  /** From the request to the news of its end. */
+  readonly wall: number;
+  /** Of all processes of both hosts meanwhile. */
+  readonly cpu: number;
+  /** Memory and disks, as libvirt counted them, by the time that the transfer took. */
+  readonly mibPerSecond: number;
+}
+
+/** Of each mode, its runs in the order of the rounds. */
+type Runs = Record<MigrationMode, Run[]>;
+
+/** Migrates a guest and counts what all processes of both hosts took for it. */
+async function migrate(
+  { client, signal }: Bed,
+  [from, to]: readonly [Host, Host],
+  { guest, wish }: Workload,
+  mode: MigrationMode,
+): Promise<Run> {
+  const cpu = async () => (await from.cpuSeconds()) + (await to.cpuSeconds());
+  await receiveGuest(to, guest);
+  const body = { vm: guest.name, from: from.name, to: to.name, mode: [mode], ...wish };
+  const [before, began] = [await cpu(), performance.now()];
+  await finish(client, await client.call(createMigrationJob, { body }, { signal }), signal);
+  const wall = (performance.now() - began) / 1000;
+  const spent = (await cpu()) - before;
+  const stats = await to.run(['virsh', 'domjobinfo', guest.name, '--completed', '--rawstats']);
+  const field = (name: string) => Number(new RegExp(`^${name}:\\s+(\\d+)$`, 'm').exec(stats)?.[1] ?? 0);
+  const octets = field('memory_processed') + field('disk_processed');
+  return { wall, cpu: spent, mibPerSecond: octets / MIB / (field('time_elapsed') / 1000) };
+}
+
+/** One round not counted, in which memory is watched, then rounds in which the modes take turns. */
+async function measure(
+  bed: Bed,
+  workload: Workload,
+  say: (line: string) => void,
+): Promise<{ runs: Runs; memory: Map<MigrationMode, Awaited<ReturnType<MemoryWatch['stop']>>> }> {
+  const hosts: [Host, Host] = [bed.lab.host('bench-a'), bed.lab.host('bench-b')];
+  await startGuest(hosts[0], workload.guest);
+  const runs: Runs = { tls: [], pinned: [], plain: [] };
+  const memory = new Map<MigrationMode, Awaited<ReturnType<MemoryWatch['stop']>>>();
+  for (let round = 0; round <= ROUNDS; round++) {
+    for (const mode of MIGRATION_MODES) {
+      const watch = round === 0 ? await MemoryWatch.start(hosts) : undefined;
+      try {
+        const run = await migrate(bed, hosts, workload, mode);
+        hosts.reverse();
+        if (round > 0) runs[mode].push(run);
+        say(
+          `${workload.what}, ${mode}, ${round === 0 ? 'warm-up' : `round ${round}`}: ${run.wall.toFixed(1)} s, ${run.mibPerSecond.toFixed(0)} MiB/s, CPU ${run.cpu.toFixed(1)} s`,
+        );
+      } finally {
+        const seen = await watch?.stop();
+        if (seen !== undefined) memory.set(mode, seen);
+      }
+    }
+  }
+  await hosts[0].run(['virsh', 'destroy', workload.guest.name]);
+  return { runs, memory };
+}
+
+/** Pair by pair, since the machine's speed drifts. */
+function ratio(runs: Runs, mode: MigrationMode, figure: keyof Run): number {
+  return median(runs[mode].map((run, index) => run[figure] / (runs.tls[index]?.[figure] ?? Number.NaN)));
+}
+
+function rowsOf(what: string, runs: Runs): Measurement[] {
+  return MIGRATION_MODES.map((mode) => {
+    const middle = (figure: keyof Run) => median(runs[mode].map((run) => run[figure]));
+    const of = (figure: keyof Run) => ratio(runs, mode, figure).toFixed(2);
+    const aims =
+      mode === 'pinned' ? ` (at least ${LEAST_THROUGHPUT} and at most ${MOST_CPU} are aimed at)` : '';
+    return {
+      what: `${what}, ${mode}`,
+      value: `${middle('mibPerSecond').toFixed(0)} MiB/s; ${middle('wall').toFixed(1)} s in all; CPU ${middle('cpu').toFixed(1)} s`,
+      ratio: `${of('mibPerSecond')} of tls’s throughput, ${of('cpu')} of its CPU, ${of('wall')} of its time${aims}`,
+    };
+  });
+}
+
+const NAMES: Readonly<Record<string, string>> = { run: 'agent', conduct: 'conductor', relay: 'relay' };
+
+/** How fast VMs migrate in each mode, and what that takes. */
+export const migrationSuite: Suite = {
+  name: 'migration',
+  title: 'Migration in three modes',
+  run: (say) =>
+    onLab({ name: 'bench-migration', hosts: ['bench-a', 'bench-b'], say }, async (bed) => {
+      const hosts = [bed.lab.host('bench-a'), bed.lab.host('bench-b')];
+      // Plain TCP stays beside TLS as long as nobody passes the gate that takes it away.
+      await setUpAsFound(hosts, { libvirt: 'tcp', qemuTls: false });
+      for (const host of hosts) await add(bed, host);
+      say('both hosts are enrolled');
+      const rows: Measurement[] = [];
+      const grown: Measurement[] = [];
+      for (const workload of WORKLOADS) {
+        const { runs, memory } = await measure(bed, workload, say);
+        rows.push(...rowsOf(workload.what, runs));
+        for (const [mode, seen] of memory)
+          for (const [process, { grown: by, most }] of seen)
+            grown.push({
+              what: `${workload.what}, ${mode}: memory of the ${NAMES[process]}`,
+              value: `${by.toFixed(1)} MB more, ${most.toFixed(1)} MB at most`,
+              ratio: `${(by / MOST_GROWTH_MB).toFixed(2)} of the ${MOST_GROWTH_MB} MB aimed at`,
+            });
+      }
+      return {
+        rows: [...rows, ...grown],
+        notes: [
+          `Two hosts of the lab under software emulation, on the machine’s cores together with the manager. The guests’ memory is incompressible, and they dirty it at 20 MiB/s (of the 2 GiB one, 512 MiB of it). Medians of ${ROUNDS} rounds in which the modes take turns; ratios are medians of the ratios within a round.`,
+          'Throughput is what libvirt counts of memory and disks by the time of the transfer; the time in all is that of the whole job, with its checks before and the truth after. CPU is that of all processes of both hosts from control groups: QEMU with the guest in it, libvirtd, agents, conductor, relay.',
+          'Memory is RssAnon: what the agent holds beyond what it held before, and what the conductor and the relay, which are processes of one migration, hold beyond what they held when they were first seen (at most 0.15 s old).',
+        ],
+      };
+    }),
+};
