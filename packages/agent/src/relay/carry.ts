@@ -1,0 +1,50 @@
+import type { Duplex } from 'node:stream';
+
+/**
+ * Carries bytes both ways between two streams until both directions have ended or one breaks; then both are gone.
+ * Reading stops while the other side does not take more, so that no more than the streams' own buffers is ever held.
+ * Resolves with undefined after a clean end, else with the error.
+ */
+export function carry(a: Duplex, b: Duplex): Promise<Error | undefined> {
+  return new Promise((resolve) => {
+    let open = 2;
+    const over = (error?: Error) => {
+      a.destroy();
+      b.destroy();
+      resolve(error);
+    };
+    const directionEnded = () => {
+      if (--open === 0) over();
+    };
+    for (const [from, to] of [
+      [a, b],
+      [b, a],
+    ] as const) {
+      pump(from, to, directionEnded);
+      from.once('error', over);
+      from.once('close', () => over(new Error('the connection was closed before its end')));
+    }
+  });
+}
+
+/** One direction. What arrives in one turn of the event loop is written as a whole. */
+function pump(from: Duplex, to: Duplex, onEnd: () => void): void {
+  let corked = false;
+  const flush = () => {
+    corked = false;
+    to.uncork();
+  };
+  from.on('data', (chunk: Uint8Array) => {
+    if (!corked) {
+      corked = true;
+      to.cork();
+      setImmediate(flush);
+    }
+    if (!to.write(chunk)) from.pause();
+  });
+  to.on('drain', () => from.resume());
+  from.once('end', () => {
+    if (corked) flush();
+    to.end(onEnd);
+  });
+}
