@@ -7,10 +7,12 @@ import { type Randomness, systemRandomness } from '@virt-trust/base/randomness.t
 import { requireSeparateRoles } from '@virt-trust/channel/pins.ts';
 import type { Sleep } from '@virt-trust/channel/sleep.ts';
 import { type RunHostCommand, runHostCommand } from '@virt-trust/check/host/host-command.ts';
+import { PEER_PORT } from '@virt-trust/contract/model/grant.ts';
 import { type Announcing, openAnnouncing } from './announcing/announcing.ts';
 import { Consoles } from './consoles/consoles.ts';
 import { type ChannelDoor, openChannelDoor } from './doors/channel-door.ts';
 import { type LocalDoor, openLocalDoor } from './doors/local-door.ts';
+import { PeerDoor } from './doors/peer-door.ts';
 import { EventLog } from './events.ts';
 import { Firewall } from './firewall/firewall.ts';
 import { IdentityStore } from './identity.ts';
@@ -33,6 +35,8 @@ export interface AgentOptions {
   readonly uninstall: () => Promise<void>;
   /** In place of the order's port; 0 takes a free one. */
   readonly channelPort?: number;
+  /** In place of PEER_PORT; 0 takes a free one each time. */
+  readonly peerPort?: number;
   /** How long it waits before it makes itself known. */
   readonly sleep?: Sleep;
 }
@@ -88,7 +92,7 @@ export async function runAgent(options: AgentOptions): Promise<RunningAgent> {
     inventory: () => takeInventory({ paths, run, firewall, clock, log }),
   };
   const engines = await options.engines(context);
-  const { apply, crls, migrations, network, capabilities } = engines;
+  const { apply, crls, migrations, network, capabilities, grants, arrivals, preflights } = engines;
   const consoles = await Consoles.open(context);
   const removed = Promise.withResolvers<void>();
   let removing = false;
@@ -121,6 +125,9 @@ export async function runAgent(options: AgentOptions): Promise<RunningAgent> {
     await announcing?.stop();
     await channel?.close(AbortSignal.timeout(CLOSE_MS));
     await local?.close();
+    await grants.close();
+    await preflights.close();
+    await arrivals.close();
     await consoles.close();
     await migrations.close();
     await crls.stop();
@@ -160,6 +167,17 @@ export async function runAgent(options: AgentOptions): Promise<RunningAgent> {
       log,
       clock,
     });
+    await arrivals.start();
+    await grants.start(
+      new PeerDoor({
+        identity: () => identity.current,
+        grants,
+        port: options.peerPort ?? PEER_PORT,
+        handlers,
+        log,
+        clock,
+      }),
+    );
     if (order.mode === 'manage') timer = await keepPortOpen(context, addresses.all, channel.port);
     // Last, because its answer says that all is there.
     local = await openLocalDoor({ path: paths.socket, handlers, log });

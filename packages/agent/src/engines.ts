@@ -1,12 +1,14 @@
 import { MINUTE, SECOND } from '@virt-trust/base/instant.ts';
 import { readDaemonMode } from '@virt-trust/check/host/libvirt-daemons.ts';
 import { PEER_PORT } from '@virt-trust/contract/model/grant.ts';
+import type { MigrationPhase } from '@virt-trust/contract/model/migration.ts';
 import { barrierOf } from './apply/barrier.ts';
 import { JournaledEngine } from './apply/engine.ts';
 import { SystemEffects } from './apply/system-effects.ts';
 import { HostCapabilityWatch } from './capabilities/capability-watch.ts';
 import { SystemCrlEffects } from './crl/effects.ts';
 import { HostCrls } from './crl/host-crls.ts';
+import { HostGrants } from './grants/host-grants.ts';
 import { makeMigrations } from './migration/migrations.ts';
 import { systemNetwork } from './network/system-network.ts';
 import { NOT_BUILT } from './not-built-yet.ts';
@@ -17,6 +19,7 @@ const CHECK_INTERVAL_MS = MINUTE;
 const CRL_LOAD_BOUND_MS = 10 * SECOND;
 const CRL_TICK_MS = 10 * SECOND;
 const SECOND_LOOK_MS = 3 * SECOND;
+const OVER: ReadonlySet<MigrationPhase> = new Set(['done', 'failed', 'cancelled']);
 
 /** Makes the parts of the agent that change the host. */
 export const hostEngines: EngineFactory = async (context) => {
@@ -27,7 +30,7 @@ export const hostEngines: EngineFactory = async (context) => {
     ...context,
     daemonMode: () => readDaemonMode(run),
     peer: { peerPort: PEER_PORT, peerVersions: [1] },
-    reloadWaits: () => [],
+    reloadWaits: () => apply.reloadWaits(),
     readableForQemu: async (files) => {
       const { uid, gid } = await effects.qemuUser();
       return new Set((await effects.digestsForQemu(files, { qemuUid: uid, qemuGid: gid })).keys());
@@ -41,6 +44,7 @@ export const hostEngines: EngineFactory = async (context) => {
     network: () => network.report(),
     capabilities: () => capabilities.report(),
     applied: () => capabilities.changed(),
+    onWait: () => void capabilities.changed(),
     emit: record,
     effects,
     barrier: barrierOf(process.env['VIRT_TRUST_BARRIER']),
@@ -58,5 +62,12 @@ export const hostEngines: EngineFactory = async (context) => {
     tickMs: CRL_TICK_MS,
     secondLookMs: SECOND_LOOK_MS,
   });
-  return { apply, crls, migrations: await makeMigrations(context), network, ...NOT_BUILT, capabilities };
+  const migrations = await makeMigrations(context);
+  const { arrivals } = NOT_BUILT;
+  const grants = new HostGrants({
+    context,
+    isOver: async ({ id }) => OVER.has((await migrations.get(id, 0, new AbortController().signal)).phase),
+    release: (id) => arrivals.release(id),
+  });
+  return { apply, crls, migrations, network, ...NOT_BUILT, grants, capabilities };
 };

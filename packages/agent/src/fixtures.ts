@@ -58,6 +58,8 @@ export function noEngines(asked: string[] = []): EngineFactory {
       putCertificates: () => observe('putCertificates'),
       postProofs: () => observe('postProofs'),
       remove: async () => ({ restored: ['/etc/libvirt/libvirtd.conf'], left: [] }),
+      reloadWaits: () => [],
+      beforeMigration: async () => {},
       stop: async () => {},
     },
     crls: {
@@ -86,6 +88,9 @@ export function noEngines(asked: string[] = []): EngineFactory {
         throw new Error('no grant in this test');
       },
       find: () => undefined,
+      begin: async () => {},
+      end: async () => {},
+      refresh: async () => {},
       close: async () => {},
     },
     arrivals: {

@@ -1,5 +1,5 @@
 import { TrustError } from '@virt-trust/base/error.ts';
-import type { Arrivals, Grants, Preflights } from './ports.ts';
+import type { Arrivals, Preflights } from './ports.ts';
 
 const refuse = (): never => {
   throw new TrustError('agent.not_built', 'internal', 'cannot do this yet');
@@ -7,19 +7,9 @@ const refuse = (): never => {
 
 /** Stands in until the parts are there. */
 export const NOT_BUILT: {
-  readonly grants: Grants;
   readonly arrivals: Arrivals;
   readonly preflights: Preflights;
 } = {
-  grants: {
-    start: async () => {},
-    put: refuse,
-    remove: refuse,
-    list: () => [],
-    admit: refuse,
-    find: () => undefined,
-    close: async () => {},
-  },
   arrivals: {
     start: async () => {},
     create: refuse,

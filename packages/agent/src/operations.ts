@@ -32,7 +32,7 @@ export interface OperationParts {
 /** What serves the agent's operations. */
 export function agentHandlers(parts: OperationParts): Handlers {
   const { context, identity, managers, events, consoles } = parts;
-  const { apply, crls, migrations } = parts.engines;
+  const { apply, crls, migrations, grants } = parts.engines;
   const changing = <Input, Result>(work: (input: Input) => Promise<Result>) => {
     return async (input: Input) => {
       if (context.mode === 'observe') throw observeOnly();
@@ -78,6 +78,7 @@ export function agentHandlers(parts: OperationParts): Handlers {
       const described = await identity.activate(body.pin);
       // Also where nothing changed: an earlier request may have been cut off just here.
       parts.channel()?.refresh();
+      await grants.refresh();
       if (described.current !== before)
         await context.record('identity.activated', described.current, `${before} is the former key`);
       return described;
@@ -89,12 +90,17 @@ export function agentHandlers(parts: OperationParts): Handlers {
       const before = managers.managers;
       const now = await managers.replace(body, caller.managerPin, identity.pins);
       parts.channel()?.refresh();
+      await grants.refresh();
       if (now !== before)
         await context.record('managers.replaced', `${now.epoch}.${now.number}`, now.pins.join(' '));
       return now;
     },
     createMigration: changing(({ body }) => migrations.create(body)),
-    startMigration: changing(({ params, body }) => migrations.start(params.id, body.certificate)),
+    startMigration: changing(async ({ params, body }) => {
+      const status = await migrations.start(params.id, body.certificate);
+      await grants.begin(params.id);
+      return status;
+    }),
     getMigration: ({ params, query, signal }) =>
       migrations.get(params.id, (query.wait ?? 0) * SECOND, signal),
     cancelMigration: changing(({ params }) => migrations.cancel(params.id)),

@@ -15,6 +15,8 @@ export interface AgentPaths {
   readonly provenAddresses: string;
   readonly events: string;
   readonly firewall: string;
+  /** What managers let other agents ask. */
+  readonly grants: string;
   readonly desiredState: string;
   readonly journal: string;
   readonly services: string;
@@ -49,6 +51,7 @@ export function agentPaths(root = '/'): AgentPaths {
     provenAddresses: join(agent, 'proven-addresses.json'),
     events: join(agent, 'events'),
     firewall: join(agent, 'firewall.json'),
+    grants: join(agent, 'grants.json'),
     desiredState: join(agent, 'desired-state.json'),
     journal: join(agent, 'journal.json'),
     services: join(state, 'services'),

@@ -1,6 +1,6 @@
 import { TrustError } from '@virt-trust/base/error.ts';
 import type { SpkiPin } from '@virt-trust/base/spki-pin.ts';
-import type { Grant, GrantedOperation } from '@virt-trust/contract/model/grant.ts';
+import type { Grant } from '@virt-trust/contract/model/grant.ts';
 import type { Caller, Handlers } from './doors/handlers.ts';
 import type { AgentContext, Engines } from './ports.ts';
 
@@ -23,11 +23,6 @@ export function peerHandlers(
   { clock }: AgentContext,
   changing: Changing,
 ): Pick<Handlers, PeerOperation> {
-  /** SECURITY: by the pin that the handshake proved and the grant of the path, at each request anew. */
-  const admitted = (id: string, caller: Caller, operation: GrantedOperation): Grant => {
-    if (caller.door !== 'peer') throw noPeer();
-    return grants.admit(id, caller.peerPin, operation);
-  };
   return {
     putGrant: changing(({ params, body, caller }) => {
       if (body.id !== params.id) throw otherGrant(params.id);
@@ -39,18 +34,24 @@ export function peerHandlers(
     },
     listGrants: async () => ({ grants: grants.list() }),
     createPreflight: ({ body, signal }) => preflights.check(body, signal),
-    peerCreateMigration: async ({ params, body, caller }) =>
-      arrivals.create(admitted(params.id, caller, 'create'), body),
-    peerGetVmState: async ({ params, caller }) => {
-      const grant = admitted(params.id, caller, 'status');
-      return { now: clock.now(), ...(await migrations.vmState(grant)) };
+    peerCreateMigration: async ({ body, caller }) => {
+      const grant = grantOf(caller);
+      const created = await arrivals.create(grant, body);
+      await grants.begin(grant.id);
+      return created;
     },
-    peerEndMigration: async ({ params, body, caller }) => {
-      await arrivals.end(admitted(params.id, caller, 'create'), body.outcome);
+    peerGetVmState: async ({ caller }) => ({
+      now: clock.now(),
+      ...(await migrations.vmState(grantOf(caller))),
+    }),
+    peerEndMigration: async ({ body, caller, signal }) => {
+      const grant = grantOf(caller);
+      await arrivals.end(grant, body.outcome);
+      // Once the answer is over, read or cut off: with its grant the peer loses its channel.
+      signal.addEventListener('abort', () => void grants.end(grant.id).catch(() => {}), { once: true });
       return {};
     },
-    peerServeHandshake: async ({ params, body, caller }) =>
-      preflights.serve(admitted(params.id, caller, 'preflight'), body.address),
+    peerServeHandshake: async ({ body, caller }) => preflights.serve(grantOf(caller), body.address),
   };
 }
 
@@ -59,8 +60,10 @@ function managerOf(caller: Caller): SpkiPin {
   throw new TrustError('grant.no_manager', 'denied', 'cannot change a grant: only a manager may');
 }
 
-function noPeer(): TrustError {
-  return new TrustError('grant.no_peer', 'denied', 'cannot answer: only an agent with a grant may ask');
+/** SECURITY: the peer door found it for the key that the handshake proved and the id of the path. */
+function grantOf(caller: Caller): Grant {
+  if (caller.door === 'peer') return caller.grant;
+  throw new TrustError('grant.no_peer', 'denied', 'cannot answer: only an agent with a grant may ask');
 }
 
 function otherGrant(id: string): TrustError {

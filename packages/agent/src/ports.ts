@@ -9,7 +9,7 @@ import type { HostCapabilities } from '@virt-trust/contract/model/capabilities.t
 import type { CrlDelivery, InstalledCrl, RevokedParty } from '@virt-trust/contract/model/crl.ts';
 import type { DesiredState } from '@virt-trust/contract/model/desired-state.ts';
 import type { InstallOrder } from '@virt-trust/contract/model/enrolment.ts';
-import type { Grant, GrantedOperation, GrantState } from '@virt-trust/contract/model/grant.ts';
+import type { Grant, GrantState } from '@virt-trust/contract/model/grant.ts';
 import type { HostNetwork, Inventory } from '@virt-trust/contract/model/inventory.ts';
 import type { MigrationOrder, MigrationStatus, PreparedVm } from '@virt-trust/contract/model/migration.ts';
 import type {
@@ -24,6 +24,7 @@ import type {
   PreflightReport,
 } from '@virt-trust/contract/model/preflight.ts';
 import type { Firewall } from './firewall/firewall.ts';
+import type { AskedOperation, AskingPeer } from './grants/judge.ts';
 import type { AgentPaths } from './paths.ts';
 
 /** The keys of the channel, as of now. */
@@ -64,6 +65,13 @@ export interface ApplyEngine {
   postProofs(proofs: readonly ProofVerdict[]): Promise<ObservedState>;
   /** Gives the host back what was found on it; the service itself stays for the caller to remove. */
   remove(): Promise<{ restored: string[]; left: string[] }>;
+  /** What waits for running migrations, in words; nothing where nothing does. */
+  reloadWaits(): string[];
+  /**
+   * To be asked before a migration begins here, from here or to here: waits while libvirt's daemon is being restarted;
+   * throws `migration.restart_due` where its restart waits for other migrations, since it goes first.
+   */
+  beforeMigration(): Promise<void>;
   /** Leaves what is under way where it stands; the next start goes on with it. */
   stop(): Promise<void>;
 }
@@ -104,18 +112,42 @@ export interface NetworkWatch {
   stop(): Promise<void>;
 }
 
+/** Who may come in through the peer door now, and who hears of those who may not. */
+export interface PeerGuests {
+  pins(): PinSet<'agent'>;
+  admitsAddress(remoteAddress: string): boolean;
+  /** Told within bounds, however often it is called. */
+  refused(subject: string, message: string): void;
+}
+
+/** The peer door, as what opens it sees it. */
+export interface PeerDoorControl {
+  /** Resolves with the port. */
+  open(guests: PeerGuests): Promise<number>;
+  /** Takes up a changed key of this host; cuts off those who are guests no more. */
+  refresh(): void;
+  close(): Promise<void>;
+}
+
 /** Permissions for other agents, given by managers; the peer door is open as long as there is one. */
 export interface Grants {
-  /** Opens what a crash left granted. */
-  start(): Promise<void>;
-  /** Throws `grant.not_yours` for a grant of another manager. */
+  /** Opens what was granted before the agent's end. */
+  start(door: PeerDoorControl): Promise<void>;
+  /** Throws `grant.not_yours` for a grant of another manager, and `grant.*` for one that must not be given. */
   put(grant: Grant, manager: SpkiPin): Promise<GrantState>;
+  /** One that is not there is fine. */
   remove(id: string, manager: SpkiPin): Promise<void>;
   list(): GrantState[];
   /** The grant by which a peer asks for an operation; throws `grant.*` where there is none for it. */
-  admit(id: string, peer: SpkiPin, operation: GrantedOperation): Grant;
+  admit(id: string, peer: AskingPeer, asked: AskedOperation): Grant;
   /** The grant of that id, whoever asks; undefined where there is none. */
   find(id: string): Grant | undefined;
+  /** The migration of a grant, if there is one, has begun: how it does may be asked after `notAfter` too. */
+  begin(id: string): Promise<void>;
+  /** The migration of a grant is over, and so is the grant. */
+  end(id: string): Promise<void>;
+  /** Takes up changed managers and keys: grants of a manager that was removed go at once. */
+  refresh(): Promise<void>;
   close(): Promise<void>;
 }
 

@@ -3,6 +3,7 @@ import type * as grantOperations from '@virt-trust/contract/agent/grant-operatio
 import type * as operations from '@virt-trust/contract/agent/operations.ts';
 import type { AgentOperation } from '@virt-trust/contract/agent/operations.ts';
 import type * as peerOperations from '@virt-trust/contract/agent/peer-operations.ts';
+import type { Grant } from '@virt-trust/contract/model/grant.ts';
 import type { BodyOf, ParamsOf, QueryOf, ResultOf } from '@virt-trust/contract/operation.ts';
 
 /**
@@ -12,7 +13,12 @@ import type { BodyOf, ParamsOf, QueryOf, ResultOf } from '@virt-trust/contract/o
 export type Caller =
   | { readonly door: 'channel'; readonly managerPin: SpkiPin; readonly remoteAddress: string }
   | { readonly door: 'local' }
-  | { readonly door: 'peer'; readonly peerPin: SpkiPin; readonly remoteAddress: string };
+  | {
+      readonly door: 'peer';
+      readonly peerPin: SpkiPin;
+      readonly remoteAddress: string;
+      readonly grant: Grant;
+    };
 
 type Exports = typeof operations & typeof grantOperations & typeof peerOperations;
 

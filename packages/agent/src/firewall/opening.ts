@@ -4,7 +4,7 @@ import Type, { type Static } from 'typebox';
 const strict = { additionalProperties: false };
 
 /** What an opening is for; stands in the rules' comment as `virt-trust:WHAT`. */
-const What = Type.String({ pattern: '^[a-z][a-z0-9-]{0,40}$' });
+const What = Type.String({ pattern: '^[a-z][a-z0-9-]{0,60}$' });
 
 export const PortRange = Type.Object({ from: Port, to: Port }, strict);
 export type PortRange = Static<typeof PortRange>;
@@ -38,7 +38,7 @@ export type FirewalldRule = Static<typeof FirewalldRule>;
 /** What the agent keeps about the firewall. */
 export const FirewallRecord = Type.Object(
   {
-    openings: Type.Array(Opening, { maxItems: 64 }),
+    openings: Type.Array(Opening, { maxItems: 1024 }),
     firewalld: Type.Array(FirewalldRule, { maxItems: 4096 }),
   },
   strict,

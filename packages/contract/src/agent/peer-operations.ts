@@ -38,17 +38,21 @@ export const peerCreateMigration = {
   result: Type.Object({ relayPort: Type.Union([Port, Type.Null()]) }, strict),
   status: 201,
   doors: ['peer'],
+  granted: 'create',
 } as const satisfies AgentOperation;
 
 export const peerGetVmState = {
   id: 'peerGetVmState',
-  summary: "Where the grant's VM stands on this host.",
+  summary:
+    "Where the grant's VM stands on this host; also after the grant's time, until the migration is over.",
   method: 'GET',
   path: '/v1/peer/migrations/{id}',
   params: ByGrant,
   result: PeerVmState,
   status: 200,
   doors: ['peer'],
+  granted: 'status',
+  goesOn: true,
 } as const satisfies AgentOperation;
 
 export const peerEndMigration = {
@@ -61,6 +65,8 @@ export const peerEndMigration = {
   result: Type.Object({}, strict),
   status: 200,
   doors: ['peer'],
+  granted: 'create',
+  goesOn: true,
 } as const satisfies AgentOperation;
 
 export const peerServeHandshake = {
@@ -75,6 +81,7 @@ export const peerServeHandshake = {
   result: HandshakeServer,
   status: 201,
   doors: ['peer'],
+  granted: 'preflight',
 } as const satisfies AgentOperation;
 
 /** What an agent with a grant may ask of another. */

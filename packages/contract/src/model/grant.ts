@@ -54,7 +54,7 @@ export const Grant = Type.Object(
     flags: Type.Integer({ minimum: 0, maximum: 0x7fff_ffff }),
     /** Streams of QEMU's at once, in mode `pinned`. */
     streams: Type.Integer({ minimum: 1, maximum: 128 }),
-    /** No connection begins after it; what has begun goes on. */
+    /** Nothing begins after it; what has begun goes on, and how it does may be asked until it is over. */
     notAfter: Time,
   },
   strict,
