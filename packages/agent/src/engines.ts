@@ -13,6 +13,7 @@ import { makeMigrations } from './migration/migrations.ts';
 import { systemNetwork } from './network/system-network.ts';
 import { NOT_BUILT } from './not-built-yet.ts';
 import type { EngineFactory } from './ports.ts';
+import { HostPreflights } from './preflight/preflights.ts';
 
 const PROOF_BOUND_MS = 120 * SECOND;
 const CHECK_INTERVAL_MS = MINUTE;
@@ -67,7 +68,16 @@ export const hostEngines: EngineFactory = async (context) => {
   const grants = new HostGrants({
     context,
     isOver: async ({ id }) => OVER.has((await migrations.get(id, 0, new AbortController().signal)).phase),
-    release: (id) => arrivals.release(id),
+    release: async (id) => {
+      await Promise.all([arrivals.release(id), preflights.release(id)]);
+    },
   });
-  return { apply, crls, migrations, network, ...NOT_BUILT, grants, capabilities };
+  const preflights = new HostPreflights({
+    context,
+    grants,
+    capabilities: () => capabilities.report(),
+    qemuUser: () => effects.qemuUser(),
+  });
+  await preflights.start();
+  return { apply, crls, migrations, network, ...NOT_BUILT, grants, preflights, capabilities };
 };

@@ -1,5 +1,5 @@
 import { TrustError } from '@virt-trust/base/error.ts';
-import type { Arrivals, Preflights } from './ports.ts';
+import type { Arrivals } from './ports.ts';
 
 const refuse = (): never => {
   throw new TrustError('agent.not_built', 'internal', 'cannot do this yet');
@@ -8,7 +8,6 @@ const refuse = (): never => {
 /** Stands in until the parts are there. */
 export const NOT_BUILT: {
   readonly arrivals: Arrivals;
-  readonly preflights: Preflights;
 } = {
   arrivals: {
     start: async () => {},
@@ -17,5 +16,4 @@ export const NOT_BUILT: {
     release: async () => {},
     close: async () => {},
   },
-  preflights: { check: refuse, serve: refuse, close: async () => {} },
 };

@@ -1,3 +1,4 @@
+import type { Duplex } from 'node:stream';
 import type { TLSSocket } from 'node:tls';
 import type { Checker } from '@virt-trust/libvirt/checker.ts';
 import {
@@ -60,6 +61,22 @@ export function probeLibvirt(options: LibvirtProbeOptions): Promise<LibvirtEvide
   });
 }
 
+/**
+ * Connects to a libvirt daemon over TLS as the probe does, up to its confirmation that it takes our certificate; its RPC
+ * is what follows on the socket. Throws `probe.*`.
+ */
+export function connectLibvirtTls(options: LibvirtProbeOptions): Promise<TLSSocket> {
+  const attempt = async (attempt: Attempt) => {
+    const connection = await dial(attempt);
+    const { socket } = await handshake(attempt, connection, options, options.checker ?? STRICTEST);
+    attempt.step = 'confirmation';
+    const rest = await readConfirmation(attempt, socket, options.client !== undefined);
+    if (rest.length > 0) socket.unshift(rest);
+    return socket;
+  };
+  return runAttempt(options, attempt, { keepOpen: true });
+}
+
 /** Waits for the byte 0x01; returns what came behind it. */
 async function readConfirmation(
   attempt: Attempt,
@@ -81,14 +98,15 @@ async function readConfirmation(
   return chunk.subarray(1);
 }
 
-class RpcSession {
+/** Calls of libvirt's RPC over a stream, one after the other. */
+export class RpcSession {
   readonly #attempt: Attempt;
-  readonly #socket: TLSSocket;
+  readonly #socket: Duplex;
   readonly #reader = new RpcPacketReader();
   #pending: Uint8Array;
   #serial = 0;
 
-  constructor(attempt: Attempt, socket: TLSSocket, pending: Uint8Array) {
+  constructor(attempt: Attempt, socket: Duplex, pending: Uint8Array = new Uint8Array()) {
     this.#attempt = attempt;
     this.#socket = socket;
     this.#pending = pending;

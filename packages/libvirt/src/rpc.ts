@@ -14,7 +14,13 @@ const AUTH_TYPE_LIST_LIMIT = 20;
 export const TLS_CONFIRMATION = 0x01;
 
 /** Numbers of the procedures that virt-trust calls (remote_protocol.x, `REMOTE_PROC_*`). */
-export const PROCEDURES = { connectOpen: 1, connectClose: 2, connectGetHostname: 59, authList: 66 } as const;
+export const PROCEDURES = {
+  connectOpen: 1,
+  connectClose: 2,
+  connectGetHostname: 59,
+  authList: 66,
+  connectGetLibVersion: 157,
+} as const;
 
 /** The flag of CONNECT_OPEN for a connection that changes nothing (`VIR_CONNECT_RO`). */
 export const CONNECT_READ_ONLY = 1;
@@ -133,7 +139,7 @@ export function decodeReply(
     );
   }
   if (packet.status === 0) return { kind: 'ok', payload: packet.payload };
-  if (packet.status === 1) return { kind: 'error', error: decodeRemoteError(packet.payload) };
+  if (packet.status === 1) return { kind: 'error', error: readRemoteError(packet.payload) };
   throw malformed(`status ${packet.status} in an answer`);
 }
 
@@ -150,6 +156,14 @@ export function decodeAuthList(payload: Uint8Array): AuthType[] {
   return types;
 }
 
+/** The result of CONNECT_GET_LIB_VERSION, as `9.0.0`. */
+export function decodeLibVersion(payload: Uint8Array): string {
+  const xdr = new XdrReader(payload);
+  const version = xdr.unsigned() * 2 ** 32 + xdr.unsigned();
+  xdr.end();
+  return [Math.floor(version / 1e6), Math.floor(version / 1e3) % 1e3, version % 1e3].join('.');
+}
+
 /** The result of CONNECT_GET_HOSTNAME. */
 export function decodeHostname(payload: Uint8Array): string {
   const xdr = new XdrReader(payload);
@@ -158,7 +172,8 @@ export function decodeHostname(payload: Uint8Array): string {
   return name;
 }
 
-function decodeRemoteError(payload: Uint8Array): RemoteError {
+/** The error in a packet of status 1; throws `rpc.malformed`. */
+export function readRemoteError(payload: Uint8Array): RemoteError {
   const xdr = new XdrReader(payload);
   const code = xdr.integer();
   const domain = xdr.integer();

@@ -117,7 +117,7 @@ export function formatDistinguishedName({ subject }: Pick<Certificate, 'subject'
 }
 
 /** GLib's g_pattern_match_simple: `*` for any run of characters, `?` for one. */
-function matchesGlob(glob: string, text: string): boolean {
+export function matchesGlob(glob: string, text: string): boolean {
   const [pattern, subject] = [[...glob], [...text]];
   let [at, from, star, retry] = [0, 0, -1, 0];
   while (from < subject.length) {

@@ -1,7 +1,6 @@
 import Type, { type Static } from 'typebox';
 import { HostCapabilities } from './capabilities.ts';
 import { CrlPem } from './crl.ts';
-import { PreparedVm } from './migration.ts';
 import { MigrationMode, MigrationOptions } from './migration-options.ts';
 import {
   Address,
@@ -63,6 +62,12 @@ export const PreflightHandshake = Type.Object(
 );
 export type PreflightHandshake = Static<typeof PreflightHandshake>;
 
+/** The VM's disks by target: what the guest sees, and what there is of it. */
+const DiskSizes = Type.Array(
+  Type.Object({ target: Line, capacityBytes: Count, allocatedBytes: Count }, strict),
+  { maxItems: 256 },
+);
+
 /** One side of the pair, as an agent is asked to check it. */
 export const PreflightOrder = Type.Object(
   {
@@ -96,6 +101,8 @@ export const PreflightOrder = Type.Object(
     vm: Type.Union([VmName, Type.Null()]),
     /** Of the destination: the VM's XML as the source gave it. */
     vmXml: Type.Union([Type.String({ maxLength: 1_000_000 }), Type.Null()]),
+    /** Of the destination: the VM's disks as the source measured them. */
+    disks: DiskSizes,
     options: MigrationOptions,
   },
   strict,
@@ -108,10 +115,10 @@ export const PreflightReport = Type.Object(
     now: Time,
     capabilities: Type.Union([HostCapabilities, Type.Null()]),
     hostUuid: Line,
-    /** Of the source: the VM as it would be migrated, with its XML; null where none was asked for, or it is not there. */
+    /** Of the source: the VM as it would be migrated; null where none was asked for, or it is not there. */
     vm: Type.Union([
       Type.Object(
-        { ...PreparedVm.properties, state: Line, xml: Type.String({ maxLength: 1_000_000 }) },
+        { uuid: Uuid, state: Line, xml: Type.String({ maxLength: 1_000_000 }), disks: DiskSizes },
         strict,
       ),
       Type.Null(),

@@ -9,26 +9,21 @@ import type {
 } from '@virt-trust/contract/model/preflight.ts';
 import { LIBVIRT_TCP_PORT, LIBVIRT_TLS_PORT } from '@virt-trust/libvirt/layout.ts';
 import { MIGRATION_CLIENT_PREFIX } from '../hosts/client-dns.ts';
-import type { Host } from '../hosts/host.ts';
 import type { HostsContext } from '../hosts/ports.ts';
 import type { MigrationAddresses } from './addresses.ts';
 import { controlTrustOf } from './control-trust.ts';
+import type { MigrationEnd } from './facts.ts';
 import { pairFindings } from './pair-findings.ts';
 import { asked, withPreflightGrants } from './preflight-grants.ts';
 import { sourceAddressOf } from './source-address.ts';
-
-/** One host of a pair: with an agent that takes part, or without one. */
-export type PreflightSide =
-  | { readonly kind: 'managed'; readonly name: string; readonly host: Host }
-  | { readonly kind: 'unmanaged'; readonly name: string; readonly address: string };
 
 /** What is to be checked before a migration. */
 export interface PreflightQuestion {
   /** Null for the pair alone. */
   readonly vm: string | null;
   readonly mode: MigrationMode;
-  readonly from: PreflightSide;
-  readonly to: PreflightSide;
+  readonly from: MigrationEnd;
+  readonly to: MigrationEnd;
   readonly addresses: Pick<MigrationAddresses, 'libvirtAddress' | 'migrationAddress' | 'tlsDestination'>;
   readonly options: MigrationOptions;
   /** Whether real handshakes are made. */
@@ -68,10 +63,10 @@ export async function preflightOf(
   return await withPreflightGrants({ id, question }, context, limit, async (granted) => {
     const order = await orderOf(id, question, granted.both, context);
     const source = await ask(from, { ...order, ...namesOf(from, to), role: 'source' }, context, limit);
-    const xml = source.report?.vm?.xml ?? null;
+    const vm = source.report?.vm ?? null;
     const destination = await ask(
       to,
-      { ...order, ...namesOf(to, from), role: 'destination', vmXml: xml },
+      { ...order, ...namesOf(to, from), role: 'destination', vmXml: vm?.xml ?? null, disks: vm?.disks ?? [] },
       context,
       limit,
     );
@@ -95,7 +90,7 @@ export function blocking(findings: readonly Finding[], force = false): Finding[]
   return findings.filter(({ severity }) => severity === 'unsafe' || (severity === 'error' && !force));
 }
 
-function namesOf(own: PreflightSide, peer: PreflightSide): Pick<PreflightOrder, 'own' | 'peer'> {
+function namesOf(own: MigrationEnd, peer: MigrationEnd): Pick<PreflightOrder, 'own' | 'peer'> {
   return { own: own.name, peer: peer.name };
 }
 
@@ -125,12 +120,13 @@ async function orderOf(
     handshakes,
     vm,
     vmXml: null,
+    disks: [],
     options,
   };
 }
 
 async function ask(
-  side: PreflightSide,
+  side: MigrationEnd,
   order: PreflightOrder,
   { channels }: PreflightContext,
   signal: AbortSignal,

@@ -1,15 +1,15 @@
 import { BlockList, isIP } from 'node:net';
 import { interfacesOf } from '../hosts/desired-state.ts';
 import { reportOf } from '../hosts/network-report.ts';
-import type { PreflightSide } from './preflight.ts';
+import type { MigrationEnd } from './facts.ts';
 
 /**
  * Where a source is reached from the destination of a migration: an address of its migration interfaces, of the family
  * of the destination's and in its subnet where there is one; null where there is none.
  */
-export function sourceAddressOf(from: PreflightSide, destinationAddress: string): string | null {
+export function sourceAddressOf(from: MigrationEnd, destinationAddress: string): string | null {
   const family = isIP(destinationAddress);
-  if (from.kind === 'unmanaged') return isIP(from.address) === family ? from.address : null;
+  if (from.kind === 'unmanaged') return isIP(from.host.address) === family ? from.host.address : null;
   const { host } = from;
   const interfaces = interfacesOf(host.declared, 'migration');
   const declared = interfaces

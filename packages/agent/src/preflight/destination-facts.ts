@@ -1,0 +1,123 @@
+import { readFile, stat, statfs } from 'node:fs/promises';
+import { elementAt, parseXml } from '@virt-trust/libvirt/xml-tree.ts';
+import { type DestinationFacts, directoryOf } from './destination-checks.ts';
+import type { LibvirtQuestions } from './libvirt-questions.ts';
+import type { VmLink, VmNeeds } from './vm-needs.ts';
+
+const POOLS_LIMIT = 256;
+
+/** What this host has of what a VM needs. */
+export async function readDestinationFacts(
+  needs: VmNeeds,
+  xml: string,
+  libvirt: LibvirtQuestions,
+): Promise<DestinationFacts> {
+  const paths = [...needs.disks.flatMap(({ path }) => (path === null ? [] : [path])), ...needs.bootFiles];
+  const directories = [
+    ...new Set(needs.disks.flatMap(({ path }) => (path === null ? [] : [directoryOf(path)]))),
+  ];
+  const [all, running, paused, present, pools, freeBytes, links, machineRefused, availableMemoryBytes] =
+    await Promise.all([
+      libvirt.vms('--all'),
+      libvirt.vms('--state-running'),
+      libvirt.vms('--state-paused'),
+      existing(paths),
+      directories.length === 0 ? new Set<string>() : readPools(libvirt),
+      readFree(directories),
+      readLinks(needs.links, libvirt),
+      libvirt.objection([
+        'domcapabilities',
+        ...given('--virttype', needs.type),
+        ...given('--arch', needs.architecture),
+        ...given('--machine', needs.machine),
+        ...given('--emulatorbin', needs.emulator),
+      ]),
+      readAvailableMemory(),
+    ]);
+  const nameOfUuid = all.get(needs.uuid);
+  return {
+    sameUuid:
+      nameOfUuid === undefined
+        ? null
+        : { name: nameOfUuid, active: running.has(needs.uuid) || paused.has(needs.uuid) },
+    sameName: [...all].find(([, name]) => name === needs.name)?.[0] ?? null,
+    paths: present,
+    pools,
+    freeBytes,
+    links,
+    machineRefused,
+    // Of a machine that is not run here nothing more can be asked.
+    cpuRefused: machineRefused === null && needs.hasCpu ? await compareCpu(needs, xml, libvirt) : null,
+    availableMemoryBytes,
+  };
+}
+
+function given(option: string, value: string): string[] {
+  return value === '' ? [] : [option, value];
+}
+
+/** virConnectCompareHypervisorCPU: the CPU of a running VM has each feature in it that the guest sees. */
+async function compareCpu(needs: VmNeeds, xml: string, libvirt: LibvirtQuestions): Promise<string | null> {
+  return await libvirt.objection(
+    [
+      'hypervisor-cpu-compare',
+      '--file',
+      '/dev/stdin',
+      '--error',
+      ...given('--virttype', needs.type),
+      ...given('--arch', needs.architecture),
+      ...given('--machine', needs.machine),
+      ...given('--emulator', needs.emulator),
+    ],
+    xml,
+  );
+}
+
+async function existing(paths: readonly string[]): Promise<Set<string>> {
+  const found = new Set<string>();
+  for (const path of paths) if ((await stat(path).catch(() => undefined)) !== undefined) found.add(path);
+  return found;
+}
+
+async function readPools(libvirt: LibvirtQuestions): Promise<Set<string>> {
+  const names = (await libvirt.lines(['pool-list', '--name'])).slice(0, POOLS_LIMIT);
+  const targets = await Promise.all(
+    names.map(async (name) => {
+      const xml = await libvirt.tryAsk(['pool-dumpxml', '--pool', name]);
+      return xml === undefined ? '' : (elementAt(parseXml(xml), 'target', 'path')?.text ?? '');
+    }),
+  );
+  return new Set(targets.filter((path) => path !== ''));
+}
+
+async function readFree(directories: readonly string[]): Promise<Map<string, number>> {
+  const found = new Map<string, number>();
+  for (const directory of directories) {
+    const system = await statfs(directory).catch(() => undefined);
+    if (system !== undefined) found.set(directory, system.bavail * system.bsize);
+  }
+  return found;
+}
+
+async function readLinks(links: readonly VmLink[], libvirt: LibvirtQuestions): Promise<Set<string>> {
+  const found = new Set<string>();
+  if (links.length === 0) return found;
+  const networks = new Set(await libvirt.lines(['net-list', '--name']));
+  for (const { kind, name } of links) {
+    // SECURITY: the name is a VM owner's word and becomes part of a path.
+    const isThere =
+      kind === 'network'
+        ? networks.has(name)
+        : /^[^/\s]{1,15}$/.test(name) &&
+          !name.startsWith('.') &&
+          (await stat(`/sys/class/net/${name}`).catch(() => undefined)) !== undefined;
+    if (isThere) found.add(`${kind} ${name}`);
+  }
+  return found;
+}
+
+async function readAvailableMemory(): Promise<number | null> {
+  const text = await readFile('/proc/meminfo', 'utf8').catch(() => '');
+  const found = /^MemAvailable:\s+(\d{1,15}) kB$/m.exec(text)?.[1];
+  return found === undefined ? null : Number(found) * 1024;
+}

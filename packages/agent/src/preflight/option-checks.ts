@@ -1,0 +1,65 @@
+import type { MigrationOptions } from '@virt-trust/contract/model/migration-options.ts';
+import type { PreflightOrder } from '@virt-trust/contract/model/preflight.ts';
+import { FindingList } from './finding-list.ts';
+
+/** What of a host decides which options it can take. */
+export interface OptionFacts {
+  readonly libvirtVersion: string | null;
+  readonly qemuVersion: string | null;
+  /** Whether a QEMU that is not root may use userfaultfd; null where the kernel does not say. */
+  readonly userfaultfd: boolean | null;
+}
+
+/** Options that one side of a migration does not have, or not together. */
+export function optionFindings(
+  options: MigrationOptions,
+  { role, own }: Pick<PreflightOrder, 'role' | 'own'>,
+  facts: OptionFacts,
+): FindingList['all'] {
+  const list = new FindingList(own);
+  const { libvirtVersion: libvirt, qemuVersion: qemu } = facts;
+  const usesPostCopy =
+    options.postCopy || (options.timeoutSeconds > 0 && options.timeoutAction === 'post-copy');
+  if (usesPostCopy && role === 'destination' && facts.userfaultfd === false)
+    list.error(
+      'option.userfaultfd',
+      `QEMU on ${own} may not use userfaultfd, which post-copy is made of: the migration fails at its beginning`,
+      'sysctl -w vm.unprivileged_userfaultfd=1, and for good: echo vm.unprivileged_userfaultfd=1 > /etc/sysctl.d/60-qemu-postcopy-migration.conf',
+    );
+  // migrate_caps_check of QEMU's migration code, until 10.1.
+  if (usesPostCopy && options.parallel > 0 && isBefore(qemu, 10, 1))
+    list.error(
+      'option.parallel_post_copy',
+      `QEMU ${qemu} on ${own} has no post-copy together with parallel connections`,
+      'leave one of --post-copy and --parallel out',
+    );
+  if (options.compression === 'zlib' || options.compression === 'zstd') {
+    if (isBefore(libvirt, 9, 4))
+      list.error(
+        'option.compression',
+        `libvirt ${libvirt} on ${own} does not know ${options.compression}: it came with 9.4`,
+        'use --compress xbzrle, or none',
+      );
+    if (options.parallel === 0)
+      list.error(
+        'option.compression_parallel',
+        `${options.compression} compresses parallel connections alone, and there are none`,
+        `add --parallel 2, or use --compress xbzrle`,
+      );
+  }
+  if (options.compression === 'xbzrle' && options.parallel > 0)
+    list.warning(
+      'option.compression_parallel',
+      'xbzrle compresses one stream alone: with parallel connections it is without effect, or refused',
+      'leave one of --compress and --parallel out',
+    );
+  return list.all;
+}
+
+/** Unknown versions are taken to be able. */
+function isBefore(version: string | null, major: number, minor: number): boolean {
+  const parts = /^(\d{1,4})\.(\d{1,4})/.exec(version ?? '');
+  if (parts === null) return false;
+  const [ownMajor, ownMinor] = [Number(parts[1]), Number(parts[2])];
+  return ownMajor < major || (ownMajor === major && ownMinor < minor);
+}
