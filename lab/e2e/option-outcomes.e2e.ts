@@ -1,0 +1,242 @@
+import assert from 'node:assert/strict';
+import { after, before, describe, it } from 'node:test';
+import type { MigrateVm } from '@virt-trust/contract/model/migration.ts';
+import type { MigrationMode, MigrationWish } from '@virt-trust/contract/model/migration-options.ts';
+import { canBootLab } from '../src/capability.ts';
+import {
+  diskContent,
+  findIntact,
+  type Guest,
+  guestWords,
+  guestXml,
+  receiveGuest,
+  shareBase,
+  startGuest,
+  wroteOn,
+} from '../src/guest/guest.ts';
+import type { Host } from '../src/host.ts';
+import { Fleet } from './fleet.ts';
+import { jobFigure, livesOn, migrate, qemuSight, vmState, whileRunning } from './migration-sight.ts';
+
+const capability = await canBootLab();
+const skip = capability.kind === 'yes' ? false : `cannot boot the lab: ${capability.why}`;
+
+const VIRSH = ['virsh', '--connect', 'qemu:///system'];
+const BUSY = { memoryMiB: 64, dirtyMiBPerSecond: 40 };
+const CALM = { memoryMiB: 64, dirtyMiBPerSecond: 2 };
+
+describe('what options of a migration come to', { skip }, () => {
+  let fleet: Fleet;
+  let a: Host;
+  let b: Host;
+  let userfaultfd: string;
+
+  before(async () => {
+    fleet = await Fleet.up({ lab: `e2e-outcomes-${process.pid}`, hosts: ['host-a', 'host-b'] });
+    [a, b] = [fleet.host('host-a'), fleet.host('host-b')];
+    await Promise.all([fleet.add('host-a'), fleet.add('host-b')]);
+    userfaultfd = (await a.run(['sysctl', '-n', 'vm.unprivileged_userfaultfd'])).trim();
+  });
+  after(async () => {
+    await allowUserfaultfd(userfaultfd);
+    await fleet?.[Symbol.asyncDispose]();
+  });
+
+  /** Hosts of the lab share the machine's kernel. */
+  async function allowUserfaultfd(value: string): Promise<void> {
+    await a.run(['sysctl', '-q', '-w', `vm.unprivileged_userfaultfd=${value}`]);
+  }
+
+  const order = (mode: MigrationMode, guest: Guest, wish: MigrationWish = {}): MigrateVm => ({
+    vm: guest.name,
+    from: 'host-a',
+    to: 'host-b',
+    mode: [mode],
+    ...wish,
+  });
+
+  const definedOn = async (host: Host) =>
+    (await host.run([...VIRSH, 'list', '--all', '--persistent', '--name'])).split('\n').filter(Boolean);
+
+  const stop = (host: Host, guest: Guest) => host.run([...VIRSH, 'destroy', guest.name]);
+
+  for (const mode of ['tls', 'pinned'] as const) {
+    it(`${mode}: a VM that does not migrate live stands still meanwhile, and runs at the destination`, async () => {
+      const guest = { name: 'still', ...BUSY };
+      await startGuest(a, guest);
+      await receiveGuest(b, guest);
+      const job = await migrate(fleet, order(mode, guest, { live: false, bandwidthMiB: 16 }));
+      await whileRunning(fleet, job, 'see it paused on the source', async () =>
+        (await vmState(a, guest.name)) === 'paused' &&
+        (await qemuSight(a, guest.name)).status.includes('active')
+          ? true
+          : undefined,
+      );
+      await fleet.finished(job);
+      assert.equal(await vmState(b, guest.name), 'running');
+      await findIntact(b, guest);
+      await stop(b, guest);
+    });
+
+    it(`${mode}: a VM that is off is defined at the destination, and undefined at the source where asked`, async () => {
+      const guest = { name: 'off', ...CALM };
+      await a.writeFile('/run/off.xml', guestXml(guest));
+      for (const host of [a, b]) await receiveGuest(host, guest);
+      await a.run([...VIRSH, 'define', '/run/off.xml']);
+      await fleet.finished(await migrate(fleet, order(mode, guest, { offline: true })));
+      assert.deepEqual([await definedOn(a), await definedOn(b)], [['off'], ['off']]);
+      assert.equal(await vmState(b, 'off'), 'shut off');
+      await b.run([...VIRSH, 'undefine', 'off']);
+      const wish = { offline: true, undefineSource: true };
+      await fleet.finished(await migrate(fleet, order(mode, guest, wish)));
+      assert.deepEqual([await definedOn(a), await definedOn(b)], [[], ['off']]);
+      await b.run([...VIRSH, 'undefine', 'off']);
+    });
+
+    it(`${mode}: a definition stays, goes along, or goes away as asked`, async () => {
+      const guest: Guest = { name: 'kept', ...CALM, persistent: true };
+      await startGuest(a, guest);
+      await receiveGuest(b, guest);
+      await fleet.finished(await migrate(fleet, order(mode, guest)));
+      assert.deepEqual([await definedOn(a), await definedOn(b)], [['kept'], []]);
+      const back = { ...order(mode, guest, { persistent: true }), from: 'host-b', to: 'host-a' };
+      await fleet.finished(await migrate(fleet, back));
+      const wish = { persistent: true, undefineSource: true };
+      await fleet.finished(await migrate(fleet, order(mode, guest, wish)));
+      assert.deepEqual([await definedOn(a), await definedOn(b)], [[], ['kept']]);
+      await findIntact(b, guest);
+      await stop(b, guest);
+      await b.run([...VIRSH, 'undefine', 'kept']);
+    });
+
+    for (const [format, backing] of [
+      ['raw', false],
+      ['qcow2', false],
+      ['qcow2', true],
+    ] as const) {
+      const copyStorage = backing ? 'inc' : 'all';
+      it(`${mode}: a ${format} disk is copied (${copyStorage}) with what the VM writes meanwhile`, async () => {
+        const guest: Guest = {
+          name: `disk-${format}-${copyStorage}`,
+          ...CALM,
+          disk: { format, sizeMiB: 64, backing },
+        };
+        await startGuest(a, guest);
+        if (backing) await shareBase(a, b, guest);
+        await receiveGuest(b, guest);
+        const job = await migrate(fleet, order(mode, guest, { copyStorage, bandwidthMiB: 32 }));
+        if (!backing) {
+          const disk = await whileRunning(
+            fleet,
+            job,
+            'see the disk in the progress',
+            ({ progress }) => progress?.disk ?? undefined,
+          );
+          assert.equal(disk.totalBytes, 64 * 2 ** 20);
+        }
+        await fleet.finished(job);
+        const copied = await jobFigure(b, guest.name, 'disk_processed', true);
+        if (backing) assert.ok(copied < 8 * 2 ** 20, `${copied} octets were copied of an overlay`);
+        else assert.ok(copied >= 64 * 2 ** 20, `${copied} octets were copied`);
+        const words = await findIntact(b, guest);
+        await stop(b, guest);
+        const [source, copy] = [await diskContent(a, guest), await diskContent(b, guest)];
+        assert.equal(copy.rest, source.rest);
+        assert.ok(wroteOn(copy), JSON.stringify(copy.ticks));
+        assert.ok(Math.max(...copy.ticks) >= (words.ticks.at(-1) ?? Number.POSITIVE_INFINITY));
+      });
+    }
+
+    it(`${mode}: parallel connections are seen, and counted where the agents carry them`, async () => {
+      const guest = { name: 'wide', ...CALM };
+      await startGuest(a, guest);
+      await receiveGuest(b, guest);
+      const job = await migrate(fleet, order(mode, guest, { parallel: 4, bandwidthMiB: 8 }));
+      const ports =
+        mode === 'tls' ? 'dport >= :49152 and dport <= :49215' : 'dport >= :16520 and dport <= :16583';
+      await whileRunning(fleet, job, 'see five connections of QEMU', async () => {
+        const sockets = await a.run(['ss', '-Htn', 'state', 'established', `( ${ports} )`]);
+        return sockets.split('\n').filter(Boolean).length >= 5 ? true : undefined;
+      });
+      const { migration } = await fleet.finished(job);
+      if (mode === 'pinned') assert.equal(migration?.proof?.channel?.streams, 5);
+      await findIntact(b, guest);
+      await stop(b, guest);
+    });
+
+    it(`${mode}: compression finds what changed of a page`, async () => {
+      const guest = { name: 'small', memoryMiB: 64, dirtyMiBPerSecond: 40, workingSetMiB: 24 };
+      await startGuest(a, guest);
+      await receiveGuest(b, guest);
+      const job = await migrate(
+        fleet,
+        order(mode, guest, { compression: 'xbzrle', bandwidthMiB: 16, downtimeMs: 1 }),
+      );
+      await whileRunning(fleet, job, 'see pages compressed', async () =>
+        (await jobFigure(a, guest.name, 'compression_pages')) > 0 ? true : undefined,
+      );
+      await fleet.finished(job);
+      await findIntact(b, guest);
+      await stop(b, guest);
+    });
+
+    it(`${mode}: post-copy says what QEMU lacks where it lacks it, and runs at the destination before its memory is there`, async () => {
+      const guest = { name: 'early', ...BUSY };
+      await startGuest(a, guest);
+      await receiveGuest(b, guest);
+      const wish = { postCopy: true, bandwidthMiB: 8 };
+      await allowUserfaultfd('0');
+      await assert.rejects(
+        async () => fleet.finished(await migrate(fleet, order(mode, guest, wish))),
+        /userfaultfd|[Pp]ost-?copy/,
+      );
+      assert.equal(await vmState(a, guest.name), 'running');
+      await livesOn(a, guest);
+      await allowUserfaultfd('1');
+      const job = await migrate(fleet, order(mode, guest, wish));
+      await whileRunning(fleet, job, 'see post-copy', async (now) =>
+        now.progress?.stage === 'post-copy' ||
+        (await qemuSight(a, guest.name)).status.includes('postcopy-active')
+          ? true
+          : undefined,
+      );
+      await fleet.finished(job);
+      await allowUserfaultfd(userfaultfd);
+      await findIntact(b, guest);
+      await stop(b, guest);
+    });
+
+    it(`${mode}: a migration past its time ends, or ends the VM's writing`, async () => {
+      const guest = { name: 'late', ...BUSY };
+      await startGuest(a, guest);
+      await receiveGuest(b, guest);
+      const never = { bandwidthMiB: 16, downtimeMs: 1, timeoutSeconds: 6 };
+      await assert.rejects(
+        async () =>
+          fleet.finished(await migrate(fleet, order(mode, guest, { ...never, timeoutAction: 'abort' }))),
+        /time/,
+      );
+      assert.equal(await vmState(a, guest.name), 'running');
+      assert.equal(await vmState(b, guest.name), '');
+      await livesOn(a, guest);
+      const job = await migrate(fleet, order(mode, guest, { ...never, timeoutAction: 'suspend' }));
+      await whileRunning(fleet, job, 'see it paused', async () =>
+        (await vmState(a, guest.name)) === 'paused' ? true : undefined,
+      );
+      await fleet.finished(job);
+      assert.equal(await vmState(b, guest.name), 'running');
+      await findIntact(b, guest);
+      await allowUserfaultfd('1');
+      const back = {
+        ...order(mode, guest, { ...never, timeoutAction: 'post-copy' }),
+        from: 'host-b',
+        to: 'host-a',
+      };
+      await fleet.finished(await migrate(fleet, back));
+      await allowUserfaultfd(userfaultfd);
+      assert.equal((await guestWords(a, guest)).hellos, 0);
+      await findIntact(a, guest);
+      await stop(a, guest);
+    });
+  }
+});
