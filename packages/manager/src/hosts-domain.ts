@@ -20,6 +20,7 @@ import { Observing } from './hosts/observing.ts';
 import type { CertificateSource, HostSettings, HostsContext } from './hosts/ports.ts';
 import { channelIsUpAt, otherAddressesOf } from './hosts/readdressing.ts';
 import { requireHost } from './hosts/require-host.ts';
+import { TlsSwitching, tlsSwitchJob } from './hosts/tls-switching.ts';
 import { consoleHandlers } from './http/handlers/consoles.ts';
 import { hostDetail, hostHandlers } from './http/handlers/hosts.ts';
 import { interfaceHandlers } from './http/handlers/interfaces.ts';
@@ -27,6 +28,7 @@ import { declareAdded } from './interfaces/first-declaration.ts';
 import { composeInterfaces } from './interfaces-domain.ts';
 import { namesIn } from './issuance/certificate-view.ts';
 import { composeIssuance, type IssuanceDomain } from './issuance-domain.ts';
+import { composeMigration } from './migration-domain.ts';
 import { composeRenewal } from './renewal-domain.ts';
 import { composeRevocation } from './revocation-domain.ts';
 import { composeStatus } from './status-domain.ts';
@@ -70,6 +72,8 @@ export function hostsDomain(constraints: AuthorityConstraints): (core: Core) => 
             .then(() => {
               watching.greeted(id);
               interfaces.greeted(id);
+              return switching.greeted(id);
+              migrations.greeted(name);
             });
         if (state.kind !== 'up' && state.kind !== 'down') return;
         if (state.kind === 'up') revocation.channelUp(name);
@@ -114,6 +118,7 @@ export function hostsDomain(constraints: AuthorityConstraints): (core: Core) => 
         }),
       managerNamesFor: namesForDeclaring,
       mayCertify,
+      lookOutside: (id) => watching.outside.look(id),
       announcePort: () => announcements.port,
       programPath: core.agentProgram ?? '',
       epoch: identity.epoch,
@@ -142,6 +147,18 @@ export function hostsDomain(constraints: AuthorityConstraints): (core: Core) => 
     const alarms = composeAlarms(core, { ...issuing, repository, outside: watching.outside });
     const definitions = hostJobs(context, identity);
     for (const definition of Object.values(definitions)) core.jobs.register(definition as never);
+    const migrations = composeMigration(core, context);
+    const switchJob = tlsSwitchJob(context);
+    core.jobs.register(switchJob);
+    const isHeld = async () => revocation.forHosts.isHeld() || (await renewal.freeze.isFrozen());
+    const switching = new TlsSwitching({ context, jobs: core.jobs, job: switchJob, isHeld });
+    const switchAll = () => {
+      switching.resume().catch((error: unknown) => {
+        core.log.warn({ reason: describeError(error) }, 'TLS was not switched everywhere');
+      });
+    };
+    revocation.forHosts.onResume(switchAll);
+    renewal.onThaw(switchAll);
     const interfaces = composeInterfaces(core, {
       context,
       certificates: issuing.certificates,
@@ -188,10 +205,22 @@ export function hostsDomain(constraints: AuthorityConstraints): (core: Core) => 
               return host;
             }),
         }),
-        ...hostHandlers({ context, identity, jobs: core.jobs, definitions, alarmsOf: alarms.ofHost }),
+        ...migrations.handlers,
+        ...hostHandlers({
+          context,
+          identity,
+          jobs: core.jobs,
+          definitions,
+          alarmsOf: alarms.ofHost,
+          provisionDefaults: async ({ name, cluster }) => ({
+            provider: await core.settings.value('certificate.provider', { host: name, cluster }),
+            reconnect: await core.settings.value('provision.reconnect', { host: name, cluster }),
+          }),
+        }),
       },
       status,
-      clusterOf: async (name) => (await requireHost(name, context)).cluster,
+      clusterOf: async (name) =>
+        (await migrations.clusterOf(name)) ?? (await requireHost(name, context)).cluster,
       async start() {
         await revocation.start();
         for (const host of await repository.list()) await channels.of(host);

@@ -1,10 +1,8 @@
 import { TrustError } from '@virt-trust/base/error.ts';
 import type { Gate } from '@virt-trust/contract/model/gate.ts';
 import type { AddHost } from '@virt-trust/contract/model/host.ts';
-import type { MigrateVm } from '@virt-trust/contract/model/migration.ts';
 import { SERVICES } from '@virt-trust/contract/model/service.ts';
 import type { JobContext, JobDefinition } from '../jobs/job.ts';
-import { migrate } from '../migration/migrate.ts';
 import { acceptHostKey } from './accept-host-key.ts';
 import { collect } from './collect.ts';
 import { dialAtNewPlace, type Move } from './dial-at-new-place.ts';
@@ -28,6 +26,10 @@ export interface ProvisionOrder {
   readonly lifts?: number;
   /** Somebody has just said that it is elsewhere. */
   readonly moved?: Move;
+  /** Kind of CA. */
+  readonly provider?: string;
+  /** Dials the channel anew, and proves every endpoint again. */
+  readonly reconnect?: boolean;
 }
 
 /** The jobs that work on hosts, by what they do. */
@@ -43,7 +45,7 @@ export function hostJobs(context: HostsContext, identity: ManagerIdentity) {
   };
   const provisionJob: JobDefinition<ProvisionOrder> = {
     kind: 'host-provision',
-    async run({ host: name, renew, lifts, moved }, job) {
+    async run({ host: name, renew, lifts, moved, reconnect = false }, job) {
       const host = await requireHost(name, context);
       if (moved !== undefined) {
         await dialAtNewPlace(host, moved, context, job);
@@ -58,7 +60,7 @@ export function hostJobs(context: HostsContext, identity: ManagerIdentity) {
           revisions: raisedRevisions(now, SERVICES, context.epoch),
         }));
       }
-      return provision(name, context, job);
+      return provision(name, context, job, { reconnect });
     },
   };
   const gateJob: JobDefinition<{ host: string; gate: Gate; force: boolean }> = {
@@ -103,11 +105,7 @@ export function hostJobs(context: HostsContext, identity: ManagerIdentity) {
         ? rollManagerKey(identity, compromised, context, job)
         : rollAgentKey(host, compromised, context, job),
   };
-  const migrateJob: JobDefinition<{ order: MigrateVm }> = {
-    kind: 'migrate',
-    run: ({ order }, job) => migrate(order, context, job),
-  };
-  return { add, provision: provisionJob, gate: gateJob, remove, roll, migrate: migrateJob };
+  return { add, provision: provisionJob, gate: gateJob, remove, roll };
 }
 
 /**

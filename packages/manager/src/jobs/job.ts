@@ -52,7 +52,8 @@ export interface JobOrder<Payload extends object> {
   /** Jobs that share a lock run one after the other, in order; `[subject]` where not said. */
   readonly locks?: readonly string[];
   readonly idempotencyKey?: IdempotencyKey | undefined;
-  /** What whoever asked should know at once. */
+  /** Of a migration: how it was decided, with what whoever asked should know at once. */
+  readonly plan?: MigrationPlan;
   readonly warnings?: readonly string[];
 }
 

@@ -16,7 +16,13 @@ const ask = (
   address = '192.0.2.12',
 ) =>
   checked(
-    decideMigration({ vm: 'guest', source, destination, requested, address }),
+    decideMigration({
+      vm: 'guest',
+      source,
+      destination,
+      requested,
+      addresses: { tls: address, plain: address },
+    }),
     'the decision of a test',
   );
 
@@ -393,7 +399,13 @@ function assertSound(
   destination: HostFacts,
   requested: readonly MigrationMode[] | null,
 ): void {
-  const decision = decideMigration({ vm: 'guest', source, destination, requested, address: '192.0.2.12' });
+  const decision = decideMigration({
+    vm: 'guest',
+    source,
+    destination,
+    requested,
+    addresses: { tls: '192.0.2.12', plain: '192.0.2.12' },
+  });
   const both = (holds: (host: HostFacts) => boolean) => holds(source) && holds(destination);
   const { mode, explanation, verdicts, hint, warnings } = decision;
   assert.ok(explanation.includes('guest') && explanation.includes('from a to b'));

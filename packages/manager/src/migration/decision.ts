@@ -10,7 +10,7 @@ export interface MigrationCase {
   /** The order that whoever asks gave; null where the settings have it. */
   readonly requested: readonly MigrationMode[] | null;
   /** Where libvirt of the other host is reached from whoever conducts. */
-  readonly address: string;
+  readonly addresses: Readonly<Record<'tls' | 'plain', string>>;
 }
 
 /**
@@ -127,15 +127,15 @@ function conductorOf(source: HostFacts, destination: HostFacts): 'source' | 'des
   return destination.kind === 'managed' ? 'destination' : null;
 }
 
-function uriOf(mode: MigrationMode, { destination, address }: MigrationCase): string {
-  const host = address.includes(':') ? `[${address}]` : address;
+function uriOf(mode: MigrationMode, { destination, addresses }: MigrationCase): string {
+  const inUri = (address: string) => (address.includes(':') ? `[${address}]` : address);
   switch (mode) {
     case 'tls':
-      return `qemu+tls://${host}/system`;
+      return `qemu+tls://${inUri(addresses.tls)}/system`;
     case 'pinned':
       return `pinned://${destination.name}`;
     case 'plain':
-      return `qemu+tcp://${host}/system`;
+      return `qemu+tcp://${inUri(addresses.plain)}/system`;
   }
 }
 

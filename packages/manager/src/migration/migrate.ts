@@ -1,265 +1,196 @@
-import { TrustError } from '@virt-trust/base/error.ts';
-import { formatInstant, instant, MINUTE } from '@virt-trust/base/instant.ts';
-import {
-  cancelMigration,
-  createMigration,
-  getMigration,
-  getStatus,
-  startMigration,
-} from '@virt-trust/contract/agent/operations.ts';
+import { parseDuration } from '@virt-trust/base/duration.ts';
+import { describeError, isTrustError } from '@virt-trust/base/error.ts';
+import { MINUTE, SECOND } from '@virt-trust/base/instant.ts';
+import { cancelMigration, getMigration } from '@virt-trust/contract/agent/operations.ts';
 import type { MigrateVm, MigrationOrder, MigrationStatus } from '@virt-trust/contract/model/migration.ts';
-import { MIGRATION_CLIENT_PREFIX } from '../hosts/client-dns.ts';
-import { assertClock } from '../hosts/clock-skew.ts';
+import type { MigrationPlan } from '@virt-trust/contract/model/migration-plan.ts';
+import { collect } from '../hosts/collect.ts';
 import type { Host } from '../hosts/host.ts';
-import type { HostsContext } from '../hosts/ports.ts';
 import { requireHost } from '../hosts/require-host.ts';
 import type { JobContext } from '../jobs/job.ts';
 import { Cancelled } from '../jobs/job-runner.ts';
-import type { MigrationAddresses } from './addresses.ts';
-import { chosenAddresses, servedBy } from './chosen-addresses.ts';
+import type { JsonValue } from '../json.ts';
+import { checkPair } from './check-pair.ts';
+import { compareClocks } from './clocks.ts';
+import { concluded, describeProof } from './conclusion.ts';
+import type { MigrationContext } from './context.ts';
+import { AWAY_LIMIT, followMigration, isEnd } from './follow.ts';
+import { agentPair, takeGrantsBack } from './grants.ts';
+import { migrationOrder } from './order.ts';
+import { notePlain } from './plain.ts';
+import { assertFeasible, type PlannedMigration, planMigration, planOf } from './planning.ts';
+import { startConducting } from './start-conducting.ts';
+import { vmIsWhere } from './vm-is-where.ts';
 
-/** Migrates a VM live over `qemu+tls://` with native TLS, and says what was seen to carry it. */
-export async function migrate(order: MigrateVm, context: HostsContext, job: JobContext): Promise<string> {
-  const [from, to] = await job.step('Check both hosts', async (report) => {
-    const pair = await checkedPair(order, context);
-    report(`${order.from} and ${order.to} have libvirt and migration proven`);
-    return pair;
-  });
-  const channel = await context.channels.of(from);
-  await channel.waitUntilUp(job.signal);
-  const { agent } = channel;
-  const ahead = await job.step('Compare the clocks', (report) =>
-    compareClocks(from, to, context, job, report),
-  );
-  const addresses = await job.step('Choose the network', async (report) => {
-    const chosen = await chosenAddresses(order, [from, to], context, job);
-    const libvirt =
-      chosen.libvirtAddress === chosen.migrationAddress ? '' : `, libvirt at ${chosen.libvirtAddress}`;
-    report(`${chosen.migrationAddress} on ${chosen.interface} of ${to.name}${libvirt}`);
-    return chosen;
-  });
-  const request = await migrationOrder({ order, from, to, addresses }, context, job);
-  await job.step('Make a client certificate for this migration', async (report) => {
-    if ((await job.recall('started')) !== undefined) return report('made before');
-    const { clientCertificateMinutes } = await context.settingsOf(from);
-    const { csr } = await agent.call(createMigration, { body: request }, { signal: job.signal });
-    const { certificatePem } = await context.certificates.issueMigrationClient({
-      host: from,
-      commonName: request.tls?.subject.commonName ?? '',
-      csrPem: csr ?? '',
-      minutes: clientCertificateMinutes + Math.ceil(ahead / MINUTE),
-      actor: job.actor,
-    });
-    await job.remember('started', true);
-    await agent.call(
-      startMigration,
-      { params: { id: job.id }, body: { certificate: certificatePem } },
-      { signal: job.signal },
-    );
-    report(`valid for ${clientCertificateMinutes} minutes`);
-  });
-  const status = await job.step('Migrate', (report) => follow(order, agent, job, report));
-  return conclusion(order, status);
+/** What is kept of a migration that was begun, so that it goes on as it began; nothing secret. */
+interface Begun {
+  readonly order: MigrationOrder;
+  /** The host whose agent conducts. */
+  readonly conductor: string;
+  readonly pair: readonly string[];
+  readonly plan: MigrationPlan;
 }
 
-/** How far the destination's clock is ahead: for so long more must the client certificate be valid. Throws `host.clock_skew`. */
-async function compareClocks(
-  from: Host,
-  to: Host,
-  context: HostsContext,
+/** Migrates a VM as its hosts and the settings allow, and says what was seen to carry it. */
+export async function migrate(order: MigrateVm, context: MigrationContext, job: JobContext): Promise<string> {
+  const before = (await job.recall('begun')) as unknown as Begun | undefined;
+  const found = before === undefined ? null : await resumed(before, context, job);
+  if (before !== undefined && found !== null) return await carryThrough(order, before, found, context, job);
+  const begun = await decideAndCheck(order, context, job);
+  return await carryThrough(order, begun, null, context, job);
+}
+
+/** How a migration stands that a manager before this one began; null where the agent knows nothing of it yet. */
+async function resumed(
+  { conductor, plan }: Begun,
+  context: MigrationContext,
   job: JobContext,
-  report: (detail: string) => void,
-): Promise<number> {
-  const ahead = async (host: Host) => {
-    const channel = await context.channels.of(host);
-    await channel.waitUntilUp(job.signal);
-    const { now } = await channel.agent.call(getStatus, {}, { signal: job.signal });
-    const { allowedSkewSeconds } = await context.settingsOf(host);
-    assertClock(host.name, instant(now), context.clock.now(), allowedSkewSeconds);
-    return now - context.clock.now();
-  };
-  const [ofFrom, ofTo] = await Promise.all([ahead(from), ahead(to)]);
-  const seconds = (milliseconds: number) => `${Math.round(milliseconds / 1000)} s`;
-  report(`${from.name} ${seconds(ofFrom)} and ${to.name} ${seconds(ofTo)} ahead of the manager`);
-  return Math.max(0, ofTo);
-}
-
-async function checkedPair(order: MigrateVm, context: HostsContext): Promise<[Host, Host]> {
-  if (order.from === order.to) {
-    throw new TrustError(
-      'migration.same_host',
-      'invalid',
-      `cannot migrate ${order.vm}: --from and --to are both ${order.from}`,
-    );
-  }
-  const pair: [Host, Host] = [await requireHost(order.from, context), await requireHost(order.to, context)];
-  for (const host of pair) {
-    const lacking = (['libvirt', 'migration'] as const).filter(
-      (service) =>
-        host.observed?.credentials.find((credential) => credential.service === service)?.generation == null,
-    );
-    if (lacking.length > 0) {
-      throw new TrustError(
-        'migration.host_not_secured',
-        'conflict',
-        `cannot migrate ${order.vm} over TLS: host ${host.name} has no proven certificate for ${lacking.join(' and ')} (${host.state})`,
-        {
-          hint: `bring it right first: virt-trust host provision ${host.name}`,
-        },
-      );
+): Promise<MigrationStatus | null> {
+  job.plan(plan);
+  return await job.step('Take the migration up again', async (report) => {
+    const channel = await context.channels.of(await requireHost(conductor, context));
+    const wasStarted = (await job.recall('started')) !== undefined;
+    try {
+      await channel.waitUntilUp(job.signal, wasStarted ? AWAY_LIMIT : undefined);
+      const status = await channel.agent.call(getMigration, { params: { id: job.id }, query: {} });
+      report(`the agent on ${conductor} says: ${status.phase}`);
+      return status;
+    } catch (error) {
+      job.signal.throwIfAborted();
+      const isUnknown = isTrustError(error, 'migration.unknown');
+      if (wasStarted)
+        throw await vmIsWhere(
+          plan,
+          isUnknown ? `the agent on ${conductor} knows no more of it` : describeError(error),
+          context,
+          job,
+        );
+      if (!isUnknown) throw error;
+      report('it had not begun');
+      return null;
     }
-  }
-  for (const host of pair) assertNotRevoked(order, host, context);
-  return pair;
+  });
 }
 
-/** Of no certificate (RFC 5280 §4.1.2.2: serial numbers are positive), where the host did not say which it serves. */
-const NO_SERIAL = '00';
-
-/** SECURITY: QEMU's source side looks at no CRL, so it is looked at here, and by the source's agent once more. */
-function assertNotRevoked(order: MigrateVm, host: Host, context: HostsContext): void {
-  const found = (['libvirt', 'migration'] as const).flatMap((service) => {
-    const serial = servedBy(host, service);
-    const revocation = serial === null ? null : context.revocations.revocationOf(serial);
-    return revocation === null ? [] : [{ what: `its certificate for ${service}`, ...revocation }];
-  })[0];
-  const { revoked } = host;
-  const why = revoked === undefined ? found : { what: 'it', ...revoked };
-  if (why === undefined) return;
-  throw new TrustError(
-    'migration.host_revoked',
-    'denied',
-    `cannot migrate ${order.vm} from ${order.from} to ${order.to}: host ${host.name} is not to be trusted: ${why.what} was revoked for ${why.reason} at ${formatInstant(why.at)}`,
-    {
-      hint: `once the host is trustworthy again, give it new certificates: virt-trust host provision ${host.name}`,
-    },
-  );
+function secondsOf(duration: string): number {
+  return Math.max(1, Math.round((parseDuration(duration) ?? MINUTE) / SECOND));
 }
 
-interface Pair {
-  readonly order: MigrateVm;
-  readonly from: Host;
-  readonly to: Host;
-  readonly addresses: MigrationAddresses;
-}
-
-async function migrationOrder(
-  { order, from, to, addresses }: Pair,
-  context: HostsContext,
-  job: JobContext,
-): Promise<MigrationOrder> {
-  const { libvirtAddress, migrationAddress, listenAddress, tlsDestination } = addresses;
-  const { organization } = await context.settingsOf(from);
-  const foundTrust = (to.inventory?.tlsFiles ?? []).filter(
-    (file) => file.role === 'ca' && file.service === 'libvirt' && !file.ours && file.pem !== null,
-  );
-  const servesFound =
-    to.observed?.credentials.some(
-      (credential) => credential.service === 'libvirt' && credential.identity === 'found',
-    ) === true;
-  return {
-    id: job.id,
-    vm: order.vm,
-    mode: 'tls',
-    from: from.name,
-    to: to.name,
-    source: { kind: 'local' },
-    destination: { kind: 'tls', address: libvirtAddress, port: LIBVIRT_TLS_PORT },
-    peerAgent: false,
-    stream: { address: migrationAddress, listenAddress, tlsDestination },
-    tls: {
-      migrationSerialNumber: servedBy(to, 'migration') ?? NO_SERIAL,
-      controlBundle: [
-        await context.certificates.bundle('control'),
-        ...(servesFound ? foundTrust.map((file) => file.pem) : []),
-      ].join('\n'),
-      controlCrl: await context.revocations.crlForHosts('control'),
-      subject: { commonName: `${MIGRATION_CLIENT_PREFIX}${job.id}`.slice(0, 64), organization },
-    },
-    options: { ...DEFAULT_OPTIONS, copyDisks: [], bandwidthMiB: order.bandwidthMiB ?? 0 },
-    doubtSeconds: 60,
+async function decideAndCheck(order: MigrateVm, context: MigrationContext, job: JobContext): Promise<Begun> {
+  const planned = await job.step('Decide', async (report) => {
+    const made = await planMigration(order, context);
+    job.plan(planOf(order.vm, made));
+    await assertFeasible(made, context);
+    report(made.decision.explanation);
+    return made;
+  });
+  if (planned.decision.mode === 'plain') await notePlain(order, planned.decision, context, job);
+  await job.step('Choose the network', async (report) => report(describeNetwork(planned)));
+  const plan = await job.step('Check the pair', (report) => checkPair(order, planned, context, job, report));
+  const { from, to, decision } = planned;
+  const conductor = decision.conductor === 'destination' ? to : from;
+  const doubt = await context.settings.value('migration.doubt_limit', {
+    host: conductor.name,
+    cluster: conductor.host.cluster,
+  });
+  const begun: Begun = {
+    order: await migrationOrder(job.id, order.vm, planned, secondsOf(doubt), context),
+    conductor: conductor.name,
+    pair: agentPair(from, to) === null ? [] : [from.name, to.name],
+    plan,
   };
+  await job.remember('begun', begun as unknown as JsonValue);
+  return begun;
 }
 
-const LIBVIRT_TLS_PORT = 16514;
-const DEFAULT_OPTIONS = {
-  live: true,
-  offline: false,
-  persistent: false,
-  undefineSource: false,
-  copyStorage: 'none',
-  postCopy: false,
-  parallel: 0,
-  compression: 'none',
-  autoConverge: false,
-  downtimeMs: 0,
-  timeoutSeconds: 0,
-  timeoutAction: 'abort',
-  flags: 0,
-} as const satisfies Omit<MigrationOrder['options'], 'bandwidthMiB' | 'copyDisks'>;
-
-type Agent = Awaited<ReturnType<HostsContext['channels']['of']>>['agent'];
-
-async function follow(
-  order: MigrateVm,
-  agent: Agent,
+/** From the agent's preparations to the end, whatever it is; the permissions of the two agents end with it. */
+async function carryThrough(
+  asked: MigrateVm,
+  begun: Begun,
+  found: MigrationStatus | null,
+  context: MigrationContext,
   job: JobContext,
-  report: (detail: string) => void,
-): Promise<MigrationStatus> {
-  const onAbort = () => {
-    // A manager that only stops leaves the migration to the agent and follows it again after its start.
-    if (job.signal.reason instanceof Cancelled)
-      void agent.call(cancelMigration, { params: { id: job.id } }).catch(() => {});
-  };
-  job.signal.addEventListener('abort', onAbort, { once: true });
+): Promise<string> {
+  const conductor = await requireHost(begun.conductor, context);
+  const pair = await Promise.all(begun.pair.map((name) => requireHost(name, context)));
+  const channel = await context.channels.of(conductor);
+  let isRunning = found !== null && found.phase !== 'requested';
   try {
-    for (;;) {
-      if (job.signal.aborted && !(job.signal.reason instanceof Cancelled)) throw job.signal.reason;
-      const status = await agent.call(getMigration, { params: { id: job.id }, query: { wait: 10 } });
-      job.migration(status);
-      if (status.progress !== null) job.progress(status.progress);
-      switch (status.phase) {
-        case 'done':
-          report(describeProof(status));
-          return status;
-        case 'failed':
-        case 'operator-needed':
-          throw new TrustError(
-            'migration.failed',
-            'failed',
-            `cannot migrate ${order.vm} from ${order.from} to ${order.to}: ${status.error?.message ?? 'libvirt did not say why'}`,
-            {
-              ...(status.error?.hint ? { hint: status.error.hint } : {}),
-            },
-          );
-        case 'cancelled':
-          throw new TrustError(
-            'migration.cancelled',
-            'failed',
-            `cannot migrate ${order.vm}: it was cancelled; the VM runs on ${order.from}`,
-          );
-        case 'requested':
-        case 'running':
-          if (status.progress !== null) report(`${status.progress.percent.toFixed(0)} %`);
-      }
+    if (!isRunning) {
+      await channel.waitUntilUp(job.signal);
+      const ahead = await job.step('Compare the clocks', (report) =>
+        compareClocks(begun.order, context, job, report),
+      );
+      await startConducting({ order: begun.order, conductor, channel, pair, ahead }, context, job);
+      isRunning = true;
     }
+    const status = await job.step('Migrate', async (report) => {
+      const last =
+        found !== null && isEnd(found)
+          ? found
+          : await followMigration({ channel, conductor: conductor.name, vm: asked.vm, job, report }).catch(
+              async (error: unknown) => {
+                if (!isTrustError(error, 'migration.conductor_away')) throw error;
+                throw await vmIsWhere(begun.plan, error.message, context, job);
+              },
+            );
+      job.migration(last);
+      report(last.phase === 'done' ? describeProof(last) : (last.error?.message ?? last.phase));
+      // Who cancelled it knows why it did not arrive.
+      if (last.phase === 'cancelled' && job.signal.reason instanceof Cancelled) throw job.signal.reason;
+      concluded(asked, last);
+      return last;
+    });
+    return concluded(asked, status);
   } finally {
-    job.signal.removeEventListener('abort', onAbort);
+    if (!isStopping(job)) {
+      if (!isRunning) await forget(channel, job.id);
+      await takeGrantsBack(job.id, pair, context);
+      await lookAgain(begun.plan, context);
+    }
   }
 }
 
-function describeProof(status: MigrationStatus): string {
-  const { proof } = status;
-  if (proof === null || proof.tlsCreds === '')
-    return "done; it was over before QEMU's TLS objects could be seen";
-  const { connection } = proof;
-  const way =
-    connection === undefined
-      ? ''
-      : ` from ${connection.from} (${connection.interface ?? 'no interface'}) to ${connection.to}`;
-  return `QEMU's stream ran${way} with ${proof.tlsCreds}, verifying ${proof.tlsHostname || 'the host of the URI'}`;
+/** Whether only the manager stops: the migration goes on, and this job with it at the next start. */
+function isStopping({ signal }: JobContext): boolean {
+  return signal.aborted && !(signal.reason instanceof Cancelled);
 }
 
-function conclusion(order: MigrateVm, status: MigrationStatus): string {
-  return `${order.vm} runs on ${order.to}; ${describeProof(status)}`;
+/** What was prepared and not begun is let go of, with its key. */
+async function forget(
+  channel: Awaited<ReturnType<MigrationContext['channels']['of']>>,
+  id: string,
+): Promise<void> {
+  const signal = AbortSignal.timeout(LOOK_MS);
+  await channel.agent.call(cancelMigration, { params: { id } }, { signal }).catch(() => {
+    // It never heard of it, or it is away: what is not started ends by itself.
+  });
+}
+
+const LOOK_MS = 20_000;
+
+/** Both hosts have other VMs now. */
+async function lookAgain({ from, to }: MigrationPlan, context: MigrationContext): Promise<void> {
+  const hosts = await Promise.all([from, to].map((name) => context.repository.find(name)));
+  await Promise.all(
+    hosts
+      .filter((host): host is Host => host !== null && context.channels.stateOf(host.id)?.kind === 'up')
+      .map((host) =>
+        collect(host.name, context, AbortSignal.timeout(LOOK_MS)).catch((error: unknown) =>
+          context.log.warn(
+            { host: host.name, reason: describeError(error) },
+            'a host was not looked at after a migration',
+          ),
+        ),
+      ),
+  );
+}
+
+function describeNetwork({ addresses, to, decision }: PlannedMigration): string {
+  const { libvirtAddress, migrationAddress, interface: name } = addresses;
+  if (decision.conductor === 'destination')
+    return `libvirt of the source at ${addresses.sourceAddress}, QEMU's stream to ${migrationAddress}`;
+  const libvirt =
+    libvirtAddress === migrationAddress || decision.mode === 'pinned' ? '' : `, libvirt at ${libvirtAddress}`;
+  return `${migrationAddress}${name === null ? '' : ` on ${name}`} of ${to.name}${libvirt}`;
 }

@@ -121,6 +121,12 @@ const RULES: readonly Rule[] = [
     hint: 'leave these flags out',
   },
   {
+    of: ['flags'],
+    clashes: (options) => has(options, MIGRATE_FLAGS.offline) && !options.offline,
+    why: 'VIR_MIGRATE_OFFLINE (1024) is an option of its own',
+    hint: 'use --offline',
+  },
+  {
     of: ['flags', 'postCopy'],
     clashes: (options) => has(options, MIGRATE_FLAGS.paused) && switchesOver(options),
     why: 'post-copy cannot leave the VM paused (VIR_MIGRATE_PAUSED, 32)',

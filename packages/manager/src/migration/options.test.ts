@@ -88,6 +88,7 @@ describe('how a VM is migrated', () => {
     ['flags that libvirt does not know', { flags: 1 << 30 }],
     ['a migration from libvirtd to libvirtd', { flags: MIGRATE_FLAGS.peerToPeer }],
     ['a tunnel of libvirt', { flags: MIGRATE_FLAGS.tunnelled }],
+    ['a VM that is off by a flag', { flags: MIGRATE_FLAGS.offline }],
     ['TLS by a flag', { flags: MIGRATE_FLAGS.tls }],
     ['taking up a post-copy that failed', { flags: MIGRATE_FLAGS.postCopyResume }],
     ['post-copy that leaves the VM paused', { postCopy: true, flags: MIGRATE_FLAGS.paused }],

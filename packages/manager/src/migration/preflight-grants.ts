@@ -112,12 +112,12 @@ function grantFor({
   };
 }
 
-function reachableAddressesOf(host: Host): string[] {
+export function reachableAddressesOf(host: Host): string[] {
   const migration = interfacesOf(host.declared, 'migration').flatMap(({ names }) => names.addresses);
   return [...migration, ...host.declared.names.addresses, ...channelAddressOf(host)];
 }
 
-function knownAddressesOf(host: Host): string[] {
+export function knownAddressesOf(host: Host): string[] {
   const reported = (reportOf(host)?.interfaces ?? [])
     .flatMap(({ addresses }) => addresses)
     .filter(({ scope }) => scope === 'global')

@@ -26,7 +26,8 @@ export class SqliteJobStore implements JobStore {
       if (known !== undefined) return known;
       this.#database.run(
         `insert into jobs (id, kind, subject, locks, payload, actor, state, steps, revision, created_at,
-          idempotency_owner, idempotency_key, idempotency_digest) values (?, ?, ?, ?, ?, ?, ?, '[]', ?, ?, ?, ?, ?)`,
+          idempotency_owner, idempotency_key, idempotency_digest, plan, warnings)
+          values (?, ?, ?, ?, ?, ?, ?, '[]', ?, ?, ?, ?, ?, ?, ?)`,
         job.id,
         job.kind,
         job.subject,
@@ -39,6 +40,8 @@ export class SqliteJobStore implements JobStore {
         key?.owner ?? null,
         key?.key ?? null,
         key?.digest ?? null,
+        jsonOrNull(job.plan),
+        JSON.stringify(job.warnings),
       );
       this.#note(notes);
       const row = this.#database.get('select sequence from jobs where id = ?', job.id) ?? {};

@@ -5,10 +5,12 @@ import { collect } from '../../hosts/collect.ts';
 import { type hostJobs, prepareAdd } from '../../hosts/host-jobs.ts';
 import { detailOf, type HostAlarms, summaryOf } from '../../hosts/host-view.ts';
 import type { ManagerIdentity } from '../../hosts/manager-identity.ts';
+import type { Host } from '../../hosts/host.ts';
 import type { HostsContext } from '../../hosts/ports.ts';
 import { requireHost } from '../../hosts/require-host.ts';
 import { scanHostKeys } from '../../hosts/ssh-scan.ts';
 import type { JobRunner } from '../../jobs/job-runner.ts';
+import { PROVIDERS } from '../../settings/definitions.ts';
 import { pageOf } from '../cursor.ts';
 import type { Actor, Handlers } from '../handlers.ts';
 
@@ -23,8 +25,7 @@ type HostOperations =
   | 'passGate'
   | 'rollHostKey'
   | 'rollManagerKey'
-  | 'getManagerIdentity'
-  | 'createMigrationJob';
+  | 'getManagerIdentity';
 
 export interface HostHandlersParts {
   readonly context: HostsContext;
@@ -32,6 +33,8 @@ export interface HostHandlersParts {
   readonly jobs: JobRunner;
   readonly definitions: ReturnType<typeof hostJobs>;
   readonly alarmsOf: (hostName: string) => HostAlarms;
+  /** The settings that hold where whoever asks for a provisioning does not say. */
+  readonly provisionDefaults: (host: Host) => Promise<{ provider: string; reconnect: boolean }>;
 }
 
 /** A host with everything that is known of it; throws `host.unknown`. */
@@ -44,6 +47,16 @@ export async function hostDetail(
   return detailOf(host, fleet, context.channels.stateOf(host.id), alarmsOf(name), tls);
 }
 
+function assertProvider(provider: string, hostName: string): void {
+  if ((PROVIDERS as readonly string[]).includes(provider)) return;
+  throw new TrustError(
+    'provider.unknown',
+    'invalid',
+    `cannot provision host ${hostName}: there is no kind of CA ${JSON.stringify(provider)}`,
+    { hint: `there is: ${PROVIDERS.join(', ')}` },
+  );
+}
+
 const hostLock = (name: string) => `host:${name}`;
 const EVERY_HOST = 'hosts:all';
 
@@ -54,6 +67,7 @@ export function hostHandlers({
   jobs,
   definitions,
   alarmsOf,
+  provisionDefaults,
 }: HostHandlersParts): Pick<Handlers, HostOperations> {
   const detail = (name: string) => hostDetail(name, { context, alarmsOf });
   /** SECURITY: what an administrator has revoked, nobody below takes back. */
@@ -114,11 +128,17 @@ export function hostHandlers({
       return detail(params.name);
     },
     async provisionHost({ params, body, actor, idempotencyKey }) {
-      const { revoked } = await requireHost(params.name, context);
+      const host = await requireHost(params.name, context);
+      const { revoked } = host;
       if (revoked !== undefined && actor.role !== 'administrator') throw await refuseLift(params.name, actor);
+      const defaults = await provisionDefaults(host);
+      const provider = body.provider ?? defaults.provider;
+      assertProvider(provider, params.name);
       const payload = {
         host: params.name,
         renew: body.renew === true,
+        provider,
+        reconnect: body.reconnect ?? defaults.reconnect,
         ...(revoked === undefined ? {} : { lifts: revoked.at }),
       };
       return jobs.enqueue(definitions.provision, {
@@ -160,15 +180,5 @@ export function hostHandlers({
       });
     },
     getManagerIdentity: () => identity.describe(),
-    async createMigrationJob({ body, actor, idempotencyKey }) {
-      await Promise.all([requireHost(body.from, context), requireHost(body.to, context)]);
-      return jobs.enqueue(definitions.migrate, {
-        subject: `${body.vm} from ${body.from} to ${body.to}`,
-        payload: { order: body },
-        actor: actor.auditName,
-        locks: [`vm:${body.vm}`],
-        idempotencyKey,
-      });
-    },
   };
 }

@@ -1,0 +1,84 @@
+import { TrustError } from '@virt-trust/base/error.ts';
+import type { MigrateVm } from '@virt-trust/contract/model/migration.ts';
+import type { MigrationPlan } from '@virt-trust/contract/model/migration-plan.ts';
+import type { Finding } from '@virt-trust/contract/model/preflight.ts';
+import type { JobContext } from '../jobs/job.ts';
+import type { MigrationContext } from './context.ts';
+import { type PlannedMigration, planOf } from './planning.ts';
+import { blocking, preflightOf } from './preflight.ts';
+
+/** A plan with what both agents found out about it, by real handshakes where `handshakes` says so. */
+export async function checkedPlan(
+  { vm, force }: Pick<MigrateVm, 'vm' | 'force'>,
+  planned: PlannedMigration,
+  context: MigrationContext,
+  signal: AbortSignal,
+): Promise<MigrationPlan> {
+  const plan = planOf(vm, planned);
+  const { from, to, addresses, options, decision } = planned;
+  if (decision.mode === null) return plan;
+  const { findings, handshakes } = await preflightOf(
+    { vm, mode: decision.mode, from, to, addresses, options, handshakes: true },
+    context,
+    signal,
+  );
+  return {
+    ...plan,
+    findings: findings.slice(0, 512),
+    handshakes: handshakes.slice(0, 64),
+    ready: blocking(findings, force === true).length === 0,
+  };
+}
+
+/** Checks a pair before a migration; throws `migration.preflight` with the first thing that would make it fail. */
+export async function checkPair(
+  order: MigrateVm,
+  planned: PlannedMigration,
+  context: MigrationContext,
+  job: JobContext,
+  report: (detail: string) => void,
+): Promise<MigrationPlan> {
+  const plan = await checkedPlan(order, planned, context, job.signal);
+  job.plan(plan);
+  const against = blocking(plan.findings, order.force === true);
+  if (against[0] !== undefined) throw refusal(order, against[0], against);
+  const forced = blocking(plan.findings);
+  if (forced.length > 0) await noteForced(order, forced, context, job);
+  report(
+    forced.length > 0
+      ? `forced in spite of: ${forced.map(({ what }) => what).join('; ')}`
+      : `nothing found that would make it fail (${plan.handshakes.length} handshakes)`,
+  );
+  return plan;
+}
+
+async function noteForced(
+  { vm, from, to }: MigrateVm,
+  findings: readonly Finding[],
+  { audit }: Pick<MigrationContext, 'audit'>,
+  job: JobContext,
+): Promise<void> {
+  await audit.append({
+    actor: job.actor,
+    action: 'migration.forced',
+    subject: `${vm} from ${from} to ${to}`,
+    outcome: 'intent',
+    detail: `job ${job.id}: ${findings.map(({ code, what }) => `${code}: ${what}`).join('; ')}`,
+  });
+}
+
+function refusal({ vm, from, to }: MigrateVm, first: Finding, all: readonly Finding[]): TrustError {
+  const what = all.map((one) => one.what).join('; ');
+  return new TrustError(
+    'migration.preflight',
+    'conflict',
+    `cannot migrate ${vm} from ${from} to ${to}: ${what}`,
+    {
+      hint:
+        all
+          .map(({ fix }) => fix)
+          .filter((fix, index, fixes) => fixes.indexOf(fix) === index)
+          .join('; ') || first.fix,
+    },
+  );
+}
