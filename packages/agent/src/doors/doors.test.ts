@@ -3,16 +3,22 @@ import { request as httpRequest } from 'node:http';
 import { test } from 'node:test';
 import { ChannelConnection } from '@virt-trust/channel/connection.ts';
 import { dialChannel } from '@virt-trust/channel/dial.ts';
+import { exchange } from '@virt-trust/channel/exchange.ts';
 import { identityOf, madeUpPin } from '@virt-trust/channel/fixtures.ts';
 import { PinSet } from '@virt-trust/channel/pins.ts';
+import * as grantOperations from '@virt-trust/contract/agent/grant-operations.ts';
 import * as contract from '@virt-trust/contract/agent/operations.ts';
+import * as peerOperations from '@virt-trust/contract/agent/peer-operations.ts';
 import { requestPath } from '@virt-trust/contract/client.ts';
 import { clientOver, enrolledAgent, noEngines } from '../fixtures.ts';
+import { grantFor, grantingEngines, noHostCommands } from '../grants/fixtures.ts';
 import { operationsOf } from './door.ts';
 import { localAgentClient } from './local-client.ts';
 
 const { AGENT_OPERATIONS } = contract;
+const JSON_HEADERS = { 'content-type': 'application/json' };
 const ID = '00000000-0000-4000-8000-000000000000';
+const OTHER_ID = '00000000-0000-4000-8000-000000000001';
 
 /** Sends over the Unix socket whatever the test wants. */
 function sendLocal(
@@ -23,7 +29,8 @@ function sendLocal(
   type = 'application/json',
 ): Promise<{ status: number; type: string; body: string }> {
   return new Promise((resolve, reject) => {
-    const headers = body === undefined ? {} : { 'content-type': type };
+    const length = Buffer.byteLength(body ?? '');
+    const headers = body === undefined ? {} : { 'content-type': type, 'content-length': length };
     const request = httpRequest({ socketPath, method, path, headers }, (response) => {
       let text = '';
       response.setEncoding('utf8').on('data', (part) => {
@@ -43,7 +50,8 @@ function sendLocal(
 }
 
 test('every operation is exported under its id, and no two share an id or a method and path', () => {
-  const exported = contract as unknown as Record<string, { id?: string }>;
+  const modules = { ...contract, ...grantOperations, ...peerOperations };
+  const exported = modules as unknown as Record<string, { id?: string }>;
   for (const operation of AGENT_OPERATIONS) assert.equal(exported[operation.id]?.id, operation.id);
   assert.equal(new Set(AGENT_OPERATIONS.map(({ id }) => id)).size, AGENT_OPERATIONS.length);
   assert.equal(
@@ -53,8 +61,8 @@ test('every operation is exported under its id, and no two share an id or a meth
 });
 
 test('each door serves exactly the operations that name it', async (t) => {
-  const host = await enrolledAgent(t);
-  const agent = await host.start();
+  const host = await enrolledAgent(t, { mode: 'manage' });
+  const agent = await host.start({ engines: grantingEngines(), run: noHostCommands, peerPort: 0 });
   const connection = new ChannelConnection({
     target: {
       identity: host.manager,
@@ -64,12 +72,24 @@ test('each door serves exactly the operations that name it', async (t) => {
     },
   });
   t.after(() => connection.close());
+  const peer = identityOf('agent');
+  const body = grantFor(peer.pin, { id: ID });
+  const { port } = await clientOver(connection).call(grantOperations.putGrant, { params: { id: ID }, body });
+  const trustedAgentPins = new PinSet('agent', [host.agentPin]);
+  const target = { identity: peer, trustedAgentPins, host: '127.0.0.1', port, timeoutMs: 10_000 };
+  const channel = await dialChannel(target);
+  t.after(() => channel.destroy());
   const exists = {
+    peer: async (method: string, path: string, body: string | undefined) => {
+      const request = { method, path, ...(body === undefined ? {} : { body, headers: JSON_HEADERS }) };
+      const answer = await exchange(channel.http2, request, 65_536);
+      return !answer.body.toString().includes('api.no_such_operation');
+    },
     channel: async (method: string, path: string, body: string | undefined) => {
       const answer = await connection.request({
         method,
         path,
-        ...(body === undefined ? {} : { body, headers: { 'content-type': 'application/json' } }),
+        ...(body === undefined ? {} : { body, headers: JSON_HEADERS }),
       });
       return !answer.body.toString().includes('api.no_such_operation');
     },
@@ -81,16 +101,34 @@ test('each door serves exactly the operations that name it', async (t) => {
   for (const operation of AGENT_OPERATIONS) {
     // It ends the agent's work; the test of removal looks at it.
     if (operation.id === 'postRemoval') continue;
-    const path = requestPath(operation, { id: ID }, {});
+    // Not the grant under which the peer is connected, but where it may use it.
+    const id = operation.granted === undefined ? OTHER_ID : ID;
+    const path = requestPath(operation, { id }, {});
     const body = operation.body === undefined ? undefined : '{}';
-    for (const door of ['channel', 'local'] as const) {
+    for (const door of ['channel', 'local', 'peer'] as const) {
       const expected = (operation.doors as readonly string[] | undefined)?.includes(door) ?? false;
       assert.equal(await exists[door](operation.method, path, body), expected, `${operation.id} at ${door}`);
     }
   }
-  for (const door of ['channel', 'local'] as const) {
+  for (const door of ['channel', 'local', 'peer'] as const) {
     assert.equal(await exists[door]('GET', '/v1/nothing', undefined), false);
     assert.equal(await exists[door]('GET', '/', undefined), false);
+  }
+});
+
+test('the peer door holds what agents ask each other in a migration, each under a grant for it, and nothing else', () => {
+  assert.deepEqual(
+    operationsOf('peer').map(({ id, doors, granted, goesOn }) => ({ id, doors, granted, goesOn })),
+    [
+      { id: 'peerCreateMigration', doors: ['peer'], granted: 'create', goesOn: undefined },
+      { id: 'peerGetVmState', doors: ['peer'], granted: 'status', goesOn: true },
+      { id: 'peerEndMigration', doors: ['peer'], granted: 'create', goesOn: true },
+      { id: 'peerServeHandshake', doors: ['peer'], granted: 'preflight', goesOn: undefined },
+    ],
+  );
+  for (const { path, params } of operationsOf('peer')) {
+    assert.match(path, /^\/v1\/peer\/\w+\/\{id\}/);
+    assert.ok('id' in ((params as { properties?: object } | undefined)?.properties ?? {}));
   }
 });
 
@@ -108,6 +146,7 @@ test('the local door holds no operation that changes whom the agent obeys or wha
       'getStatus',
       'getVmDisplays',
       'listEvents',
+      'listGrants',
       'postRemoval',
     ],
   );
