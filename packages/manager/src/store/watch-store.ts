@@ -1,7 +1,9 @@
 import type { Clock } from '@virt-trust/base/clock.ts';
 import type { HostId } from '@virt-trust/base/host-id.ts';
 import type { AgentEvent } from '@virt-trust/contract/model/agent-event.ts';
+import { auditsOf } from '../hosts/audited-events.ts';
 import type { WatchStore } from '../hosts/watching.ts';
+import { appendAudit } from './audit-log.ts';
 import type { Database } from './database.ts';
 import { appendEvent } from './event-store.ts';
 import { integer } from './row.ts';
@@ -45,6 +47,7 @@ export class SqliteWatchStore implements WatchStore {
           subject: host,
           message: subject === '' ? message : `${subject}: ${message}`,
         });
+      appendAudit(this.#database, this.#clock, auditsOf(host, fresh));
     });
     if (events.length > 0) this.#onEvents();
   }
