@@ -1,6 +1,7 @@
 import { createHash, generateKeyPairSync, randomBytes, sign } from 'node:crypto';
 import { createServer, type Http2ServerRequest, type Http2ServerResponse } from 'node:http2';
 import type { TestContext } from 'node:test';
+import { type ConnectionOptions, connect } from 'node:tls';
 import { type Instant, NEVER } from '@virt-trust/base/instant.ts';
 import { pinOfSpki, type SpkiPin } from '@virt-trust/base/spki-pin.ts';
 import { OID } from '@virt-trust/pki/der/oid.ts';
@@ -118,6 +119,32 @@ export async function startAgent(
     },
     nextRefusal: () => new Promise((resolve) => waiting.push(resolve)),
   };
+}
+
+const REQUEST = Buffer.from('PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n\0\0\0\x04\0\0\0\0\0', 'latin1');
+
+/** For tests: a client of no kindness: it writes an HTTP/2 preface at once and keeps every decrypted byte that comes. */
+export async function attackPort(
+  port: number,
+  identity: ChannelIdentity | undefined,
+  options: ConnectionOptions,
+): Promise<{ bytes: Buffer; error: NodeJS.ErrnoException | undefined }> {
+  const socket = connect({
+    host: '127.0.0.1',
+    port,
+    ...(identity === undefined ? {} : { cert: identity.certificatePem, key: identity.privateKeyPem }),
+    rejectUnauthorized: false,
+    ...options,
+  });
+  const parts: Buffer[] = [];
+  let error: NodeJS.ErrnoException | undefined;
+  socket.on('data', (part: Buffer) => parts.push(part));
+  socket.on('error', (thrown) => {
+    error = thrown;
+  });
+  socket.write(REQUEST);
+  await new Promise((resolve) => socket.once('close', resolve));
+  return { bytes: Buffer.concat(parts), error };
 }
 
 /** For tests: a clock at which nothing happens until `wake`. */

@@ -6,35 +6,12 @@ import type { Instant } from '@virt-trust/base/instant.ts';
 import { type Admission, admitPeer } from './admission.ts';
 import { ALPN_MANAGER_TO_AGENT } from './alpn.ts';
 import { dialChannel } from './dial.ts';
-import { identityOf, ManualSleep, madeUpPin, startAgent, type TestAgent } from './fixtures.ts';
+import { attackPort, identityOf, ManualSleep, madeUpPin, startAgent, type TestAgent } from './fixtures.ts';
 import type { ChannelIdentity } from './identity.ts';
 import { PinSet } from './pins.ts';
 
-const REQUEST = Buffer.from('PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n\0\0\0\x04\0\0\0\0\0', 'latin1');
-
-/** A client of no kindness: it writes an HTTP/2 preface at once and keeps every decrypted byte that comes. */
-async function attack(
-  agent: TestAgent,
-  identity: ChannelIdentity | undefined,
-  options: ConnectionOptions = {},
-): Promise<{ bytes: Buffer; error: NodeJS.ErrnoException | undefined }> {
-  const socket = connect({
-    host: '127.0.0.1',
-    port: agent.target.port,
-    ...(identity === undefined ? {} : { cert: identity.certificatePem, key: identity.privateKeyPem }),
-    rejectUnauthorized: false,
-    ALPNProtocols: [ALPN_MANAGER_TO_AGENT],
-    ...options,
-  });
-  const parts: Buffer[] = [];
-  let error: NodeJS.ErrnoException | undefined;
-  socket.on('data', (part: Buffer) => parts.push(part));
-  socket.on('error', (thrown) => {
-    error = thrown;
-  });
-  socket.write(REQUEST);
-  await new Promise((resolve) => socket.once('close', resolve));
-  return { bytes: Buffer.concat(parts), error };
+function attack(agent: TestAgent, identity: ChannelIdentity | undefined, options: ConnectionOptions = {}) {
+  return attackPort(agent.target.port, identity, { ALPNProtocols: [ALPN_MANAGER_TO_AGENT], ...options });
 }
 
 function dial(agent: TestAgent, change: Partial<TestAgent['target']> = {}) {
