@@ -47,4 +47,6 @@ function pump(from: Duplex, to: Duplex, onEnd: () => void): void {
     if (corked) flush();
     to.end(onEnd);
   });
+  // It may have been accepted paused.
+  from.resume();
 }

@@ -55,7 +55,8 @@ function dialOne(dial: RelayDial, address: string): Promise<DialledRelay> {
     servername: id,
     rejectUnauthorized: false,
     ALPNProtocols: [alpn],
-    allowHalfOpen: true,
+    // libvirt's RPC has no half of a connection; QEMU's streams do.
+    allowHalfOpen: kind !== 'rpc',
     highWaterMark: HIGH_WATER_MARK,
   };
   const socket = connect(options);

@@ -176,6 +176,8 @@ export class RelayServer {
       return;
     }
     watchPeer(socket);
+    // Two pipelines listen to more of it than Node takes for sane.
+    socket.setMaxListeners(0);
     this.#open.set(socket, kind);
     socket.once('close', () => {
       this.#open.delete(socket);

@@ -89,6 +89,8 @@ class Streams implements SourceStreams {
   readonly #sockets: ReturnType<typeof migrationSockets>;
   readonly #servers: Server[] = [];
   readonly #open = new Set<Duplex>();
+  /** Of these, QEMU's. */
+  readonly #streams = new Set<Duplex>();
   #address: string | undefined;
   #peer: { readonly peerPin: SpkiPin; readonly group: string } | undefined;
   #carried = 0;
@@ -125,7 +127,11 @@ class Streams implements SourceStreams {
 
   async rpc(): Promise<Duplex> {
     const socket = await this.#dial('rpc');
-    socket.once('error', (error) => this.#broke(`libvirt's connection to the other host: ${error.message}`));
+    socket.once('error', (error) => {
+      this.#broke(`libvirt's connection to the other host: ${error.message}`);
+      // Without it nobody tells libvirt there that it is over, and QEMU here would wait for a host that is gone.
+      for (const stream of this.#streams) stream.destroy();
+    });
     return socket;
   }
 
@@ -156,6 +162,8 @@ class Streams implements SourceStreams {
 
   async #carry(local: Socket, kind: 'stream' | 'disks'): Promise<void> {
     this.#keep(local);
+    this.#streams.add(local);
+    local.once('close', () => this.#streams.delete(local));
     local.on('error', () => {});
     try {
       const remote = await this.#dial(kind);
@@ -191,10 +199,7 @@ class Streams implements SourceStreams {
     stream.once('close', () => this.#open.delete(stream));
   }
 
-  /** Whatever breaks takes the others along: libvirt would wait for what hangs, and QEMU for a peer that is gone. */
   #broke(reason: string): void {
-    if (this.#closed) return;
-    this.#options.onBroken?.(reason);
-    for (const stream of this.#open) stream.destroy();
+    if (!this.#closed) this.#options.onBroken?.(reason);
   }
 }
