@@ -6,10 +6,12 @@ import { barrierOf } from './apply/barrier.ts';
 import { JournaledEngine } from './apply/engine.ts';
 import { SystemEffects } from './apply/system-effects.ts';
 import { HostCapabilityWatch } from './capabilities/capability-watch.ts';
+import { ownProcesses } from './conduct/own-process.ts';
 import { SystemCrlEffects } from './crl/effects.ts';
 import { HostCrls } from './crl/host-crls.ts';
 import { HostGrants } from './grants/host-grants.ts';
 import { makeMigrations } from './migration/migrations.ts';
+import { libvirtVms } from './migration/vm-view.ts';
 import { systemNetwork } from './network/system-network.ts';
 import { NOT_BUILT } from './not-built-yet.ts';
 import type { EngineFactory } from './ports.ts';
@@ -63,7 +65,12 @@ export const hostEngines: EngineFactory = async (context) => {
     tickMs: CRL_TICK_MS,
     secondLookMs: SECOND_LOOK_MS,
   });
-  const migrations = await makeMigrations(context);
+  const migrations = await makeMigrations(context, {
+    conductors: await ownProcesses(paths, run, { word: 'conduct', unit: 'virt-trust-migration' }),
+    vms: libvirtVms(paths, clock),
+    findGrant: (id) => grants.find(id),
+    qemuUser: () => effects.qemuUser(),
+  });
   const { arrivals } = NOT_BUILT;
   const grants = new HostGrants({
     context,

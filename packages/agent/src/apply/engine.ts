@@ -15,6 +15,7 @@ import { Document } from '../state/document.ts';
 import { failureOf } from './failure.ts';
 import { checkHost } from './guard.ts';
 import type { HostFacts } from './host-effects.ts';
+import { isRestarting, pendingOf, type RestartWait, restartDue } from './migration-wait.ts';
 import { observe } from './observe.ts';
 import { planRemoval } from './plan.ts';
 import { emptyJournal, planJournal } from './plan-journal.ts';
@@ -34,7 +35,17 @@ export interface EngineOptions extends ApplyOptions {
   readonly capabilities?: () => ObservedState['capabilities'];
   /** Called when an application is over, before that is said: what is reported with it is known then. */
   readonly applied?: () => Promise<void>;
+  /** Called when a restart begins or ceases to wait for migrations. */
+  readonly onWait?: () => void;
 }
+
+/** Steps that may take for ever; what comes meanwhile takes their place. */
+const WAITING: ReadonlySet<string | undefined> = new Set(['await-certificates', 'await-migrations']);
+/** A removal may find no desired state any more. */
+const DEFAULT_WAIT_SECONDS = 3600;
+/** A daemon that takes longer to restart holds no migration up: that will say so itself. */
+const RESTART_MS = 60_000;
+const LOOK_MS = 100;
 
 /** What a removal gave back, and what it could not or must not. */
 export interface RemovalOutcome {
@@ -61,6 +72,8 @@ export class JournaledEngine implements ApplyEngine {
   #said: string | undefined;
   #removing = false;
   #stopped = false;
+  /** A restart of the daemon that waits for migrations. */
+  #wait: RestartWait | undefined;
   /** Counts applications, so that what was seen before one is not taken for what is after it. */
   #applications = 0;
   readonly #rounds: HostRounds;
@@ -72,7 +85,7 @@ export class JournaledEngine implements ApplyEngine {
       workshop: this.#workshop,
       intervalMs: () =>
         (this.#wanted?.settings.probeSeconds ?? 0) * SECOND || (options.checkIntervalMs ?? MINUTE),
-      waitsForManager: () => this.#journal?.steps[this.#journal.at] === 'await-certificates',
+      waits: () => WAITING.has(this.#step),
       settled: () => this.#settled(),
       applications: () => this.#applications,
       exclusively: (work) => this.#exclusively(work),
@@ -160,11 +173,38 @@ export class JournaledEngine implements ApplyEngine {
       busy: busy && stuck === undefined,
       served: await this.#rounds.served.endpoints(),
       network: this.#options.network?.() ?? null,
+      wait: this.#wait,
       capabilities: this.#options.capabilities?.() ?? null,
     });
     if (stuck === undefined || this.#wanted === undefined) return observed;
     const { epoch, number } = this.#wanted;
     return { ...observed, epoch, number, failure: stuck };
+  }
+
+  reloadWaits(): string[] {
+    return pendingOf(this.#wait).map(({ what, why }) => `${what} ${why}`);
+  }
+
+  async beforeMigration(): Promise<void> {
+    for (const late = Date.now() + RESTART_MS; Date.now() < late; ) {
+      if (this.#wait !== undefined) throw restartDue(this.#wait);
+      if (!isRestarting(this.#step) || this.#stopped) return;
+      await new Promise((resolve) => setTimeout(resolve, LOOK_MS));
+    }
+  }
+
+  get #step(): string | undefined {
+    return this.#journal?.steps[this.#journal.at];
+  }
+
+  get #waitSeconds(): number {
+    return this.#wanted?.settings.migrationWaitSeconds ?? DEFAULT_WAIT_SECONDS;
+  }
+
+  #setWait(wait: RestartWait | undefined): void {
+    if (JSON.stringify(wait) === JSON.stringify(this.#wait)) return;
+    this.#wait = wait;
+    this.#options.onWait?.();
   }
 
   /** The requests that wait for the manager. */
@@ -255,7 +295,7 @@ export class JournaledEngine implements ApplyEngine {
       // Asked again for what it has, the host looks whether that is there still. Settings that are new are no
       // disturbance: they are applied with the way back.
       if (journal.transitions.length === 0 && !journal.steps.includes('write-settings'))
-        await checkHost(this.#workshop, desired, await this.#options.effects.facts());
+        await this.#checkHost(desired);
       await this.#begin(journal);
       await this.#run();
     }
@@ -308,10 +348,14 @@ export class JournaledEngine implements ApplyEngine {
       },
       changed: () => this.#changed.promise,
       checkWaiting: () => this.#checkWaiting(),
+      waitSeconds: () => this.#waitSeconds,
+      waits: (wait) => this.#setWait(wait),
     };
     this.#facts = context.facts;
     await runJournal(STEPS, context);
     const done = context.journal;
+    // What replaces this one joins its wait.
+    if (done.failure?.failure.code !== 'apply.superseded') await this.#workshop.waiting.remove();
     await this.#workshop.journal.remove();
     await this.#workshop.reserve.release();
     await this.#options.applied?.();
@@ -340,12 +384,12 @@ export class JournaledEngine implements ApplyEngine {
   #checkWaiting(): void {
     if (this.#stopped) throw new Stopped();
     const journal = this.#journal;
-    if (journal?.desired == null) return;
+    if (journal?.desired == null || journal.kind !== 'applying') return;
     const newer =
       this.#wanted !== undefined &&
       (this.#wanted.epoch !== journal.desired.epoch || this.#wanted.number !== journal.desired.number);
     if (!newer && !this.#removing) return;
-    if (journal.steps[journal.at] === 'await-certificates' && !this.#removing)
+    if (WAITING.has(this.#step) && !this.#removing)
       this.#abandoned = journal.transitions.filter(({ request }) => request);
     throw new TrustError(
       'apply.superseded',
@@ -365,10 +409,16 @@ export class JournaledEngine implements ApplyEngine {
   }
 
   async #check(): Promise<void> {
+    // What is wanted from now on is applied, not taken for somebody's disturbance.
+    const wanted = this.#wanted;
     if (this.#journal !== undefined || !(await this.#holds())) return await this.#proceed();
-    if (this.#removing || this.#wanted === undefined) return;
+    if (this.#removing || wanted === undefined) return;
     await this.#rounds.rescue();
-    await checkHost(this.#workshop, this.#wanted, await this.#options.effects.facts());
+    await this.#checkHost(wanted);
+  }
+
+  async #checkHost(desired: DesiredState): Promise<void> {
+    this.#setWait(await checkHost(this.#workshop, desired, await this.#options.effects.facts()));
   }
 
   /** Looks at everything once. */

@@ -35,6 +35,7 @@ import type { Sighting, Where } from '../served/sighting.ts';
 import { readFileIfPresent } from '../state/atomic-file.ts';
 import type { DaemonTarget, Expectation, HostEffects, HostFacts } from './host-effects.ts';
 import { LAYOUTS } from './layout.ts';
+import type { RunningMigration } from './running-migrations.ts';
 import type { GenerationContent } from './staging.ts';
 import type { Sockets } from './state.ts';
 
@@ -231,6 +232,26 @@ export class FileEffects implements HostEffects {
   async bringDaemon({ sockets, restart }: DaemonTarget): Promise<void> {
     this.#call(restart ? 'restart' : 'sockets');
     await writeFile(socketsFile(this.#paths), JSON.stringify(sockets));
+  }
+
+  /** What libvirt is said to work on; `migrationsChange` waits for `changeMigrations`. */
+  running: readonly RunningMigration[] = [];
+  #migrationsChanged = Promise.withResolvers<void>();
+
+  changeMigrations(running: readonly RunningMigration[]): void {
+    this.running = running;
+    this.#migrationsChanged.resolve();
+    this.#migrationsChanged = Promise.withResolvers();
+  }
+
+  async migrations(): Promise<readonly RunningMigration[]> {
+    return this.running;
+  }
+
+  async migrationsChange(signal: AbortSignal): Promise<void> {
+    const { promise, resolve } = Promise.withResolvers<void>();
+    signal.addEventListener('abort', () => resolve(), { once: true });
+    if (!signal.aborted) await Promise.race([promise, this.#migrationsChanged.promise]);
   }
 
   async openPorts(): Promise<void> {

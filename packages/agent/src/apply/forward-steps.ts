@@ -133,6 +133,8 @@ export async function bringDaemon(context: StepContext): Promise<void> {
   const { workshop, journal, facts } = context;
   const sockets = targetSockets(desiredOf(context), await workshop.manifest(), facts);
   await workshop.options.effects.bringDaemon({ sockets, restart: journal.settingsChanged });
+  // Another restart, on the way back, has a wait of its own.
+  await workshop.waiting.remove();
 }
 
 export async function openPorts(context: StepContext): Promise<void> {

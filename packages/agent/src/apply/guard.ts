@@ -4,6 +4,7 @@ import { SERVICES, type Service } from '@virt-trust/contract/model/service.ts';
 import { targetSockets } from './forward-steps.ts';
 import type { HostFacts } from './host-effects.ts';
 import { LAYOUTS } from './layout.ts';
+import { migrationsOf, type RestartWait, restartWait } from './migration-wait.ts';
 import { QUIET_MS, REPAIR_LIMIT } from './repair-count.ts';
 import type { ApplyState } from './state.ts';
 import type { Workshop } from './workshop.ts';
@@ -15,13 +16,22 @@ interface Disturbance {
   readonly rereads: Service | 'daemon' | 'nothing';
 }
 
-/** Looks whether links, files and settings are as they were left, and repairs what is not. */
-export async function checkHost(workshop: Workshop, desired: DesiredState, facts: HostFacts): Promise<void> {
+/**
+ * Looks whether links, files and settings are as they were left, and repairs what is not. What a restart of the daemon
+ * belongs to is left until no migration would be cut off by it; then what is waited for is returned.
+ */
+export async function checkHost(
+  workshop: Workshop,
+  desired: DesiredState,
+  facts: HostFacts,
+): Promise<RestartWait | undefined> {
   const { effects, emit, clock } = workshop.options;
   const manifest = await workshop.found.read();
-  if (manifest === undefined) return;
-  const found = await findDisturbances(workshop, desired, facts);
-  await forgetQuiet(workshop, new Set(found.map(({ path }) => path)));
+  if (manifest === undefined) return undefined;
+  const disturbances = await findDisturbances(workshop, desired, facts);
+  const wait = await restartHeldUp(workshop, desired, disturbances);
+  const found = disturbances.filter(({ rereads }) => wait === undefined || rereads !== 'daemon');
+  await forgetQuiet(workshop, new Set(disturbances.map(({ path }) => path)));
   const after = new Set<Disturbance['rereads']>();
   for (const { path, repair, rereads } of found) {
     const state = await workshop.state();
@@ -49,6 +59,28 @@ export async function checkHost(workshop: Workshop, desired: DesiredState, facts
     await orSay(workshop, facts.daemon, () => effects.bringDaemon({ sockets, restart: true }));
   for (const service of SERVICES)
     if (after.has(service)) await orSay(workshop, service, () => effects.reload(service, facts));
+  return wait;
+}
+
+/** What the restart that a repair takes has to wait for; undefined where none is needed or nothing holds it up. */
+async function restartHeldUp(
+  workshop: Workshop,
+  desired: DesiredState,
+  found: readonly Disturbance[],
+): Promise<RestartWait | undefined> {
+  const { repairs } = await workshop.state();
+  const isRepaired = (path: string) => (repairs.find((one) => one.path === path)?.count ?? 0) < REPAIR_LIMIT;
+  if (!found.some(({ rereads, path }) => rereads === 'daemon' && isRepaired(path))) {
+    if ((await workshop.waiting.read()) !== undefined) await workshop.waiting.remove();
+    return undefined;
+  }
+  const { clock, emit } = workshop.options;
+  const wait = await restartWait(workshop, desired.settings.migrationWaitSeconds);
+  if (wait !== undefined && wait.until > clock.now()) return wait;
+  await workshop.waiting.remove();
+  if (wait !== undefined)
+    await emit('apply.migrations_cut', 'libvirt', `restarts in spite of ${migrationsOf(wait)}`);
+  return undefined;
 }
 
 /** What is repaired on disk is a gain also where a daemon can't be told. */

@@ -8,6 +8,7 @@ import type { Sighting, Where } from '../served/sighting.ts';
 import type { StaleDevice } from '../served/stale-devices.ts';
 import type { ConsoleListening } from './console-settings.ts';
 import type { Listening } from './daemon-settings.ts';
+import type { RunningMigration } from './running-migrations.ts';
 import type { Sockets } from './state.ts';
 
 /** A running VM as far as its displays matter here. */
@@ -38,6 +39,7 @@ export interface HostFacts {
   readonly qemuUid: number;
   readonly qemuGid: number;
   readonly sockets: Sockets;
+  /** Those that run here; one that arrives by migration does only once it has. */
   readonly vms: readonly VmFacts[];
   readonly staleDevices: readonly StaleDevice[];
 }
@@ -68,6 +70,10 @@ export interface HostEffects {
   /** Lets confined QEMU processes read the generations (AppArmor, SELinux). */
   permitReading(): Promise<void>;
   forbidReading(): Promise<void>;
+  /** The live migrations that libvirt works on here, incoming and outgoing, whoever began them. */
+  migrations(): Promise<readonly RunningMigration[]>;
+  /** Resolves when that may have changed, or after a while, or when `signal` is aborted. */
+  migrationsChange(signal: AbortSignal): Promise<void>;
   /** Brings sockets and daemon as wanted and waits until the daemon answers; running VMs are not touched. */
   bringDaemon(target: DaemonTarget): Promise<void>;
   /** Lets clients in; to displays only where they leave loopback by our doing. */

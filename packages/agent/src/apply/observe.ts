@@ -9,6 +9,7 @@ import { SERVICES, type Service } from '@virt-trust/contract/model/service.ts';
 import { parseCertificates } from '@virt-trust/pki/certificate.ts';
 import type { HostFacts } from './host-effects.ts';
 import { isOurVncDirectory, LAYOUTS } from './layout.ts';
+import { pendingOf, type RestartWait } from './migration-wait.ts';
 import { REPAIR_LIMIT } from './repair-count.ts';
 import type { ApplyState, Journal, Transition } from './state.ts';
 import type { Workshop } from './workshop.ts';
@@ -23,6 +24,7 @@ export async function observe(parts: {
   readonly busy: boolean;
   readonly served: readonly ServedEndpoint[];
   readonly network: ObservedState['network'];
+  readonly wait: RestartWait | undefined;
   readonly capabilities: ObservedState['capabilities'];
 }): Promise<ObservedState> {
   const { workshop, mode, wanted, journal, facts, busy } = parts;
@@ -39,10 +41,12 @@ export async function observe(parts: {
     epoch: wanted?.epoch ?? state.epoch,
     number: wanted?.number ?? state.number,
     credentials,
-    pending: [...vncPending(wanted, state, facts), ...devicePending(facts), ...repairPending(state)].slice(
-      0,
-      1024,
-    ),
+    pending: [
+      ...pendingOf(parts.wait),
+      ...vncPending(wanted, state, facts),
+      ...devicePending(facts),
+      ...repairPending(state),
+    ].slice(0, 1024),
     served: parts.served.slice(0, 4096),
     crls: await workshop.crls.installed(),
     rescues: await workshop.rescuer.active(),
@@ -131,7 +135,10 @@ function devicePending(facts: HostFacts | undefined): Pending[] {
   return (facts?.staleDevices ?? []).map(({ vm, kind, directory }) => ({
     what: `${kind} of ${vm}`.slice(0, 1000),
     why: `it loaded certificates from ${directory} before these were changed`.slice(0, 4000),
-    action: 'plug the device anew, or restart or migrate the VM',
+    action:
+      kind === 'vnc'
+        ? 'nothing: it is reloaded once the VM has arrived'
+        : 'plug the device anew, or restart or migrate the VM',
   }));
 }
 

@@ -97,6 +97,7 @@ describe('planApplication', () => {
       'switch-libvirt',
       'keep-settings',
       'write-settings',
+      'await-migrations',
       'bring-daemon',
       'open-ports',
       'reload-libvirt',
@@ -149,6 +150,7 @@ describe('planApplication', () => {
     assert.deepEqual(steps, [
       'keep-settings',
       'write-settings',
+      'await-migrations',
       'bring-daemon',
       'open-ports',
       'prove-libvirt',
@@ -235,6 +237,7 @@ describe('planWayBack', () => {
 
   it('brings the daemon back after QEMU directories are gone and before its own certificates go', () => {
     assert.deepEqual(backFrom('prove-vnc'), [
+      'await-migrations',
       'back-settings',
       'back-switch-libvirt',
       'back-switch-vnc',

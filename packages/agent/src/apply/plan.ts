@@ -29,6 +29,7 @@ export type HostAction =
   | 'permit-reading'
   | 'keep-settings'
   | 'write-settings'
+  | 'await-migrations'
   | 'bring-daemon'
   | 'open-ports'
   | 'await-proof'
@@ -98,7 +99,7 @@ export function planApplication(input: PlanInput): Plan {
     ...each('install'),
     ...each('link'),
     ...each('switch'),
-    ...some(settingsDiffer, 'keep-settings', 'write-settings', 'bring-daemon'),
+    ...some(settingsDiffer, 'keep-settings', 'write-settings', 'await-migrations', 'bring-daemon'),
     'open-ports',
     ...each('reload'),
     ...SERVICES.filter((service) => served.has(service)).map((service) => `prove-${service}`),
@@ -151,6 +152,8 @@ export function planWayBack(journal: Journal, readsFound: boolean): string[] {
   const goesBack = (one: Transition) => switched(one) || (isNew(one) && linked(one));
   const firstEver = journal.transitions.length > 0 && journal.transitions.every(isNew);
   return [
+    // Before anything is taken away that a running daemon, which still has its former settings, may need.
+    ...(begun.has('bring-daemon') ? ['await-migrations'] : []),
     ...(begun.has('write-settings') ? ['back-settings'] : []),
     ...of('back-switch', (one) => goesBack(one) && !isLast(one)),
     ...of('back-links', (one) => isNew(one) && linked(one) && one.service !== 'libvirt'),
@@ -172,6 +175,8 @@ export function planRemoval(services: readonly Service[], readsFound: boolean): 
   const each = (action: ServiceAction, chosen: (service: Service) => boolean = () => true) =>
     services.filter(chosen).map((service) => `${action}-${service}`);
   return [
+    // Before anything is taken away: VMs are started with the daemon's settings meanwhile.
+    'await-migrations',
     // Settings first: a configured directory that is missing keeps the daemon from starting.
     'remove-settings',
     ...each('remove-switch', (service) => service !== 'libvirt' || readsFound),

@@ -2,6 +2,7 @@ import { describeError } from '@virt-trust/base/error.ts';
 import type { Service } from '@virt-trust/contract/model/service.ts';
 import { clean, failureOf } from './failure.ts';
 import type { HostFacts } from './host-effects.ts';
+import type { RestartWait } from './migration-wait.ts';
 import { type HostAction, parseStep, planWayBack, type ServiceAction } from './plan.ts';
 import { readsDefaults } from './reads-defaults.ts';
 import type { Journal, ServiceState } from './state.ts';
@@ -11,11 +12,16 @@ import type { Workshop } from './workshop.ts';
 export interface StepContext {
   readonly workshop: Workshop;
   journal: Journal;
-  readonly facts: HostFacts;
+  /** As they were when the run began, or when a wait for migrations ended. */
+  facts: HostFacts;
   /** Resolves at the next change that a waiting step may wait for. */
   readonly changed: () => Promise<void>;
   /** Throws `apply.superseded` or `apply.stopped` where waiting has no point any more. */
   readonly checkWaiting: () => void;
+  /** How long a restart waits for migrations at most. */
+  readonly waitSeconds: () => number;
+  /** Makes known what a restart waits for; undefined once it waits no more. */
+  readonly waits: (wait: RestartWait | undefined) => void;
 }
 
 export interface StepTable {

@@ -109,6 +109,9 @@ export const Transition = Type.Object(
 );
 export type Transition = Static<typeof Transition>;
 
+/** Since when a restart waits: kept over the agent's end, and for whatever else comes to wait meanwhile. */
+export const WaitRecord = Type.Object({ since: Time }, strict);
+
 /** An application under way: what a restart of the agent goes on with. */
 export const Journal = Type.Object(
   {

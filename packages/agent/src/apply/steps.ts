@@ -1,5 +1,6 @@
 import * as backward from './backward-steps.ts';
 import * as forward from './forward-steps.ts';
+import { awaitMigrations } from './migration-wait.ts';
 import * as removal from './removal.ts';
 import type { StepTable } from './run.ts';
 
@@ -29,6 +30,7 @@ export const STEPS: StepTable = {
     'permit-reading': forward.permitReading,
     'keep-settings': forward.keepSettings,
     'write-settings': forward.writeSettings,
+    'await-migrations': awaitMigrations,
     'bring-daemon': forward.bringDaemon,
     'open-ports': forward.openPorts,
     'await-proof': forward.awaitProof,

@@ -20,6 +20,7 @@ import type { ConsoleListening } from './console-settings.ts';
 import { RpcDaemonUnits } from './daemon.ts';
 import type { DaemonTarget, Expectation, HostEffects, HostFacts } from './host-effects.ts';
 import { forbidReading, permitReading } from './lsm.ts';
+import { arrived, nextVmChange, readRunningMigrations } from './running-migrations.ts';
 import { proveLibvirt } from './services/libvirt.ts';
 import { letClientsIn, reloadLibvirt } from './services/libvirt-reload.ts';
 import { proveMigration } from './services/migration.ts';
@@ -67,6 +68,7 @@ export class SystemEffects implements HostEffects {
       readFileIfPresent(this.#paths.at('/proc/net/if_inet6')),
     ]);
     if (libvirtVersion === undefined || qemuVersion === undefined) throw missing();
+    const { here, arriving } = await arrived(this.#paths, run, processes);
     return {
       daemon,
       listening,
@@ -77,8 +79,8 @@ export class SystemEffects implements HostEffects {
       qemuUid: user.uid,
       qemuGid: user.gid,
       sockets,
-      vms: processes.map(({ uuid, name, vnc, spice }) => ({ uuid, name, vnc, spice })),
-      staleDevices: await staleDevices(this.#paths, processes).catch(() => []),
+      vms: here.map(({ uuid, name, vnc, spice }) => ({ uuid, name, vnc, spice })),
+      staleDevices: await staleDevices(this.#paths, processes, arriving).catch(() => []),
     };
   }
 
@@ -88,6 +90,14 @@ export class SystemEffects implements HostEffects {
 
   async forbidReading(): Promise<void> {
     await forbidReading(this.#paths, this.#run);
+  }
+
+  async migrations() {
+    return await readRunningMigrations(this.#paths, this.#run);
+  }
+
+  async migrationsChange(signal: AbortSignal): Promise<void> {
+    await nextVmChange(this.#paths, signal);
   }
 
   async bringDaemon(target: DaemonTarget): Promise<void> {
@@ -143,7 +153,8 @@ export class SystemEffects implements HostEffects {
   }
 
   async runningVms() {
-    return (await readQemuProcesses(this.#paths)).map(({ uuid, name, vnc, spice }) => ({
+    const { here } = await arrived(this.#paths, this.#run, await readQemuProcesses(this.#paths));
+    return here.map(({ uuid, name, vnc, spice }) => ({
       uuid,
       name,
       vnc,

@@ -14,7 +14,7 @@ import { Reserve } from './reserve.ts';
 import { Serving } from './serving.ts';
 import { SettingsFiles } from './settings-files.ts';
 import { Staging } from './staging.ts';
-import { ApplyState, EMPTY_STATE, Journal, Verdict } from './state.ts';
+import { ApplyState, EMPTY_STATE, Journal, Verdict, WaitRecord } from './state.ts';
 
 /** What the applying part of the agent is given. */
 export interface ApplyOptions {
@@ -41,6 +41,8 @@ export class Workshop {
   readonly journal: Document<typeof Journal>;
   /** The manager's word on the generation of libvirt that waits for it. */
   readonly verdict: Document<typeof Verdict>;
+  /** Since when a restart of the daemon waits for migrations. */
+  readonly waiting: Document<typeof WaitRecord>;
   readonly reserve: Reserve;
   readonly rescuer: Rescuer;
   readonly #state: Document<typeof ApplyState>;
@@ -57,6 +59,7 @@ export class Workshop {
     this.settings = new SettingsFiles(paths, this.found);
     this.journal = new Document(paths.journal, Journal, wayOut);
     this.verdict = new Document(join(paths.agent, 'verdict.json'), Verdict, wayOut);
+    this.waiting = new Document(join(paths.agent, 'restart-wait.json'), WaitRecord, 'Remove it.');
     this.rescuer = new Rescuer(paths, options.clock);
     this.reserve = new Reserve(join(paths.agent, 'reserve'));
     this.#state = new Document(join(paths.agent, 'apply.json'), ApplyState, wayOut);

@@ -1,13 +1,18 @@
+import { join } from 'node:path';
+import { sha256Hex } from '@virt-trust/base/digest.ts';
+import { TrustError } from '@virt-trust/base/error.ts';
 import type { RunHostCommand } from '@virt-trust/check/host/host-command.ts';
 import { readDaemonMode, readProgramVersion } from '@virt-trust/check/host/libvirt-daemons.ts';
-import { readQemuProcesses } from '@virt-trust/check/host/qemu-process.ts';
+import { type QemuProcess, readQemuProcesses } from '@virt-trust/check/host/qemu-process.ts';
 import type { Service } from '@virt-trust/contract/model/service.ts';
 import { type RpcDaemon, readLibvirtdSettings } from '@virt-trust/libvirt/libvirtd-settings.ts';
 import { RpcDaemonUnits } from '../apply/daemon.ts';
+import { arrived } from '../apply/running-migrations.ts';
 import { reloadLibvirt } from '../apply/services/libvirt-reload.ts';
 import { reloadVnc } from '../apply/services/vnc.ts';
 import { readHostConfiguration } from '../apply/settings-files.ts';
 import type { AgentPaths } from '../paths.ts';
+import { readFileIfPresent } from '../state/atomic-file.ts';
 import { cutSessions, listSessions, type Session } from './sessions.ts';
 
 /** What a CRL does to a host beside its files; replaced in tests of what files are left. */
@@ -26,6 +31,8 @@ export interface CrlEffects {
 export class SystemCrlEffects implements CrlEffects {
   readonly #paths: AgentPaths;
   readonly #run: RunHostCommand;
+  /** VMs that could not load a CRL because they arrived by migration. */
+  #late: { readonly crl: string; readonly vms: ReadonlySet<string> } = { crl: '', vms: new Set() };
 
   constructor(paths: AgentPaths, run: RunHostCommand) {
     this.#paths = paths;
@@ -60,8 +67,30 @@ export class SystemCrlEffects implements CrlEffects {
 
   /** A VNC server that asks viewers for no certificate never looks at a CRL: there, a reload would be for nothing. */
   async #loadVnc(): Promise<void> {
-    const vms = (await readQemuProcesses(this.#paths)).filter((process) => process.verifiesVncClients);
-    if (vms.length === 0) return;
+    const all = (await readQemuProcesses(this.#paths)).filter((process) => process.verifiesVncClients);
+    const { here, arriving } = await arrived(this.#paths, this.#run, all);
+    // Those that were here the last time this very CRL was loaded have it.
+    const crl = await this.#digestOfVncCrl();
+    const again = crl === this.#late.crl && this.#late.vms.size > 0;
+    const vms = again ? here.filter(({ uuid }) => this.#late.vms.has(uuid)) : here;
+    if (vms.length > 0) await this.#reloadVnc(vms);
+    const late = all.filter((vm) => arriving.includes(vm));
+    this.#late = { crl, vms: new Set(late.map(({ uuid }) => uuid)) };
+    if (late.length === 0) return;
+    const names = late.map(({ name }) => name).join(', ');
+    throw new TrustError(
+      'vnc.arriving',
+      'unavailable',
+      `cannot load the CRL of VNC in ${names.slice(0, 500)} yet: it arrives by migration; once it has, it is loaded`,
+    );
+  }
+
+  async #digestOfVncCrl(): Promise<string> {
+    const bytes = await readFileIfPresent(join(this.#paths.services, 'vnc', 'crl.pem'));
+    return bytes === undefined ? '' : sha256Hex(bytes);
+  }
+
+  async #reloadVnc(vms: readonly QemuProcess[]): Promise<void> {
     const libvirtVersion = await readProgramVersion(this.#run, ['libvirtd', 'virtqemud', 'virsh']);
     await reloadVnc(this.#run, { vms, libvirtVersion: libvirtVersion ?? '0.0.0' });
   }

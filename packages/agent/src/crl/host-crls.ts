@@ -202,6 +202,7 @@ export class HostCrls implements Crls {
         await effects.load(service);
         return undefined;
       } catch (error) {
+        if (isTrustError(error, 'vnc.arriving')) return describeError(error);
         // A daemon that restarts is stopped for a moment.
         stopped = service === 'libvirt' && (await effects.stopped()) ? stopped + 1 : 0;
         if (stopped > 2) return 'the libvirt daemon is stopped; it loads the CRL when it starts';

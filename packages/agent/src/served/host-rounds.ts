@@ -9,8 +9,8 @@ import { ServedWatch } from './watch.ts';
 export interface RoundParts {
   readonly workshop: Workshop;
   readonly intervalMs: () => number;
-  /** Whether an application waits for certificates, which may take for ever. */
-  readonly waitsForManager: () => boolean;
+  /** Whether an application waits for certificates, or for migrations, which may take for ever. */
+  readonly waits: () => boolean;
   /** What holds while nothing is under way. */
   readonly settled: () => Promise<DesiredState | undefined>;
   /** How many applications there were: what was seen before one says nothing of what is after it. */
@@ -28,6 +28,8 @@ export class HostRounds {
   readonly #rounds: Rounds;
   /** Whether the daemon may be as a reload that was killed left it, since it did not answer. */
   #held = false;
+  readonly #stopping = new AbortController();
+  #watching = false;
 
   constructor(parts: RoundParts) {
     const { workshop, intervalMs } = parts;
@@ -46,16 +48,18 @@ export class HostRounds {
   }
 
   stop(): void {
+    this.#stopping.abort();
     this.#rounds.stop();
   }
 
-  /** Looks at everything once; what waits for the manager is not disturbed, but a certificate may expire meanwhile. */
+  /** Looks at everything once; what waits is not disturbed, but a certificate may expire meanwhile. */
   async round(): Promise<void> {
-    const { workshop, waitsForManager, settled, applications, exclusively, check } = this.#parts;
+    const { workshop, waits, settled, applications, exclusively, check } = this.#parts;
     const { effects } = workshop.options;
     if (this.#held) await this.letClientsIn();
-    if (waitsForManager()) return await this.rescue();
+    if (waits()) return await this.rescue();
     await exclusively(check);
+    await this.#lookAfterMigrations();
     const [desired, before] = [await settled(), applications()];
     if (desired === undefined) return;
     const facts = await effects.facts();
@@ -65,6 +69,24 @@ export class HostRounds {
       if ((await settled()) !== desired || applications() !== before) return;
       await this.served.conclude(desired, facts, sightings);
     });
+  }
+
+  /** What a migration kept from being repaired, or reloaded, is looked at once it is over. */
+  async #lookAfterMigrations(): Promise<void> {
+    const { effects, log } = this.#parts.workshop.options;
+    if (this.#watching || (await effects.migrations()).length === 0) return;
+    this.#watching = true;
+    const watch = async () => {
+      const { signal } = this.#stopping;
+      while (!signal.aborted && (await effects.migrations()).length > 0)
+        await effects.migrationsChange(signal);
+      if (!signal.aborted) this.soon();
+    };
+    void watch()
+      .catch((error) => log.debug({ reason: describeError(error) }, 'cannot watch migrations'))
+      .finally(() => {
+        this.#watching = false;
+      });
   }
 
   /** Opens a daemon that a reload which was killed left closed, before anything waits for it. */

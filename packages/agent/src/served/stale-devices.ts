@@ -7,7 +7,8 @@ import type { AgentPaths } from '../paths.ts';
 /** A device of a VM whose certificates on disk are newer than what it loaded. */
 export interface StaleDevice {
   readonly vm: string;
-  readonly kind: 'chardev' | 'nbd';
+  /** `vnc`: of a VM that arrives by migration. */
+  readonly kind: 'chardev' | 'nbd' | 'vnc';
   readonly directory: string;
 }
 
@@ -17,6 +18,7 @@ const TICKS_PER_SECOND = 100;
 /** A disk over NBD is a client's, which reads no CRL: a new one every few days makes nothing stale. */
 const READ_BY: Readonly<Record<StaleDevice['kind'], readonly string[]>> = {
   chardev: Object.values(QEMU_FILE_NAMES),
+  vnc: Object.values(QEMU_FILE_NAMES),
   nbd: [QEMU_FILE_NAMES.caCertificate, QEMU_FILE_NAMES.clientCertificate, QEMU_FILE_NAMES.clientKey],
 };
 
@@ -24,11 +26,19 @@ const READ_BY: Readonly<Record<StaleDevice['kind'], readonly string[]>> = {
 export async function staleDevices(
   paths: AgentPaths,
   processes: readonly QemuProcess[],
+  arriving: readonly QemuProcess[] = [],
 ): Promise<StaleDevice[]> {
-  if (processes.every(({ devices }) => devices.length === 0)) return [];
+  const consoles = arriving.map((one) => ({
+    ...one,
+    devices: one.vnc
+      .flatMap(({ tlsDirectory }) => (tlsDirectory === null ? [] : [tlsDirectory]))
+      .map((directory) => ({ kind: 'vnc' as const, directory })),
+  }));
+  const all = [...processes, ...consoles];
+  if (all.every(({ devices }) => devices.length === 0)) return [];
   const booted = /^btime (\d{1,15})$/m.exec(await readFile(paths.at('/proc/stat'), 'utf8'))?.[1];
   const stale: StaleDevice[] = [];
-  for (const { name, devices, startTicks } of processes) {
+  for (const { name, devices, startTicks } of all) {
     const startedMs = (Number(booted) + startTicks / TICKS_PER_SECOND) * 1000;
     for (const { kind, directory } of devices)
       if ((await changedAt(paths.at(directory), READ_BY[kind])) > startedMs)

@@ -66,8 +66,17 @@ export const ObservedCredential = Type.Object(
 );
 export type ObservedCredential = Static<typeof ObservedCredential>;
 
-/** Something that only a person, or a restart of a VM, can finish. */
-export const Pending = Type.Object({ what: Line, why: Text, action: Text }, strict);
+/** Something that only a person, or a restart of a VM, can finish; or that waits for running migrations. */
+export const Pending = Type.Object(
+  {
+    what: Line,
+    why: Text,
+    action: Text,
+    /** Where it only waits: when it goes on anyway. */
+    until: Type.Optional(Time),
+  },
+  strict,
+);
 export type Pending = Static<typeof Pending>;
 
 /** What was seen served at one place, beside what should be. */
