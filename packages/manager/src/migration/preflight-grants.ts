@@ -3,7 +3,7 @@ import { describeError, isTrustError } from '@virt-trust/base/error.ts';
 import { instant, MINUTE } from '@virt-trust/base/instant.ts';
 import { deleteGrant, putGrant } from '@virt-trust/contract/agent/grant-operations.ts';
 import type { Grant } from '@virt-trust/contract/model/grant.ts';
-import type { Finding, PreflightReport } from '@virt-trust/contract/model/preflight.ts';
+import type { Finding } from '@virt-trust/contract/model/preflight.ts';
 import { interfacesOf } from '../hosts/desired-state.ts';
 import type { Host } from '../hosts/host.ts';
 import { reportOf } from '../hosts/network-report.ts';
@@ -36,32 +36,30 @@ export async function withPreflightGrants<T>(
     { role: 'destination', own: to.host, peer: from.host },
   ] as const;
   try {
-    const outcomes = await Promise.all(
-      sides.map(({ role, own, peer }) =>
-        asked(own.name, async () => {
-          const channel = await context.channels.of(own);
-          await channel.waitUntilUp(signal, CHANNEL_WAIT_MS);
-          const limit = AbortSignal.any([signal, AbortSignal.timeout(PUT_MS)]);
-          const body = grantFor({ id, role, peer, question, notAfter: context.clock.now() + GRANT_MS });
-          await channel.agent.call(putGrant, { params: { id }, body }, { signal: limit });
-          return { report: null, findings: [] };
-        }),
-      ),
-    );
-    const findings = outcomes.flatMap((one) => one.findings);
+    const findings = (
+      await Promise.all(
+        sides.map(({ role, own, peer }) =>
+          whyNotAsked(own.name, async () => {
+            const channel = await context.channels.of(own);
+            await channel.waitUntilUp(signal, CHANNEL_WAIT_MS);
+            const limit = AbortSignal.any([signal, AbortSignal.timeout(PUT_MS)]);
+            const body = grantFor({ id, role, peer, question, notAfter: context.clock.now() + GRANT_MS });
+            await channel.agent.call(putGrant, { params: { id }, body }, { signal: limit });
+          }),
+        ),
+      )
+    ).flat();
     return await work({ both: findings.length === 0, findings });
   } finally {
     await Promise.all(sides.map(({ own }) => takeBack(id, own, context)));
   }
 }
 
-/** What an agent answers, or why it does not, as a finding. */
-export async function asked(
-  host: string,
-  ask: () => Promise<{ report: PreflightReport | null; findings: readonly Finding[] }>,
-): Promise<{ report: PreflightReport | null; findings: readonly Finding[] }> {
+/** Asks an agent; why that did not work, as a finding. */
+export async function whyNotAsked(host: string, ask: () => Promise<void>): Promise<Finding[]> {
   try {
-    return await ask();
+    await ask();
+    return [];
   } catch (error) {
     const isAway =
       isTrustError(error) && (error.category === 'unavailable' || error.code.startsWith('channel.'));
@@ -74,7 +72,7 @@ export async function asked(
         ? `see that the agent runs (systemctl status virt-trust-agent) and is reached: virt-trust host show ${host}`
         : `see what the agent says (journalctl -u virt-trust-agent); an older one is renewed by virt-trust host add ${host}`,
     };
-    return { report: null, findings: [finding] };
+    return [finding];
   }
 }
 

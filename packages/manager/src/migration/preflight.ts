@@ -13,8 +13,8 @@ import type { HostsContext } from '../hosts/ports.ts';
 import type { MigrationAddresses } from './addresses.ts';
 import { controlTrustOf } from './control-trust.ts';
 import type { MigrationEnd } from './facts.ts';
-import { pairFindings } from './pair-findings.ts';
-import { asked, withPreflightGrants } from './preflight-grants.ts';
+import { pairFindings, type SideAnswer } from './pair-findings.ts';
+import { whyNotAsked, withPreflightGrants } from './preflight-grants.ts';
 import { sourceAddressOf } from './source-address.ts';
 
 /** What is to be checked before a migration. */
@@ -62,25 +62,32 @@ export async function preflightOf(
   const limit = AbortSignal.any([signal, AbortSignal.timeout(2 * CHECK_MS)]);
   return await withPreflightGrants({ id, question }, context, limit, async (granted) => {
     const order = await orderOf(id, question, granted.both, context);
+    const { allowedSkewSeconds } = await context.settingsOf(from.host);
     const source = await ask(from, { ...order, ...namesOf(from, to), role: 'source' }, context, limit);
-    const vm = source.report?.vm ?? null;
+    const vm = source.answer?.report.vm ?? null;
     const destination = await ask(
       to,
       { ...order, ...namesOf(to, from), role: 'destination', vmXml: vm?.xml ?? null, disks: vm?.disks ?? [] },
       context,
       limit,
     );
-    const answers = { source: source.report, destination: destination.report };
     const findings = [
       ...granted.findings,
       ...source.findings,
       ...destination.findings,
-      ...pairFindings({ question, ...answers, revocations: context.revocations, at: context.clock.now() }),
+      ...pairFindings({
+        question,
+        source: source.answer,
+        destination: destination.answer,
+        revocations: context.revocations,
+        allowedSkewSeconds,
+      }),
     ];
     return {
       findings: withoutRepetition(findings),
-      handshakes: [...(source.report?.handshakes ?? []), ...(destination.report?.handshakes ?? [])],
-      ...answers,
+      handshakes: [source, destination].flatMap(({ answer }) => answer?.report.handshakes ?? []),
+      source: source.answer?.report ?? null,
+      destination: destination.answer?.report ?? null,
     };
   });
 }
@@ -128,17 +135,20 @@ async function orderOf(
 async function ask(
   side: MigrationEnd,
   order: PreflightOrder,
-  { channels }: PreflightContext,
+  { channels, clock }: PreflightContext,
   signal: AbortSignal,
-): Promise<{ report: PreflightReport | null; findings: readonly Finding[] }> {
-  if (side.kind === 'unmanaged') return { report: null, findings: [] };
-  return await asked(side.name, async () => {
+): Promise<{ answer: SideAnswer | null; findings: readonly Finding[] }> {
+  if (side.kind === 'unmanaged') return { answer: null, findings: [] };
+  let answer: SideAnswer | null = null;
+  const failed = await whyNotAsked(side.name, async () => {
     const channel = await channels.of(side.host);
     await channel.waitUntilUp(signal, CHANNEL_WAIT_MS);
     const limit = AbortSignal.any([signal, AbortSignal.timeout(CHECK_MS)]);
     const report = await channel.agent.call(createPreflight, { body: order }, { signal: limit });
-    return { report, findings: report.findings };
+    // It read its clock last of all.
+    answer = { report, aheadMs: report.now - clock.now() };
   });
+  return { answer, findings: [...failed, ...((answer as SideAnswer | null)?.report.findings ?? [])] };
 }
 
 /** Both sides may see the same thing wrong. */
