@@ -162,6 +162,12 @@ export async function diskContent(host: Host, guest: Guest): Promise<DiskContent
   return { ticks, rest: rest.slice(0, 64) };
 }
 
+/** What the guest's own image takes on the host's disk; the guest must be off. */
+export async function imageOctets(host: Host, guest: Guest): Promise<number> {
+  const said = await host.run(['qemu-img', 'info', '--output=json', diskPath(guest)]);
+  return (JSON.parse(said) as { 'actual-size': number })['actual-size'];
+}
+
 /** Whether the sectors are what a guest leaves that wrote all of them until the last tick: none lost, none too old. */
 export function wroteOn({ ticks }: DiskContent): boolean {
   const last = Math.max(...ticks);

@@ -47,6 +47,13 @@ export function optionFindings(
         `add --parallel 2, or use --compress xbzrle`,
       );
   }
+  // QEMU 9.1 took the capability `compress` away.
+  if (options.compression === 'mt' && qemu !== null && !isBefore(qemu, 9, 1))
+    list.error(
+      'option.compression',
+      `QEMU ${qemu} on ${own} does not know mt any more`,
+      'use --compress zstd with --parallel 2, or xbzrle',
+    );
   if (options.compression === 'xbzrle' && options.parallel > 0)
     list.warning(
       'option.compression_parallel',

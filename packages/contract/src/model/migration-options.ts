@@ -17,6 +17,7 @@ const CopyStorage = Type.Union([Type.Literal('none'), Type.Literal('all'), Type.
 export const Compression = Type.Union([
   Type.Literal('none'),
   Type.Literal('xbzrle'),
+  Type.Literal('mt'),
   Type.Literal('zlib'),
   Type.Literal('zstd'),
 ]);

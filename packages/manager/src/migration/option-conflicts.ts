@@ -51,6 +51,12 @@ const RULES: readonly Rule[] = [
   },
   {
     of: ['compression', 'parallel'],
+    clashes: ({ compression, parallel }) => compression === 'mt' && parallel > 0,
+    why: 'mt compresses one stream alone, QEMU refuses it with parallel connections',
+    hint: 'use --compress zstd, or --parallel 0',
+  },
+  {
+    of: ['compression', 'parallel'],
     clashes: ({ compression, parallel }) => compression === 'xbzrle' && parallel > 0,
     why: 'xbzrle does not compress parallel connections: QEMU would leave it out without a word',
     hint: 'use --compress zstd, or --parallel 0',

@@ -112,7 +112,7 @@ export const MIGRATION_SETTINGS = {
   }),
   'migration.compression': textSetting({
     default: 'none' as Compression,
-    description: `How memory is compressed: ${COMPRESSIONS.join(', ')}; zlib and zstd need migration.parallel.`,
+    description: `How memory is compressed: ${COMPRESSIONS.join(', ')}; mt takes one stream, until QEMU 9.0; zlib and zstd need migration.parallel, and libvirt 9.4.`,
     scopes: EVERYWHERE,
     is: (value): value is Compression => COMPRESSIONS.includes(value),
     form: `one of ${COMPRESSIONS.join(', ')}`,
