@@ -35,6 +35,14 @@ export type MigrationEnd =
   | { readonly kind: 'managed' | 'observed'; readonly name: string; readonly host: Host }
   | { readonly kind: 'unmanaged'; readonly name: string; readonly host: UnmanagedHost };
 
+export function managedEnd(host: Host): MigrationEnd {
+  return { kind: host.observeOnly ? 'observed' : 'managed', name: host.name, host };
+}
+
+export function unmanagedEnd(host: UnmanagedHost): MigrationEnd {
+  return { kind: 'unmanaged', name: host.name, host };
+}
+
 export interface FactsSources {
   readonly settings: Pick<Settings, 'explain'>;
   readonly revocations: Pick<HostRevocations, 'revocationOf'>;

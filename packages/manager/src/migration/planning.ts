@@ -4,7 +4,7 @@ import type { MigrationDecision, MigrationPlan } from '@virt-trust/contract/mode
 import { chosenAddresses, type PairAddresses } from './chosen-addresses.ts';
 import type { MigrationContext } from './context.ts';
 import { decideMigration } from './decision.ts';
-import { factsOf, type MigrationEnd } from './facts.ts';
+import { factsOf, type MigrationEnd, managedEnd, unmanagedEnd } from './facts.ts';
 import { optionsFor } from './options.ts';
 
 /** How a VM would migrate, from what is known, before anything is asked of a host. */
@@ -89,9 +89,9 @@ export function planOf(
 /** The host of that name, with an agent or without one; throws `host.unknown`. */
 async function endOf(name: string, { repository, unmanaged }: MigrationContext): Promise<MigrationEnd> {
   const host = await repository.find(name);
-  if (host !== null) return { kind: host.observeOnly ? 'observed' : 'managed', name, host };
+  if (host !== null) return managedEnd(host);
   const other = await unmanaged.find(name);
-  if (other !== null) return { kind: 'unmanaged', name, host: other };
+  if (other !== null) return unmanagedEnd(other);
   throw new TrustError('host.unknown', 'not-found', `cannot find host ${name}: there is none of that name`, {
     hint: `see them with: virt-trust host list; one without an agent is made known with: virt-trust host add ${name} --unmanaged ADDRESS`,
   });

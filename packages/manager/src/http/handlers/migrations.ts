@@ -6,6 +6,8 @@ import { checkedPlan } from '../../migration/check-pair.ts';
 import type { MigrationContext } from '../../migration/context.ts';
 import { destinationsOf } from '../../migration/destinations.ts';
 import type { EvacuationOrder } from '../../migration/evacuation.ts';
+import { type MigrationEnd, managedEnd, unmanagedEnd } from '../../migration/facts.ts';
+import { matrixOf } from '../../migration/matrix.ts';
 import { enqueueMigration, type MigrationJob } from '../../migration/migration-job.ts';
 import { planMigration } from '../../migration/planning.ts';
 import { unmanagedAddress } from '../../migration/unmanaged-hosts.ts';
@@ -14,6 +16,7 @@ import type { Actor, Handlers } from '../handlers.ts';
 type MigrationOperations =
   | 'createMigrationJob'
   | 'planMigration'
+  | 'getMigrationMatrix'
   | 'evacuateHost'
   | 'listUnmanagedHosts'
   | 'putUnmanagedHost'
@@ -56,6 +59,10 @@ export function migrationHandlers({
     async planMigration({ body, signal }) {
       return await checkedPlan(body, await planMigration(body, context), context, signal);
     },
+    async getMigrationMatrix({ query, signal }) {
+      const { cluster, probe } = query ?? {};
+      return await matrixOf(await endsOf(cluster, context), context, { probe: probe === true, signal });
+    },
     async evacuateHost({ params, body, actor, idempotencyKey }) {
       const host = await evacuable(params.name, context);
       const warnings = await noted(actor, 'host-evacuate', host.name, async () => {
@@ -88,6 +95,14 @@ export function migrationHandlers({
       return undefined;
     },
   };
+}
+
+/** Every host of a cluster, or of all, with an agent or without one, by name. */
+async function endsOf(cluster: string | undefined, context: MigrationContext): Promise<MigrationEnd[]> {
+  const [hosts, unmanaged] = await Promise.all([context.repository.list(), context.unmanaged.list()]);
+  return [...hosts.map(managedEnd), ...unmanaged.map(unmanagedEnd)]
+    .filter(({ host }) => cluster === undefined || host.cluster === cluster)
+    .toSorted((a, b) => (a.name < b.name ? -1 : 1));
 }
 
 /** Throws for a host whose VMs nobody can list. */

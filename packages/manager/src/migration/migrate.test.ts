@@ -1,0 +1,299 @@
+import assert from 'node:assert/strict';
+import { describe, it } from 'node:test';
+import type { Job } from '@virt-trust/contract/model/job.ts';
+import { settledState } from '../hosts/fixtures.ts';
+import { temporaryDirectory } from '../store/fixtures.ts';
+import { migratingFleet } from './fixture-fleet.ts';
+import { testCapabilities } from './fixtures.ts';
+
+const ORDER = { vm: 'guest', from: 'host1', to: 'host2' } as const;
+const noTls = { observed: settledState('none', { capabilities: testCapabilities({ libvirtTls: null }) }) };
+
+async function pair(t: Parameters<typeof migratingFleet>[0], directory = temporaryDirectory(t)) {
+  const fleet = await migratingFleet(t, directory);
+  await fleet.add('host1');
+  await fleet.add('host2');
+  return { ...fleet, directory, source: fleet.agentOf('host1'), destination: fleet.agentOf('host2') };
+}
+
+const started = (job: Job) => job.steps.some(({ name, state }) => name === 'Migrate' && state === 'running');
+
+describe('the migration of a VM', () => {
+  it('asks for leave, then starts, and leaves no leave behind', async (t) => {
+    const fleet = await pair(t);
+    const { source, destination } = fleet;
+    source.onStart = () => {
+      const [grant, back] = [...destination.grants.values(), ...source.grants.values()];
+      assert.deepEqual(grant?.operations, ['create', 'status']);
+      assert.deepEqual(back?.operations, ['status']);
+      assert.deepEqual([grant?.peer.name, back?.peer.name], ['host1', 'host2']);
+      assert.equal(grant?.vm?.xmlSha256, 'a'.repeat(64));
+      return { phase: 'done', runsOn: 'destination' };
+    };
+    const asked = await fleet.migrate(ORDER);
+    assert.equal(asked.plan?.decision.mode, 'tls');
+    assert.deepEqual(asked.warnings, []);
+    const job = await fleet.over(asked.id);
+    assert.equal(job.error, null);
+    assert.match(job.result ?? '', /guest runs on host2/);
+    assert.equal(fleet.issued.length, 1);
+    assert.deepEqual([source.grants.size, destination.grants.size], [0, 0]);
+    assert.ok(source.calls.indexOf('PUT grants') < source.calls.indexOf('PUT migrations start'));
+    // Both hosts have other VMs now.
+    for (const agent of [source, destination]) assert.equal(agent.calls.at(-1), 'GET observed-state');
+  });
+
+  it('needs no certificate in mode pinned, and grants its streams and flags', async (t) => {
+    const fleet = await pair(t);
+    let streams: readonly string[] = [];
+    fleet.source.onStart = (order) => {
+      const [grant] = fleet.destination.grants.values();
+      streams = grant?.operations ?? [];
+      assert.deepEqual(
+        [order.destination.kind, order.stream, order.tls, order.peerAgent],
+        ['peer', null, null, true],
+      );
+      // Live, protected, ended by errors of disks, and with the connections that were asked for.
+      assert.equal(grant?.flags, 1 | 256 | 4096 | 131072);
+      assert.equal(grant?.streams, 5);
+      return { phase: 'done', runsOn: 'destination' };
+    };
+    const job = await fleet.over((await fleet.migrate({ ...ORDER, mode: ['pinned'], parallel: 4 })).id);
+    assert.equal(job.error, null);
+    assert.deepEqual(streams, ['create', 'status', 'rpc', 'stream']);
+    assert.deepEqual(fleet.issued, []);
+  });
+
+  it('warns of what goes in the clear in the answer, the log and the audit', async (t) => {
+    const fleet = await pair(t);
+    await fleet.addUnmanaged('old', '192.0.2.77');
+    const asked = await fleet.migrate({ ...ORDER, to: 'old' });
+    assert.match(asked.warnings[0] ?? '', /guest crosses the network from host1 to old in the clear/);
+    const job = await fleet.over(asked.id);
+    assert.equal(job.error, null);
+    assert.deepEqual(job.warnings, asked.warnings);
+    assert.ok(fleet.logged.some((line) => line.includes('in the clear')));
+    const [entry, ...others] = await fleet.audited('migration.plain');
+    assert.deepEqual([entry?.outcome, others.length], ['intent', 0]);
+    const [order] = fleet.source.orders.values();
+    assert.deepEqual(order?.destination, { kind: 'tcp', address: '192.0.2.77', port: 16509 });
+    assert.equal(order?.peerAgent, false);
+    assert.equal(fleet.source.calls.includes('PUT grants'), false);
+  });
+
+  it('has the destination conduct where the source has no agent', async (t) => {
+    const fleet = await pair(t);
+    await fleet.addUnmanaged('old', '192.0.2.77');
+    const job = await fleet.over((await fleet.migrate({ ...ORDER, from: 'old' })).id);
+    assert.equal(job.error, null);
+    const [order] = fleet.destination.orders.values();
+    assert.deepEqual(order?.source, { kind: 'tcp', address: '192.0.2.77', port: 16509 });
+    assert.deepEqual([order?.destination, order?.stream?.address], [{ kind: 'local' }, '192.0.2.12']);
+  });
+
+  it('is refused at once, with every reason, where no mode is feasible', async (t) => {
+    const fleet = await pair(t);
+    await fleet.add('host3', noTls);
+    await assert.rejects(fleet.migrate({ ...ORDER, to: 'host3', mode: ['tls'] }), {
+      code: 'migration.refused',
+      category: 'conflict',
+      message:
+        /cannot migrate guest from host1 to host3: no mode is feasible: tls: .*host3 does not listen with TLS/,
+    });
+    await assert.rejects(fleet.migrate({ ...ORDER, to: 'host1' }), { code: 'migration.same_host' });
+    await assert.rejects(fleet.migrate({ ...ORDER, to: 'nowhere' }), { code: 'host.unknown' });
+    await assert.rejects(fleet.migrate({ ...ORDER, postCopy: true, parallel: 2 }), {
+      code: 'migration.options',
+    });
+    assert.deepEqual(fleet.source.calls, []);
+  });
+
+  it('SECURITY: refuses a host that was revoked, in every mode', async (t) => {
+    const fleet = await pair(t);
+    await fleet.add('host3', { revoked: { at: fleet.clock.now(), reason: 'keyCompromise', comment: '' } });
+    for (const mode of ['tls', 'pinned', 'plain'] as const)
+      await assert.rejects(fleet.migrate({ ...ORDER, to: 'host3', mode: [mode] }), {
+        code: 'migration.host_revoked',
+        category: 'denied',
+      });
+  });
+
+  it('stops at what the preflight finds, unless it is forced, and never forces what is unsafe', async (t) => {
+    const fleet = await pair(t);
+    const finding = {
+      code: 'port.taken',
+      severity: 'error',
+      host: 'host2',
+      what: 'no port is free',
+      fix: 'free one',
+    } as const;
+    fleet.destination.findings = [finding];
+    const job = await fleet.over((await fleet.migrate(ORDER)).id);
+    assert.equal(job.error?.code, 'migration.preflight');
+    assert.match(job.error?.message ?? '', /no port is free/);
+    assert.equal(job.error?.hint, 'free one');
+    assert.equal(job.plan?.ready, false);
+    assert.equal(fleet.source.orders.size, 0);
+    const forced = await fleet.over((await fleet.migrate({ ...ORDER, force: true })).id);
+    assert.equal(forced.error, null);
+    assert.equal((await fleet.audited('migration.forced')).length, 1);
+    fleet.destination.findings = [{ ...finding, severity: 'unsafe' }];
+    const unsafe = await fleet.over((await fleet.migrate({ ...ORDER, force: true })).id);
+    assert.equal(unsafe.error?.code, 'migration.preflight');
+  });
+
+  it("fails with libvirt's own words, the phase and where the VM is, and leaves no leave behind", async (t) => {
+    const fleet = await pair(t);
+    const message = 'internal error: unable to connect to server at 192.0.2.12:49152\nmore of it';
+    fleet.source.onStart = () => ({
+      phase: 'failed',
+      step: 'perform',
+      runsOn: 'source',
+      error: { message, hint: 'see the firewall' },
+    });
+    const { error } = await fleet.over((await fleet.migrate(ORDER)).id);
+    assert.equal(error?.code, 'migration.failed');
+    assert.equal(
+      error?.message,
+      `cannot migrate guest from host1 to host2 in phase perform: ${message}; guest is on host1 as before`,
+    );
+    assert.equal(error?.hint, 'see the firewall');
+    assert.deepEqual([fleet.source.grants.size, fleet.destination.grants.size], [0, 0]);
+  });
+
+  it('says what to type where nobody can know where the VM runs', async (t) => {
+    const fleet = await pair(t);
+    fleet.source.onStart = () => ({
+      phase: 'operator-needed',
+      step: 'finish',
+      runsOn: 'unknown',
+      error: null,
+    });
+    const { error } = await fleet.over((await fleet.migrate(ORDER)).id);
+    assert.equal(error?.code, 'migration.operator_needed');
+    assert.match(error?.message ?? '', /in phase finish.*it is paused on host1/);
+    assert.match(error?.hint ?? '', /virsh domstate --reason guest.*virsh destroy guest.*virsh resume guest/);
+  });
+
+  it('is cancelled where it runs, and waits for what became of it', async (t) => {
+    const fleet = await pair(t);
+    fleet.source.onStart = () => ({});
+    const { id } = await fleet.migrate(ORDER);
+    await fleet.until(id, started);
+    await fleet.jobs.cancel(id, 'token:test');
+    const job = await fleet.over(id);
+    assert.deepEqual(
+      [job.state, job.migration?.phase, job.migration?.runsOn],
+      ['cancelled', 'cancelled', 'source'],
+    );
+    assert.deepEqual([fleet.source.grants.size, fleet.destination.grants.size], [0, 0]);
+  });
+
+  it('outlives a channel that breaks', async (t) => {
+    const fleet = await pair(t);
+    fleet.source.onStart = () => ({});
+    const { id } = await fleet.migrate(ORDER);
+    await fleet.until(id, started);
+    fleet.source.up = false;
+    fleet.source.wake();
+    await fleet.until(id, (job) => job.steps.some(({ detail }) => /is away/.test(detail)));
+    fleet.source.up = true;
+    fleet.source.become(id, { phase: 'done', runsOn: 'destination' });
+    assert.equal((await fleet.over(id)).state, 'done');
+  });
+
+  it('goes on when the manager is there again, and is started once', async (t) => {
+    const first = await pair(t);
+    first.source.onStart = () => ({});
+    const { id } = await first.migrate(ORDER);
+    await first.until(id, started);
+    await first.stop();
+    assert.deepEqual([first.source.grants.size, first.destination.grants.size], [1, 1]);
+    const second = await migratingFleet(t, first.directory, first.agents);
+    await second.until(id, started);
+    first.source.become(id, { phase: 'done', runsOn: 'destination' });
+    const job = await second.over(id);
+    assert.equal(job.state, 'done');
+    assert.equal(first.source.calls.filter((call) => call === 'PUT migrations start').length, 1);
+    assert.deepEqual([first.source.grants.size, first.destination.grants.size], [0, 0]);
+  });
+
+  it('says where the VM is seen where the agent knows no more of what was begun', async (t) => {
+    const first = await pair(t);
+    first.source.onStart = () => ({});
+    const { id } = await first.migrate(ORDER);
+    await first.until(id, started);
+    await first.stop();
+    first.source.statuses.clear();
+    first.destination.vms = ['guest'];
+    const second = await migratingFleet(t, first.directory, first.agents);
+    const { error } = await second.over(id);
+    assert.equal(error?.code, 'migration.outcome_unknown');
+    assert.match(
+      error?.message ?? '',
+      /knows no more of it; it does not run on host1; on host2 it is running/,
+    );
+  });
+});
+
+describe('emptying a host', () => {
+  it('moves each VM, so many at once, to the hosts with the fewest', async (t) => {
+    const fleet = await pair(t);
+    await fleet.add('host3', { cluster: 'other' });
+    await fleet.add('host4');
+    fleet.source.vms = ['vm1', 'vm2', 'vm3', 'vm4'];
+    let most = 0;
+    fleet.source.onStart = ({ vm }) => {
+      const running = [...fleet.source.statuses.values()].filter(({ phase }) => phase === 'running').length;
+      most = Math.max(most, running);
+      fleet.source.vms = fleet.source.vms.filter((name) => name !== vm);
+      return { phase: 'done', runsOn: 'destination' };
+    };
+    const job = await fleet.over((await fleet.evacuate('host1', { concurrency: 2 })).id);
+    assert.equal(job.error, null);
+    assert.match(job.result ?? '', /^host1 is empty: /);
+    const went = [...fleet.source.orders.values()].map(({ to }) => to).toSorted();
+    assert.deepEqual(went, ['host2', 'host2', 'host4', 'host4']);
+    assert.ok(most <= 2);
+  });
+
+  it('goes on past what fails, tries another host, and says which VM is where and why', async (t) => {
+    const fleet = await pair(t);
+    await fleet.add('host4');
+    fleet.source.vms = ['good', 'bad'];
+    fleet.source.onStart = ({ vm }) =>
+      vm === 'bad'
+        ? { phase: 'failed', step: 'prepare', runsOn: 'source', error: { message: 'no such CPU', hint: '' } }
+        : { phase: 'done', runsOn: 'destination' };
+    const job = await fleet.over((await fleet.evacuate('host1')).id);
+    assert.equal(job.error?.code, 'migration.evacuation_incomplete');
+    assert.match(
+      job.error?.message ?? '',
+      /1 of 2 VMs did not leave: bad \(.*no such CPU.*no such CPU.*\); moved: good on host\d/,
+    );
+    assert.equal([...fleet.source.orders.values()].filter(({ vm }) => vm === 'bad').length, 2);
+  });
+
+  it('cancels all that runs when it is cancelled', async (t) => {
+    const fleet = await pair(t);
+    fleet.source.vms = ['vm1', 'vm2', 'vm3'];
+    fleet.source.onStart = () => ({});
+    const { id } = await fleet.evacuate('host1', { concurrency: 2 });
+    await fleet.until(
+      id,
+      ({ steps }) => steps.filter(({ name }) => name.startsWith('Migrate ')).length === 2,
+    );
+    await fleet.jobs.cancel(id, 'token:test');
+    assert.equal((await fleet.over(id)).state, 'cancelled');
+    assert.ok([...fleet.source.statuses.values()].every(({ phase }) => phase === 'cancelled'));
+    assert.ok([...fleet.source.orders.values()].every(({ vm }) => vm !== 'vm3'));
+  });
+
+  it('says why where there is nowhere to go', async (t) => {
+    const fleet = await pair(t);
+    fleet.source.vms = ['vm1'];
+    fleet.destination.up = false;
+    const { error } = await fleet.over((await fleet.evacuate('host1')).id);
+    assert.match(error?.message ?? '', /no other host of cluster default is secured and there/);
+  });
+});
