@@ -17,18 +17,35 @@ test('settings are listed, set for a scope, read with where they come from, and 
 $ virt-trust setting get jobs.retention_days
 jobs.retention_days = 30 (from default)
   Days that jobs are kept after they are over. Default: 30.
+  integer, for: global
+  global: not set
+  default: 30, which wins
 $ virt-trust setting set jobs.retention_days 7
 jobs.retention_days = 7 (from global)
   Days that jobs are kept after they are over. Default: 30.
+  integer, for: global
+  global: 7, which wins
+  default: 30
 $ virt-trust setting set certificate.lifetime 90d --cluster lab
 certificate.lifetime = "90d" (from cluster)
   How long certificates are valid whose successors are loaded live: of libvirt, migration, VNC and backups. From 5m to 3650d, never past the authority's end; renewed after half of it. Default: "180d".
+  duration, for: global, cluster, host
+  cluster lab: "90d", which wins
+  global: not set
+  default: "180d"
 $ virt-trust setting get certificate.lifetime --cluster lab
 certificate.lifetime = "90d" (from cluster)
   How long certificates are valid whose successors are loaded live: of libvirt, migration, VNC and backups. From 5m to 3650d, never past the authority's end; renewed after half of it. Default: "180d".
+  duration, for: global, cluster, host
+  cluster lab: "90d", which wins
+  global: not set
+  default: "180d"
 $ virt-trust setting get certificate.lifetime
 certificate.lifetime = "180d" (from default)
   How long certificates are valid whose successors are loaded live: of libvirt, migration, VNC and backups. From 5m to 3650d, never past the authority's end; renewed after half of it. Default: "180d".
+  duration, for: global, cluster, host
+  global: not set
+  default: "180d", which wins
 $ virt-trust setting set channel.manager_addresses 192.0.2.1,2001:db8::1 --json
 {
   "name": "channel.manager_addresses",
@@ -38,21 +55,66 @@ $ virt-trust setting set channel.manager_addresses 192.0.2.1,2001:db8::1 --json
   ],
   "default": [],
   "from": "global",
-  "description": "Addresses from which the manager's connections arrive at hosts, besides the one seen at enrolment; their firewalls let these in."
+  "description": "Addresses from which the manager's connections arrive at hosts, besides the one seen at enrolment; their firewalls let these in.",
+  "type": "list",
+  "scopes": [
+    "global",
+    "cluster",
+    "host"
+  ],
+  "chain": [
+    {
+      "scope": "global",
+      "target": "",
+      "value": [
+        "192.0.2.1",
+        "2001:db8::1"
+      ],
+      "wins": true
+    },
+    {
+      "scope": "default",
+      "target": "",
+      "value": [],
+      "wins": false
+    }
+  ],
+  "warnings": [],
+  "jobs": []
 }
 $ virt-trust setting set jobs.retention_days
 jobs.retention_days = 30 (from default)
   Days that jobs are kept after they are over. Default: 30.
+  integer, for: global
+  global: not set
+  default: 30, which wins
 $ virt-trust setting list | head -3
-NAME  VALUE  FROM  WHAT IT IS
-alarm.authority_expiry_critical  "90d"  default  How long before its end a certificate of an authority is critical; bounded by alarm.expiry_critical_percent as others are.
-alarm.authority_expiry_warning  "1y"  default  How long before its end a certificate of an authority is a warning; bounded by alarm.expiry_warning_percent as others are.
+NAME  VALUE  FROM  TYPE  FOR  WHAT IT IS
+alarm.authority_expiry_critical  "90d"  default  duration  global  How long before its end a certificate of an authority is critical; bounded by alarm.expiry_critical_percent as others are.
+alarm.authority_expiry_warning  "1y"  default  duration  global  How long before its end a certificate of an authority is a warning; bounded by alarm.expiry_warning_percent as others are.
 $ virt-trust setting set jobs.retention_days soon
 error: cannot set jobs.retention_days: not a whole number from 1 to 3650
 hint: Days that jobs are kept after they are over.
 [exit 2]
 $ virt-trust setting set jobs.retention_days 7 --cluster lab
 error: cannot set jobs.retention_days for a cluster: it holds for global only
+[exit 2]
+$ virt-trust setting set migration.post_copy on --cluster lab
+migration.post_copy = true (from cluster)
+  Whether a VM is switched over after the first pass, its memory fetched as it is used; it is lost where the hosts then lose each other. Default: false.
+  boolean, for: global, cluster, host
+  cluster lab: true, which wins
+  global: not set
+  default: false
+$ virt-trust setting set migration.live off --cluster lab --json | tail -5
+  "warnings": [
+    "no host is in cluster lab: this holds for those that will be"
+  ],
+  "jobs": []
+}
+$ virt-trust setting set migration.post_copy maybe
+error: cannot set migration.post_copy: not true or false (on or off)
+hint: Whether a VM is switched over after the first pass, its memory fetched as it is used; it is lost where the hosts then lose each other.
 [exit 2]
 $ virt-trust setting get nothing.here
 error: cannot find setting nothing.here
@@ -214,7 +276,7 @@ null
 test('hosts: an unknown one, names that are none, and what the gates are', () =>
   shows(`
 $ virt-trust host list
-NAME  CLUSTER  STATE  CHANNEL  ALARMS  SERVICES  NEXT EXPIRY  REASON
+NAME  CLUSTER  STATE  CHANNEL  MIGRATES BY  ALARMS  SERVICES  NEXT EXPIRY  REASON
 $ virt-trust host show kvm1
 error: cannot find host kvm1: there is none of that name
 hint: see them with: virt-trust host list

@@ -7,6 +7,7 @@ import type { AlarmSources } from './alarms/alarm-sources.ts';
 import type { AuditLog } from './audit/audit-log.ts';
 import type { EventLog } from './events/event-log.ts';
 import type { AnnounceListenOptions } from './hosts/announcements.ts';
+import type { SettingPut } from './http/handlers/settings.ts';
 import type { Handlers } from './http/handlers.ts';
 import type { StatusHandler } from './http/status-http.ts';
 import type { JobRunner } from './jobs/job-runner.ts';
@@ -57,6 +58,8 @@ export interface Domain {
   close?(): Promise<void>;
   /** The cluster of a host, for settings; throws `not-found` for an unknown host. */
   clusterOf?(host: string): Promise<string>;
+  /** What comes of a setting that was put: what whoever did it should know, and the jobs that bring it to hosts. */
+  settingPut?: SettingPut;
 }
 
 /** Builds a domain, and makes its jobs and metrics known to the core. */

@@ -72,8 +72,8 @@ export function hostsDomain(constraints: AuthorityConstraints): (core: Core) => 
             .then(() => {
               watching.greeted(id);
               interfaces.greeted(id);
-              return switching.greeted(id);
               migrations.greeted(name);
+              return switching.greeted(id);
             });
         if (state.kind !== 'up' && state.kind !== 'down') return;
         if (state.kind === 'up') revocation.channelUp(name);

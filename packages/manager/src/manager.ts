@@ -213,7 +213,14 @@ function handlersOf(core: Core, domains: readonly Domain[]): Partial<Handlers> {
       ...systemHandlers(core, ready),
       ...jobHandlers(core.jobs),
       ...eventHandlers(core.events),
-      ...settingHandlers(core.settings, clusterOf),
+      ...settingHandlers(core.settings, clusterOf, async (name, place, actor) => {
+        const all = await Promise.all(domains.map((domain) => domain.settingPut?.(name, place, actor)));
+        const known = all.filter((one) => one !== undefined);
+        return {
+          warnings: known.flatMap(({ warnings }) => warnings),
+          jobs: known.flatMap(({ jobs }) => jobs),
+        };
+      }),
       ...auditHandlers(core.audit),
       ...tokenHandlers(core.tokens),
     },

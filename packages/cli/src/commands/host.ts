@@ -5,7 +5,6 @@ import {
   getHost,
   listHosts,
   passGate,
-  provisionHost,
   removeHost,
   rollHostKey,
 } from '@virt-trust/contract/manager/operations.ts';
@@ -21,6 +20,7 @@ import { writeJson } from '../output.ts';
 import { requireConfirmation } from '../prompt.ts';
 import { addHostAddCommand } from './host-add.ts';
 import { addHostPlaceCommands } from './host-place.ts';
+import { addHostProvisionCommand } from './host-provision.ts';
 import { jsonOption, yesOption } from './option.ts';
 import { type RevokeOptions, reasonOption, revokeOrderOf } from './revoke-options.ts';
 
@@ -29,6 +29,7 @@ const GATES = Gate.anyOf.map((one) => one.const);
 export function addHostCommands(program: Command): void {
   const host = program.command('host').description('The hosts under management');
   addHostAddCommand(host);
+  addHostProvisionCommand(host);
   host.command('list').description('All hosts').addOption(jsonOption()).action(list);
   host
     .command('show')
@@ -42,18 +43,6 @@ export function addHostCommands(program: Command): void {
     .argument('<name>')
     .addOption(jsonOption())
     .action(collectInventory);
-  host
-    .command('provision')
-    .description('Bring the certificates of a host right')
-    .argument('<name>')
-    .option('--renew', 'make new keys and certificates although the present ones are good')
-    .addOption(jsonOption())
-    .action((name: string, options) =>
-      follow(
-        (client) => client.call(provisionHost, { params: { name }, body: { renew: options.renew === true } }),
-        options,
-      ),
-    );
   host
     .command('gate')
     .description('Take a step of adoption that takes something away')

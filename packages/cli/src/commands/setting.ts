@@ -4,7 +4,7 @@ import type { Setting, SettingValue } from '@virt-trust/contract/model/setting.t
 import type { Command } from 'commander';
 import { given } from '../given.ts';
 import { type ManagerClient, managerClient } from '../manager-client.ts';
-import { writeJson, writeLine, writeTable } from '../output.ts';
+import { writeJson, writeLine, writeNote, writeTable } from '../output.ts';
 import { jsonOption } from './option.ts';
 
 interface ScopeOptions {
@@ -25,8 +25,15 @@ export function addSettingCommands(program: Command): void {
       const items = await settingsOf(managerClient(), options);
       if (options.json === true) return writeJson(items);
       writeTable(
-        ['name', 'value', 'from', 'what it is'],
-        items.map((one) => [one.name, JSON.stringify(one.value), one.from, one.description]),
+        ['name', 'value', 'from', 'type', 'for', 'what it is'],
+        items.map((one) => [
+          one.name,
+          JSON.stringify(one.value),
+          one.from,
+          one.type,
+          one.scopes.join(','),
+          one.description,
+        ]),
       );
     },
   );
@@ -44,15 +51,15 @@ export function addSettingCommands(program: Command): void {
   ).action(async (name: string, value: string | undefined, options: ScopeOptions) => {
     const client = managerClient();
     const known = find(await settingsOf(client, options), name);
-    const parsed = value === undefined ? null : parseLike(known.default, value);
-    print(
-      await client.call(putSetting, {
-        params: { setting: name },
-        query: scopeOf(options),
-        body: { value: parsed },
-      }),
-      options,
-    );
+    const parsed = value === undefined ? null : parseAs(known.type, value);
+    const changed = await client.call(putSetting, {
+      params: { setting: name },
+      query: scopeOf(options),
+      body: { value: parsed },
+    });
+    print(changed, options);
+    for (const warning of changed.warnings) writeNote(`warning: ${warning}`);
+    if (options.json !== true) for (const id of changed.jobs) writeLine(`  virt-trust job watch ${id}`);
   });
 }
 
@@ -73,13 +80,25 @@ function find(settings: readonly Setting[], name: string): Setting {
   return found;
 }
 
-/** Reads a value in the type of the setting's default; the manager checks it. */
-function parseLike(example: SettingValue, text: string): SettingValue {
-  if (Array.isArray(example)) return text === '' ? [] : text.split(',').map((item) => item.trim());
-  if (typeof example === 'number' && /^-?\d{1,15}$/.test(text)) return Number(text);
-  if (typeof example === 'boolean' && /^(?:true|false|on|off)$/.test(text))
-    return text === 'true' || text === 'on';
-  return text;
+const BOOLEANS = new Map([
+  ['true', true],
+  ['on', true],
+  ['false', false],
+  ['off', false],
+]);
+
+/** Reads a value in the setting's type; the manager checks it. */
+function parseAs(type: string, text: string): SettingValue {
+  switch (type) {
+    case 'list':
+      return text === '' ? [] : text.split(',').map((item) => item.trim());
+    case 'integer':
+      return /^-?\d{1,15}$/.test(text) ? Number(text) : text;
+    case 'boolean':
+      return BOOLEANS.get(text) ?? text;
+    default:
+      return text;
+  }
 }
 
 function print(setting: Setting, options: ScopeOptions): void {
@@ -87,6 +106,13 @@ function print(setting: Setting, options: ScopeOptions): void {
     writeJson(setting);
     return;
   }
-  writeLine(`${setting.name} = ${JSON.stringify(setting.value)} (from ${setting.from})`);
-  writeLine(`  ${setting.description} Default: ${JSON.stringify(setting.default)}.`);
+  const { name, value, from, description, type, scopes, chain } = setting;
+  writeLine(`${name} = ${JSON.stringify(value)} (from ${from})`);
+  writeLine(`  ${description} Default: ${JSON.stringify(setting.default)}.`);
+  writeLine(`  ${type}, for: ${scopes.join(', ')}`);
+  for (const one of chain) {
+    const place = one.target === '' ? one.scope : `${one.scope} ${one.target}`;
+    const set = one.value === null ? 'not set' : JSON.stringify(one.value);
+    writeLine(`  ${place}: ${set}${one.wins ? ', which wins' : ''}`);
+  }
 }

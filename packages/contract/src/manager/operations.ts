@@ -8,7 +8,7 @@ import { Gate } from '../model/gate.ts';
 import { AddHost, HostDetail, HostSummary, ProvisionHost } from '../model/host.ts';
 import { Job } from '../model/job.ts';
 import { Count, Line, Name, Pem, SerialHex, Text } from '../model/primitives.ts';
-import { Setting, SettingValue } from '../model/setting.ts';
+import { Setting, SettingChange, SettingValue } from '../model/setting.ts';
 import { SshHostKey, SshTarget } from '../model/ssh.ts';
 import { ALARM_OPERATIONS } from './alarm-operations.ts';
 import { CONSOLE_OPERATIONS } from './console-operations.ts';
@@ -311,7 +311,7 @@ export const putSetting = {
   params: Type.Object({ setting: Name }, strict),
   query: Scope,
   body: Type.Object({ value: Type.Union([SettingValue, Type.Null()]) }, strict),
-  result: Setting,
+  result: SettingChange,
   status: 200,
   access: 'administrator',
 } as const satisfies ManagerOperation;

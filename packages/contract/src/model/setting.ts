@@ -1,5 +1,5 @@
 import Type, { type Static } from 'typebox';
-import { Line, Text } from './primitives.ts';
+import { Line, Text, Uuid } from './primitives.ts';
 
 const strict = { additionalProperties: false };
 
@@ -48,3 +48,16 @@ export const Setting = Type.Object(
   strict,
 );
 export type Setting = Static<typeof Setting>;
+
+/** A setting that was set or taken back: what holds now, and what comes of it. */
+export const SettingChange = Type.Object(
+  {
+    ...Setting.properties,
+    /** What whoever set it should know: that no host is in that cluster, say. */
+    warnings: Type.Array(Text, { maxItems: 16 }),
+    /** The jobs that bring it to hosts, where it does not wait for their next provisioning. */
+    jobs: Type.Array(Uuid, { maxItems: 100_000 }),
+  },
+  strict,
+);
+export type SettingChange = Static<typeof SettingChange>;

@@ -14,6 +14,7 @@ import type { JobContext } from '../jobs/job.ts';
 import { type HostChannel, isChannelLost } from './channels.ts';
 import { proveLibvirt } from './libvirt-proof.ts';
 import { managementAddresses } from './management-addresses.ts';
+import type { Patience } from './patience.ts';
 import type { HostsContext } from './ports.ts';
 import { requireHost } from './require-host.ts';
 
@@ -28,6 +29,8 @@ export interface Following {
   readonly context: HostsContext;
   readonly job: JobContext;
   readonly signal: AbortSignal;
+  /** Of `signal`. */
+  readonly patience: Patience;
   readonly report: (detail: string) => void;
 }
 
@@ -51,9 +54,10 @@ async function follow(following: Following): Promise<ObservedState> {
   const { agent } = channel;
   let { last } = await agent.call(listEvents, { query: { limit: 1 } }, { signal });
   let observed = await agent.call(putDesiredState, { body: desired }, { signal });
-  await bringCrls(following);
+  if (desired.settings.tls === 'on') await bringCrls(following);
   for (;;) {
     following.report(describe(observed));
+    letWait(observed, following);
     const isOurs = observed.epoch === desired.epoch && observed.number === desired.number;
     if (isOurs && !observed.busy && observed.failure !== null)
       throw failureOf(hostName, 'settings', observed.failure);
@@ -62,7 +66,7 @@ async function follow(following: Following): Promise<ObservedState> {
     );
     if (isOurs && !observed.busy && failed?.failure)
       throw failureOf(hostName, failed.service, failed.failure);
-    if (isOurs && isSettled(observed)) return observed;
+    if (isOurs && isSettled(observed, desired)) return observed;
     const acted = await act(following, observed);
     if (!acted) {
       const page = await agent.call(listEvents, { query: { after: last, wait: 5, limit: 1000 } }, { signal });
@@ -70,6 +74,20 @@ async function follow(following: Following): Promise<ObservedState> {
     }
     observed = await agent.call(getObservedState, {}, { signal });
   }
+}
+
+/** A host that waits for migrations to end says until when; what is asked of it next joins that. */
+function letWait({ pending }: ObservedState, { patience, job, hostName }: Following): void {
+  const wait = pending.find(({ until }) => until !== undefined);
+  if (wait?.until === undefined) return;
+  patience.extend(wait.until);
+  if (job.awaited?.() !== true) return;
+  throw new TrustError(
+    'host.joined',
+    'conflict',
+    `cannot finish this on host ${hostName}: its ${wait.what} ${wait.why}; the next job of this host goes on with it`,
+    { hint: 'nothing is lost: see the next job of this host' },
+  );
 }
 
 /** Before anything is switched, so that nothing serves without them; whether it has them is asked again at the end. */
@@ -81,7 +99,8 @@ async function bringCrls({ hostName, context, signal, report }: Following): Prom
   }
 }
 
-function isSettled(observed: ObservedState): boolean {
+function isSettled(observed: ObservedState, { settings }: DesiredState): boolean {
+  if (settings.tls === 'off') return !observed.busy && observed.credentials.length === 0;
   return (
     !observed.busy &&
     observed.credentials.length > 0 &&
@@ -90,8 +109,10 @@ function isSettled(observed: ObservedState): boolean {
 }
 
 function describe(observed: ObservedState): string {
-  return observed.credentials
-    .map((credential) => `${credential.service} ${credential.phase}`)
+  const waits = observed.pending.flatMap(({ what, why, until }) =>
+    until === undefined ? [] : [`${what} ${why}`],
+  );
+  return [...waits, ...observed.credentials.map((credential) => `${credential.service} ${credential.phase}`)]
     .join(', ')
     .slice(0, 1000);
 }

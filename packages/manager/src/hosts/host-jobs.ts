@@ -45,7 +45,7 @@ export function hostJobs(context: HostsContext, identity: ManagerIdentity) {
   };
   const provisionJob: JobDefinition<ProvisionOrder> = {
     kind: 'host-provision',
-    async run({ host: name, renew, lifts, moved, reconnect = false }, job) {
+    async run({ host: name, renew, lifts, moved, provider, reconnect = false }, job) {
       const host = await requireHost(name, context);
       if (moved !== undefined) {
         await dialAtNewPlace(host, moved, context, job);
@@ -60,7 +60,7 @@ export function hostJobs(context: HostsContext, identity: ManagerIdentity) {
           revisions: raisedRevisions(now, SERVICES, context.epoch),
         }));
       }
-      return provision(name, context, job, { reconnect });
+      return provision(name, context, job, { reconnect, ...(provider === undefined ? {} : { provider }) });
     },
   };
   const gateJob: JobDefinition<{ host: string; gate: Gate; force: boolean }> = {

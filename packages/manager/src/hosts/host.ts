@@ -77,6 +77,8 @@ export interface Host {
   readonly desiredNumber: number;
   /** All its certificates were revoked: it gets none until it is provisioned by name. */
   readonly revoked?: { readonly at: Instant; readonly reason: RevocationReason; readonly comment: string };
+  /** Its TLS is switched off and what was found on it is back: by the last provisioning that was settled. */
+  readonly tlsOff?: true;
   /** Raised per service to have new keys made. */
   readonly revisions: Readonly<Partial<Record<Service, number>>>;
   readonly inventory: Inventory | null;

@@ -110,7 +110,7 @@ export class OutsideLooks {
   }
 
   async #lookAt(host: Host, entry: Entry): Promise<void> {
-    if (!isServing(host)) return;
+    if (!isServing(host)) return this.#forgetOff(host, entry);
     const seen = await this.#slots.run(this.#parts.signal, () => this.#handshakes(host));
     // What changed while it was looked at says nothing of how it is.
     const after = seen.state === 'as-desired' ? host : await this.#parts.repository.get(host.id);
@@ -125,6 +125,13 @@ export class OutsideLooks {
       before.detail === look.detail &&
       before.agentAnswered === look.agentAnswered;
     if (!same) this.#parts.onChange(host.id);
+  }
+
+  /** Whose TLS was switched off, there is nothing wrong with. */
+  #forgetOff({ id, state }: Host, entry: Entry): void {
+    if (state !== 'unsecured' || entry.look === null) return;
+    entry.look = null;
+    this.#parts.onChange(id);
   }
 
   /** A host whose network was cut just now is away: that its port is too says nothing of libvirtd. */

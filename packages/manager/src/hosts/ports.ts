@@ -14,6 +14,7 @@ import type { KeyAlgorithm, Purpose, Service } from '@virt-trust/contract/model/
 import type { HostChannels } from './channels.ts';
 import type { AdministratorWord, Host, HostRepository } from './host.ts';
 import type { Observing } from './observing.ts';
+import type { OutsideLook } from './outside-look.ts';
 import type { TlsSwitch } from './security.ts';
 
 /** The settings that bear on hosts, effective for one host. */
@@ -139,6 +140,8 @@ export interface HostsContext {
   settingsOf(host: { readonly name: string; readonly cluster: string }): Promise<HostSettings>;
   /** Whether the host shall have TLS, and which scope says so. */
   tlsOf(host: { readonly name: string; readonly cluster: string }): Promise<TlsSwitch>;
+  /** The manager's own handshake with a host's libvirt, now; null where nothing is to be served. */
+  lookOutside(id: HostId): Promise<OutsideLook | null>;
   /** What a host that is added may have certificates for, and what an administrator says by adding it. */
   declareAdded(added: AddedHost): Promise<Pick<Host, 'word' | 'declared'>>;
   /** Names and addresses of the manager's own machine, none for a host that runs on it. */

@@ -1,7 +1,8 @@
-import { describeError, TrustError } from '@virt-trust/base/error.ts';
+import { describeError, isTrustError, TrustError } from '@virt-trust/base/error.ts';
 import { formatInstant } from '@virt-trust/base/instant.ts';
 import { getInventory, getObservedState } from '@virt-trust/contract/agent/operations.ts';
 import type { DesiredState } from '@virt-trust/contract/model/desired-state.ts';
+import type { Inventory } from '@virt-trust/contract/model/inventory.ts';
 import type { ObservedState } from '@virt-trust/contract/model/observed-state.ts';
 import { PURPOSES, type Purpose } from '@virt-trust/contract/model/service.ts';
 import type { JobContext } from '../jobs/job.ts';
@@ -10,11 +11,13 @@ import { clientDnGlobs } from './client-dns.ts';
 import { assertClock } from './clock-skew.ts';
 import { desiredStateOf } from './desired-state.ts';
 import { followUntilSettled, openChannel } from './following.ts';
-import { withNewServices } from './found-facts.ts';
+import { foundFactsOf, withNewServices } from './found-facts.ts';
 import type { Host } from './host.ts';
+import { Patience } from './patience.ts';
 import type { HostsContext } from './ports.ts';
 import { managerAddressesFor } from './readdressing.ts';
 import { relearn } from './relearning.ts';
+import { proveAgain, reestablish } from './reproof.ts';
 import { requireHost } from './require-host.ts';
 import { believable } from './revisions.ts';
 
@@ -24,18 +27,53 @@ const APPLY_TIMEOUT_MS = 10 * 60_000;
 /** As many as the contract has room for. */
 const MOST_ANNOUNCED = 32;
 
+export interface ProvisionOptions {
+  /** Dials the channel anew first, and has every endpoint proven again at the end. */
+  readonly reconnect?: boolean;
+  /** Kind of CA, where whoever asked said one or a setting does. */
+  readonly provider?: string;
+}
+
+/** As often as the setting that switches TLS is changed meanwhile, within reason. */
+const MOST_ROUNDS = 5;
+
 /** Brings a recorded host to its desired state and waits for every proof. Throws what the host says went wrong. */
-export async function provision(hostName: string, context: HostsContext, job: JobContext): Promise<string> {
+export async function provision(
+  hostName: string,
+  context: HostsContext,
+  job: JobContext,
+  options: ProvisionOptions = {},
+): Promise<string> {
   try {
-    return await provisionOrThrow(hostName, context, job);
+    for (let round = 1; ; round++) {
+      const result = await provisionOrThrow(hostName, context, job, options);
+      const host = await requireHost(hostName, context);
+      const wanted = (await context.tlsOf(host)).enabled;
+      // Switched while it was under way: whoever did that finds this job and makes none.
+      if (wanted !== (host.tlsOff ?? false) || host.revoked !== undefined || round === MOST_ROUNDS)
+        return result;
+    }
   } catch (error) {
-    await markFailed(hostName, error, context);
+    // Whoever joined goes on with it.
+    if (!isTrustError(error, 'host.joined')) await markFailed(hostName, error, context);
     throw error;
   }
 }
 
-async function provisionOrThrow(hostName: string, context: HostsContext, job: JobContext): Promise<string> {
+async function provisionOrThrow(
+  hostName: string,
+  context: HostsContext,
+  job: JobContext,
+  { reconnect = false, provider }: ProvisionOptions,
+): Promise<string> {
   assertNotRevoked(await requireHost(hostName, context));
+  const anew = reconnect
+    ? await job.step('Re-establish the channel', async (report) => {
+        const session = await reestablish(hostName, context, job);
+        report(session.words);
+        return session;
+      })
+    : null;
   const channel = await job.step('Open the channel', async (report) => {
     const opened = await openChannel(hostName, context, job.signal);
     report(describeChannel(opened));
@@ -44,21 +82,33 @@ async function provisionOrThrow(hostName: string, context: HostsContext, job: Jo
   const desired = await job.step('Plan the endpoints', async (report) => {
     const planned = await plan(hostName, channel, context, job.signal);
     report(
-      planned.credentials.map((credential) => `${credential.service} (${credential.identity})`).join(', '),
+      planned.settings.tls === 'off'
+        ? 'none: TLS is switched off by kvm.libvirtd.tls.enabled'
+        : `${planned.credentials.map((credential) => `${credential.service} (${credential.identity})`).join(', ')}${provider === undefined ? '' : `; certificates from provider ${provider}`}`,
     );
     return planned;
   });
-  const signal = AbortSignal.any([job.signal, AbortSignal.timeout(APPLY_TIMEOUT_MS)]);
-  const settled = await job.step('Issue, install and prove the certificates', (report) =>
-    followUntilSettled({ hostName, desired, channel, context, job, signal, report }),
+  const isOff = desired.settings.tls === 'off';
+  using patience = new Patience(APPLY_TIMEOUT_MS, context.clock);
+  const signal = AbortSignal.any([job.signal, patience.signal]);
+  const settled = await job.step(isOff ? GIVE_BACK : 'Issue, install and prove the certificates', (report) =>
+    followUntilSettled({ hostName, desired, channel, context, job, signal, patience, report }),
   );
-  await job.step('Bring the CRLs', async () => {
-    await context.revocations.deliver(await requireHost(hostName, context), signal);
-  });
-  return await job.step('Record what is true now', () =>
+  if (!isOff)
+    await job.step('Bring the CRLs', async () => {
+      await context.revocations.deliver(await requireHost(hostName, context), signal);
+    });
+  const result = await job.step('Record what is true now', () =>
     conclude(hostName, channel, settled, context, { desired, job, signal }),
   );
+  if (anew !== null)
+    await job.step('Prove every endpoint again', (report) =>
+      proveAgain(hostName, anew.since, channel, context, job, report),
+    );
+  return result;
 }
+
+const GIVE_BACK = 'Take TLS off and give back what was found';
 
 /** Where the host finds this manager; nowhere while nobody listens. */
 async function announceToFor(
@@ -111,7 +161,7 @@ async function plan(
   const updated = await context.repository.update(host.id, (now) => ({
     ...now,
     inventory,
-    found: now.found === null ? null : withNewServices(now.found, inventory),
+    found: foundNow(now, inventory),
     state: 'provisioning',
     reason: null,
     desiredNumber: Math.max(now.desiredNumber, believable(observed.number)) + 1,
@@ -137,6 +187,12 @@ async function plan(
   });
 }
 
+/** What was found counts as it was before virt-trust: now, where nothing of virt-trust's is on the host. */
+function foundNow({ found, tlsOff }: Host, inventory: Inventory): Host['found'] {
+  if (found === null) return null;
+  return tlsOff === true ? foundFactsOf(inventory) : withNewServices(found, inventory);
+}
+
 async function conclude(
   hostName: string,
   channel: HostChannel,
@@ -146,10 +202,13 @@ async function conclude(
 ): Promise<string> {
   const inventory = await channel.agent.call(getInventory, {}, { signal });
   const host = await requireHost(hostName, context);
-  await context.observing.refresh(host.id, channel, signal, (now) =>
+  const off = desired.settings.tls === 'off';
+  await context.observing.refresh(host.id, channel, signal, ({ tlsOff: _, ...known }) => {
+    const now: Host = { ...known, inventory, ...(off ? { tlsOff: true } : {}) };
     // Revoked meanwhile: then nothing of it is secured.
-    now.revoked === undefined ? { ...now, state: 'secured', reason: null, inventory } : { ...now, inventory },
-  );
+    return now.revoked === undefined ? { ...now, state: off ? 'unsecured' : 'secured', reason: null } : now;
+  });
+  await auditSwitch(host, off, context, job);
   const estranged = await context.revocations.revokeEstranged(
     await requireHost(hostName, context),
     desired.credentials,
@@ -163,7 +222,32 @@ async function conclude(
     observed.pending.length === 0
       ? ''
       : `; ${observed.pending.length} left for a person: ${observed.pending.map((one) => one.what).join(', ')}`;
+  if (off) return `host ${hostName}: TLS is off, what was found on it is back${gone}${pending}`;
   return `host ${hostName}: ${observed.credentials.map((credential) => credential.service).join(', ')} proven by ${proofs} handshakes${gone}${pending}`;
+}
+
+/** SECURITY: whoever reads the log finds since when a host is without TLS, and that its certificates are no loose ends. */
+async function auditSwitch(
+  before: Host,
+  off: boolean,
+  context: HostsContext,
+  job: JobContext,
+): Promise<void> {
+  if ((before.tlsOff ?? false) === off) return;
+  const { from } = await context.tlsOf(before);
+  const ours = (before.observed?.credentials ?? []).filter(({ identity }) => identity === 'ours');
+  const serials = ours.map(({ service, serialNumber }) => `${service} ${serialNumber}`).join(', ');
+  const retired =
+    ours.length === 0
+      ? ''
+      : `; out of use, with their keys destroyed on the host and so not revoked: ${serials}`;
+  await context.audit.append({
+    actor: job.actor,
+    action: off ? 'host.tls_off' : 'host.tls_on',
+    subject: before.name,
+    outcome: 'done',
+    detail: `kvm.libvirtd.tls.enabled (${from})${off ? `: what was found on the host is back${retired}` : ''}`,
+  });
 }
 
 async function markFailed(hostName: string, error: unknown, context: HostsContext): Promise<void> {

@@ -42,9 +42,12 @@ export type DeliveryOutcome =
 const TIMEOUT_MS = 30_000;
 const AWAY: ReadonlySet<string> = new Set(['channel.down', 'channel.interrupted', 'channel.not_sent']);
 
-/** Whether hosts of this kind have anything to load a CRL: not where they are only looked at, or nothing was made yet. */
+/**
+ * Whether hosts of this kind have anything to load a CRL: not where they are only looked at, their TLS is switched off, or
+ * nothing was made yet.
+ */
 export function takesCrls(host: Host): boolean {
-  return !host.observeOnly && host.state !== 'removing' && host.observed !== null;
+  return !host.observeOnly && host.tlsOff !== true && host.state !== 'removing' && host.observed !== null;
 }
 
 /** The purposes whose CRLs a host needs. */

@@ -23,7 +23,7 @@ export function booleanSetting(common: Common<boolean>): SettingDefinition<boole
   return {
     ...common,
     type: 'boolean',
-    parse: (value) => (typeof value === 'boolean' ? { value } : { problem: 'not true or false' }),
+    parse: (value) => (typeof value === 'boolean' ? { value } : { problem: 'not true or false (on or off)' }),
   };
 }
 

@@ -120,7 +120,17 @@ test('control characters, wrong numbers, unknown modes and addresses with a zone
     ['renewal.jitter_percent', 26],
     ['key.algorithm', 'rsa-512'],
     ['migration.mode', []],
-    ['migration.mode', ['plain']],
+    ['migration.mode', ['tls', 'ssh']],
+    ['migration.mode', 'tls'],
+    ['migration.live', 'true'],
+    ['migration.live', 1],
+    ['kvm.libvirtd.tls.enabled', 'off'],
+    ['migration.compression', 'gzip'],
+    ['migration.timeout_action', 'kill'],
+    ['migration.copy_storage', 'some'],
+    ['migration.parallel', 65],
+    ['migration.bandwidth_mib', -1],
+    ['certificate.provider', 'acme'],
     ['migration.mode', ['tls', 'tls']],
     ['channel.manager_addresses', ['fe80::1%eth0']],
     ['channel.manager_addresses', ['manager.example']],
@@ -221,4 +231,37 @@ test('lists of interfaces, subnets and domains are kept in one form, and refused
       (error) => invalid(error) && reason.test(String(error)),
       `${value}`,
     );
+});
+
+test('each place that was looked at is told of, the most specific first, with the one that wins', async (t) => {
+  const { settings, audit } = temporarySettings(t);
+  const name = 'kvm.libvirtd.tls.enabled';
+  const subject = { host: 'h1', cluster: 'c1' };
+  const told = async () => {
+    const { value, from, chain } = await settings.explain(name, subject);
+    return [value, from, ...chain.map((one) => `${one.scope} ${one.target} ${one.value} ${one.wins}`)];
+  };
+  await settings.put(name, false, { scope: 'cluster', target: 'c1' }, 'a');
+  const host = 'host h1 null false';
+  const none = ['global  null false', 'default  true false'];
+  assert.deepEqual(await told(), [false, 'cluster', host, 'cluster c1 false true', ...none]);
+  await settings.put(name, true, { scope: 'host', target: 'h1' }, 'a');
+  assert.deepEqual(await told(), [true, 'host', 'host h1 true true', 'cluster c1 false false', ...none]);
+  const { chain } = await settings.explain(name, { cluster: 'c2' });
+  assert.deepEqual(
+    chain.map(({ scope, target, wins }) => [scope, target, wins]),
+    [
+      ['cluster', 'c2', false],
+      ['global', '', false],
+      ['default', '', true],
+    ],
+  );
+  const entries = await audit.list(0, 10);
+  assert.deepEqual(
+    entries.map(({ action, subject: about, detail }) => [action, about, detail]),
+    [
+      ['setting.put', name, 'cluster c1: false'],
+      ['setting.put', name, 'host h1: true'],
+    ],
+  );
 });

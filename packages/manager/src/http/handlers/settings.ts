@@ -1,4 +1,6 @@
 import { TrustError } from '@virt-trust/base/error.ts';
+import type { SettingChange } from '@virt-trust/contract/model/setting.ts';
+import type { SettingName } from '../../settings/definitions.ts';
 import type { SettingPlace } from '../../settings/setting-store.ts';
 import type { SettingSubject, Settings } from '../../settings/settings.ts';
 import type { Handlers } from '../handlers.ts';
@@ -8,10 +10,18 @@ interface Scope {
   readonly host?: string;
 }
 
+/** What the rest of the manager makes of a setting that was put. */
+export type SettingPut = (
+  name: SettingName,
+  place: SettingPlace,
+  actor: string,
+) => Promise<Pick<SettingChange, 'warnings' | 'jobs'>>;
+
 /** Settings; `clusterOf` throws for a host that is not known. */
 export function settingHandlers(
   settings: Settings,
   clusterOf: (host: string) => Promise<string>,
+  onPut: SettingPut,
 ): Pick<Handlers, 'listSettings' | 'putSetting'> {
   const subjectOf = async ({ cluster, host }: Scope): Promise<SettingSubject> => {
     if (cluster !== undefined && host !== undefined) {
@@ -30,8 +40,10 @@ export function settingHandlers(
     listSettings: async ({ query }) => ({ items: await settings.list(await subjectOf(query ?? {})) }),
     putSetting: async ({ params, query, body, actor }) => {
       const subject = await subjectOf(query ?? {});
-      const name = await settings.put(params.setting, body.value, placeOf(subject), actor.auditName);
-      return settings.explain(name, subject);
+      const place = placeOf(subject);
+      const name = await settings.put(params.setting, body.value, place, actor.auditName);
+      const { warnings, jobs } = await onPut(name, place, actor.auditName);
+      return { ...(await settings.explain(name, subject)), warnings, jobs };
     },
   };
 }

@@ -1,0 +1,121 @@
+import { TrustError } from '@virt-trust/base/error.ts';
+import { listHosts, provisionHost } from '@virt-trust/contract/manager/operations.ts';
+import type { Job } from '@virt-trust/contract/model/job.ts';
+import type { Command } from 'commander';
+import { everyPage } from '../every-page.ts';
+import { given } from '../given.ts';
+import { failureOf, followJob, jobChanges } from '../job-watch.ts';
+import { type ManagerClient, managerClient } from '../manager-client.ts';
+import { writeJson, writeNote, writeTable } from '../output.ts';
+import { jsonOption } from './option.ts';
+
+interface ProvisionOptions {
+  cluster?: string;
+  renew?: boolean;
+  provider?: string;
+  reconnect?: boolean;
+  json?: boolean;
+}
+
+export function addHostProvisionCommand(host: Command): void {
+  host
+    .command('provision')
+    .description('Bring the certificates of hosts right: of those named, or of all managed ones of a cluster')
+    .argument('[names...]')
+    .option('--cluster <name>', 'every managed host of a cluster')
+    .option('--provider <kind>', 'kind of CA, in place of the setting certificate.provider')
+    .option('--reconnect', 'dial the channel anew and prove every endpoint again')
+    .option('--no-reconnect', 'not so, whatever the setting provision.reconnect says')
+    .option('--renew', 'make new keys and certificates although the present ones are good')
+    .addOption(jsonOption())
+    .action(provision);
+}
+
+async function provision(names: readonly string[], options: ProvisionOptions): Promise<void> {
+  const client = managerClient();
+  const hosts = await chosen(client, names, options.cluster);
+  const body = given({
+    renew: options.renew === true,
+    provider: options.provider,
+    reconnect: options.reconnect,
+  });
+  const start = (name: string) => client.call(provisionHost, { params: { name }, body });
+  const [only] = hosts;
+  if (only !== undefined && hosts.length === 1 && options.cluster === undefined) {
+    await followJob(client, await start(only), options);
+    return;
+  }
+  await followAll(client, hosts, start, options);
+}
+
+/** Those named, and those of the cluster that are managed. */
+async function chosen(
+  client: ManagerClient,
+  names: readonly string[],
+  cluster: string | undefined,
+): Promise<string[]> {
+  if (cluster === undefined) {
+    if (names.length > 0) return [...new Set(names)];
+    throw new TrustError('cli.no_host', 'invalid', 'cannot provision: no host was named', {
+      hint: 'name hosts, or a cluster with --cluster',
+    });
+  }
+  const all = await everyPage((page) => client.call(listHosts, { query: page }));
+  const members = all.filter((one) => one.cluster === cluster && one.state !== 'observed');
+  if (members.length === 0)
+    throw new TrustError(
+      'cluster.empty',
+      'not-found',
+      `cannot provision cluster ${cluster}: no managed host is in it`,
+      { hint: 'see them with: virt-trust host list' },
+    );
+  return [...new Set([...names, ...members.map(({ name }) => name)])];
+}
+
+/** A job for each host, side by side; one that fails holds no other up. */
+async function followAll(
+  client: ManagerClient,
+  hosts: readonly string[],
+  start: (name: string) => Promise<Job>,
+  options: ProvisionOptions,
+): Promise<void> {
+  // All are asked for before any is waited for, so that they go on whatever becomes of this command.
+  const started = await Promise.allSettled(hosts.map(start));
+  for (const [index, one] of started.entries())
+    if (one.status === 'fulfilled' && options.json !== true)
+      writeNote(`host ${hosts[index]}: virt-trust job watch ${one.value.id}`);
+  const ended = await Promise.allSettled(
+    started.map((one) =>
+      one.status === 'fulfilled' ? untilOver(client, one.value) : Promise.reject(one.reason),
+    ),
+  );
+  const outcomes = ended.map((one, index) => ({
+    host: hosts[index] ?? '',
+    job: one.status === 'fulfilled' ? one.value : null,
+    error: one.status === 'fulfilled' ? errorOf(one.value) : String(one.reason?.message ?? one.reason),
+  }));
+  if (options.json === true) writeJson(outcomes);
+  else
+    writeTable(
+      ['host', 'state', 'what came of it'],
+      outcomes.map(({ host, job, error }) => [host, job?.state ?? 'refused', error ?? job?.result ?? '']),
+    );
+  const failed = outcomes.filter(({ error }) => error !== null);
+  if (failed.length === 0) return;
+  throw new TrustError(
+    'cli.some_failed',
+    'failed',
+    `cannot provision ${failed.length} of ${outcomes.length} hosts: ${failed.map(({ host }) => host).join(', ')}`,
+    { hint: 'each says above why; the others are done' },
+  );
+}
+
+async function untilOver(client: ManagerClient, job: Job): Promise<Job> {
+  let last = job;
+  for await (const current of jobChanges(client, job, new AbortController().signal)) last = current;
+  return last;
+}
+
+function errorOf(job: Job): string | null {
+  return job.state === 'done' ? null : failureOf(job).message;
+}
