@@ -1,4 +1,6 @@
-import { readFile, stat, statfs } from 'node:fs/promises';
+import { mkdtemp, readFile, rm, stat, statfs, writeFile } from 'node:fs/promises';
+import { tmpdir } from 'node:os';
+import { join } from 'node:path';
 import { elementAt, parseXml } from '@virt-trust/libvirt/xml-tree.ts';
 import { type DestinationFacts, directoryOf } from './destination-checks.ts';
 import type { LibvirtQuestions } from './libvirt-questions.ts';
@@ -58,19 +60,24 @@ function given(option: string, value: string): string[] {
 
 /** virConnectCompareHypervisorCPU: the CPU of a running VM has each feature in it that the guest sees. */
 async function compareCpu(needs: VmNeeds, xml: string, libvirt: LibvirtQuestions): Promise<string | null> {
-  return await libvirt.objection(
-    [
+  // A file: virsh opens /dev/stdin by its name, which fails where that is a socket.
+  const directory = await mkdtemp(join(tmpdir(), 'virt-trust-cpu-'));
+  try {
+    const file = join(directory, 'vm.xml');
+    await writeFile(file, xml, { mode: 0o600 });
+    return await libvirt.objection([
       'hypervisor-cpu-compare',
       '--file',
-      '/dev/stdin',
+      file,
       '--error',
       ...given('--virttype', needs.type),
       ...given('--arch', needs.architecture),
       ...given('--machine', needs.machine),
       ...given('--emulator', needs.emulator),
-    ],
-    xml,
-  );
+    ]);
+  } finally {
+    await rm(directory, { recursive: true, force: true });
+  }
 }
 
 async function existing(paths: readonly string[]): Promise<Set<string>> {
