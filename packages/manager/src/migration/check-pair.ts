@@ -7,7 +7,10 @@ import type { MigrationContext } from './context.ts';
 import { type PlannedMigration, planOf } from './planning.ts';
 import { blocking, preflightOf } from './preflight.ts';
 
-/** A plan with what both agents found out about it, by real handshakes where `handshakes` says so. */
+/**
+ * A plan with what both agents found out about it by real handshakes. Where no mode is feasible, the one that was wanted
+ * most is checked all the same: what is found says what stands in its way.
+ */
 export async function checkedPlan(
   { vm, force }: Pick<MigrateVm, 'vm' | 'force'>,
   planned: PlannedMigration,
@@ -16,18 +19,28 @@ export async function checkedPlan(
 ): Promise<MigrationPlan> {
   const plan = planOf(vm, planned);
   const { from, to, addresses, options, decision } = planned;
-  if (decision.mode === null) return plan;
-  const { findings, handshakes } = await preflightOf(
-    { vm, mode: decision.mode, from, to, addresses, options, handshakes: true },
+  const mode = decision.mode ?? decision.order[0];
+  if (mode === undefined) return plan;
+  const answer = await preflightOf(
+    { vm, mode, from, to, addresses, options, handshakes: true },
     context,
     signal,
   );
+  const findings = [...noMode(planned), ...answer.findings];
   return {
     ...plan,
     findings: findings.slice(0, 512),
-    handshakes: handshakes.slice(0, 64),
-    ready: blocking(findings, force === true).length === 0,
+    handshakes: answer.handshakes.slice(0, 64),
+    ready: decision.mode !== null && blocking(findings, force === true).length === 0,
   };
+}
+
+/** That no mode is feasible is the first thing that is wrong. */
+function noMode({ decision }: PlannedMigration): Finding[] {
+  if (decision.mode !== null) return [];
+  const fix = decision.hint ?? 'see what each host can do: virt-trust host list';
+  const what = decision.explanation.slice(0, 8000);
+  return [{ code: 'mode.none', severity: 'error', host: null, what, fix }];
 }
 
 /** Checks a pair before a migration; throws `migration.preflight` with the first thing that would make it fail. */

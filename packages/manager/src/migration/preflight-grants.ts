@@ -2,6 +2,7 @@ import { isIP } from 'node:net';
 import { describeError, isTrustError } from '@virt-trust/base/error.ts';
 import { instant, MINUTE } from '@virt-trust/base/instant.ts';
 import { deleteGrant, putGrant } from '@virt-trust/contract/agent/grant-operations.ts';
+import { getStatus } from '@virt-trust/contract/agent/operations.ts';
 import type { Grant } from '@virt-trust/contract/model/grant.ts';
 import type { Finding } from '@virt-trust/contract/model/preflight.ts';
 import { interfacesOf } from '../hosts/desired-state.ts';
@@ -43,7 +44,9 @@ export async function withPreflightGrants<T>(
             const channel = await context.channels.of(own);
             await channel.waitUntilUp(signal, CHANNEL_WAIT_MS);
             const limit = AbortSignal.any([signal, AbortSignal.timeout(PUT_MS)]);
-            const body = grantFor({ id, role, peer, question, notAfter: context.clock.now() + GRANT_MS });
+            // By the host's own clock, by which it will count.
+            const { now } = await channel.agent.call(getStatus, {}, { signal: limit });
+            const body = grantFor({ id, role, peer, question, notAfter: now + GRANT_MS });
             await channel.agent.call(putGrant, { params: { id }, body }, { signal: limit });
           }),
         ),
