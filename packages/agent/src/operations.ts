@@ -95,7 +95,10 @@ export function agentHandlers(parts: OperationParts): Handlers {
         await context.record('managers.replaced', `${now.epoch}.${now.number}`, now.pins.join(' '));
       return now;
     },
-    createMigration: changing(({ body }) => migrations.create(body)),
+    createMigration: changing(async ({ body }) => {
+      await apply.beforeMigration();
+      return await migrations.create(body);
+    }),
     startMigration: changing(async ({ params, body }) => {
       const status = await migrations.start(params.id, body.certificate);
       await grants.begin(params.id);

@@ -19,7 +19,7 @@ type Changing = <Input, Result>(work: (input: Input) => Promise<Result>) => (inp
 
 /** What serves managers who give grants, and agents who have one. */
 export function peerHandlers(
-  { grants, arrivals, preflights, migrations }: Engines,
+  { apply, grants, arrivals, preflights, migrations }: Engines,
   { clock }: AgentContext,
   changing: Changing,
 ): Pick<Handlers, PeerOperation> {
@@ -36,6 +36,7 @@ export function peerHandlers(
     createPreflight: ({ body, signal }) => preflights.check(body, signal),
     peerCreateMigration: async ({ body, caller }) => {
       const grant = grantOf(caller);
+      await apply.beforeMigration();
       const created = await arrivals.create(grant, body);
       await grants.begin(grant.id);
       return created;

@@ -1,14 +1,17 @@
+import { setTimeout as delay } from 'node:timers/promises';
 import { describeError, isTrustError, TrustError } from '@virt-trust/base/error.ts';
-import { postRemoval } from '@virt-trust/contract/agent/operations.ts';
+import { getObservedState, postRemoval } from '@virt-trust/contract/agent/operations.ts';
 import type { ResultOf } from '@virt-trust/contract/operation.ts';
 import type { JobContext } from '../jobs/job.ts';
 import { type HostChannel, isChannelLost } from './channels.ts';
 import type { Host } from './host.ts';
+import { Patience } from './patience.ts';
 import type { HostsContext } from './ports.ts';
 import { requireHost } from './require-host.ts';
 
 /** How long a host may take to give everything back. */
 const RESTORE_TIMEOUT_MS = 5 * 60_000;
+const LOOK_AT_WAIT_MS = 5000;
 
 /** Gives a host back what was found on it, then forgets it; with `force` it is forgotten even where it is away. */
 export async function removeHost(
@@ -48,7 +51,7 @@ async function restore(
   const done = await job.recall('restored');
   if (typeof done === 'string') return done;
   await context.repository.update(host.id, (now) => ({ ...now, state: 'removing', reason: null }));
-  const told = await restoreOverChannel(host, context, job).catch((error: unknown) => {
+  const told = await restoreOverChannel(host, context, job, report).catch((error: unknown) => {
     job.signal.throwIfAborted();
     if (!force) throw away(host, error);
     return `host ${host.name} was forgotten and not restored: ${describeError(error)}; on the host itself: virt-trust agent remove`;
@@ -71,13 +74,41 @@ function away(host: Host, error: unknown): TrustError {
   );
 }
 
-async function restoreOverChannel(host: Host, context: HostsContext, job: JobContext): Promise<string> {
+async function restoreOverChannel(
+  host: Host,
+  context: HostsContext,
+  job: JobContext,
+  report: (detail: string) => void,
+): Promise<string> {
   const channel = await context.channels.of(host);
-  const signal = AbortSignal.any([job.signal, AbortSignal.timeout(RESTORE_TIMEOUT_MS)]);
-  const answer = await askToRestore(channel, signal);
+  using patience = new Patience(RESTORE_TIMEOUT_MS, context.clock);
+  const over = new AbortController();
+  const signal = AbortSignal.any([job.signal, patience.signal]);
+  const watching = letWait(channel, patience, report, AbortSignal.any([signal, over.signal]));
+  const answer = await askToRestore(channel, signal).finally(() => over.abort());
+  await watching;
   const left = [...answer.left, ...(await estranged(host, context))];
   const told = left.length === 0 ? '' : `; left: ${left.join('; ')}`;
   return `host ${host.name}: ${answer.restored.length} things restored${told}`;
+}
+
+/** A host that waits for migrations to end before it is changed says until when. */
+async function letWait(
+  { agent }: HostChannel,
+  patience: Patience,
+  report: (detail: string) => void,
+  signal: AbortSignal,
+): Promise<void> {
+  while (!signal.aborted) {
+    // A channel that is down is waited for elsewhere.
+    const observed = await agent.call(getObservedState, {}, { signal }).catch(() => null);
+    const wait = observed?.pending.find(({ until }) => until !== undefined);
+    if (wait?.until !== undefined) {
+      patience.extend(wait.until);
+      report(`${wait.what} ${wait.why}`);
+    }
+    await delay(LOOK_AT_WAIT_MS, undefined, { signal, ref: false }).catch(() => {});
+  }
 }
 
 /** Peers that serve our certificates, which a host with its own CA back trusts no longer. */

@@ -16,16 +16,24 @@ export class JobRun implements JobContext {
   readonly #store: JobStore;
   readonly #clock: Clock;
   readonly #changed: (run: JobRun) => void;
+  readonly awaited: () => boolean;
   readonly #controller = new AbortController();
   #record: JobRecord;
   #writing: Promise<void> = Promise.resolve();
   #dirty = false;
 
-  constructor(record: JobRecord, store: JobStore, clock: Clock, changed: (run: JobRun) => void) {
+  constructor(
+    record: JobRecord,
+    store: JobStore,
+    clock: Clock,
+    changed: (run: JobRun) => void,
+    isAwaited: (run: JobRun) => boolean,
+  ) {
     this.#record = record;
     this.#store = store;
     this.#clock = clock;
     this.#changed = changed;
+    this.awaited = () => isAwaited(this);
   }
 
   get record(): JobRecord {

@@ -188,9 +188,16 @@ export class JobRunner {
   }
 
   #runOf(record: JobRecord): JobRun {
-    return new JobRun(record, this.#parts.store, this.#parts.clock, (run) => {
-      for (const wake of this.#followers.get(run.id) ?? []) wake();
-    });
+    return new JobRun(
+      record,
+      this.#parts.store,
+      this.#parts.clock,
+      (run) => {
+        for (const wake of this.#followers.get(run.id) ?? []) wake();
+      },
+      (run) =>
+        this.#queue.some((other) => other.record.locks.some((lock) => run.record.locks.includes(lock))),
+    );
   }
 
   #live(id: string): JobRun | undefined {

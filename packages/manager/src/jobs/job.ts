@@ -29,6 +29,8 @@ export interface JobContext {
   step<T>(name: string, run: (report: (detail: string) => void) => Promise<T>): Promise<T>;
   progress(progress: MigrationProgress): void;
   migration(status: MigrationStatus): void;
+  /** Whether another job waits until this one is over; absent where nobody can know. */
+  readonly awaited?: () => boolean;
   /** How a migration was decided and checked; its warnings become the job's. */
   plan(plan: MigrationPlan): void;
   /** Keeps, durably, what must not be done or made twice; never a secret. */

@@ -1,4 +1,4 @@
-import { describeError, TrustError } from '@virt-trust/base/error.ts';
+import { describeError, isTrustError, TrustError } from '@virt-trust/base/error.ts';
 import type { Service } from '@virt-trust/contract/model/service.ts';
 import type { Host, HostRepository } from '../hosts/host.ts';
 import { raisedRevisions } from '../hosts/revisions.ts';
@@ -47,7 +47,8 @@ export function renewJob(parts: RenewJobParts): JobDefinition<RenewOrder> {
         return `renewed ${services.join(', ')}; ${told}`;
       } catch (error) {
         // Cancelled, or the manager stops: nothing that the host did.
-        if (!job.signal.aborted) await keepFailure(order, services, error, parts);
+        if (!job.signal.aborted && !isTrustError(error, 'host.joined'))
+          await keepFailure(order, services, error, parts);
         throw error;
       }
     },
