@@ -221,6 +221,14 @@ export function hostsDomain(constraints: AuthorityConstraints): (core: Core) => 
       status,
       clusterOf: async (name) =>
         (await migrations.clusterOf(name)) ?? (await requireHost(name, context)).cluster,
+      async settingPut(name, place, actor) {
+        const { jobs, warnings } =
+          name === TLS_ENABLED ? await switching.settingPut(place, actor) : { jobs: [], warnings: [] };
+        const { scope, target } = place;
+        if (scope === 'cluster' && !(await repository.list()).some(({ cluster }) => cluster === target))
+          warnings.push(`no host is in cluster ${target}: this holds for those that will be`);
+        return { jobs, warnings };
+      },
       async start() {
         await revocation.start();
         for (const host of await repository.list()) await channels.of(host);
