@@ -13,9 +13,9 @@ import { HostGrants } from './grants/host-grants.ts';
 import { makeMigrations } from './migration/migrations.ts';
 import { libvirtVms } from './migration/vm-view.ts';
 import { systemNetwork } from './network/system-network.ts';
-import { NOT_BUILT } from './not-built-yet.ts';
 import type { EngineFactory } from './ports.ts';
 import { HostPreflights } from './preflight/preflights.ts';
+import { HostArrivals } from './relay/arrivals.ts';
 
 const PROOF_BOUND_MS = 120 * SECOND;
 const CHECK_INTERVAL_MS = MINUTE;
@@ -71,7 +71,12 @@ export const hostEngines: EngineFactory = async (context) => {
     findGrant: (id) => grants.find(id),
     qemuUser: () => effects.qemuUser(),
   });
-  const { arrivals } = NOT_BUILT;
+  const arrivals = new HostArrivals({
+    context,
+    processes: await ownProcesses(paths, run, { word: 'relay', unit: 'virt-trust-relay' }),
+    qemuUser: () => effects.qemuUser(),
+    findGrant: (id) => grants.find(id),
+  });
   const grants = new HostGrants({
     context,
     isOver: async ({ id }) => OVER.has((await migrations.get(id, 0, new AbortController().signal)).phase),
@@ -86,5 +91,5 @@ export const hostEngines: EngineFactory = async (context) => {
     qemuUser: () => effects.qemuUser(),
   });
   await preflights.start();
-  return { apply, crls, migrations, network, ...NOT_BUILT, grants, preflights, capabilities };
+  return { apply, crls, migrations, network, grants, arrivals, preflights, capabilities };
 };

@@ -149,11 +149,7 @@ export class MigrationFilter {
     const { program, procedure, type, serial } = packet;
     // Events: nobody asked for them, and the source learns nothing of other VMs.
     if (type === MESSAGE) return [];
-    if (
-      program !== RPC_PROGRAMS.remote ||
-      type !== REPLY ||
-      this.#outstanding.get(serial) !== procedure
-    )
+    if (program !== RPC_PROGRAMS.remote || type !== REPLY || this.#outstanding.get(serial) !== procedure)
       throw refusal(`its libvirt answers call ${serial} of procedure ${procedure}, which was not made`);
     this.#outstanding.delete(serial);
     return [encodePacket(packet)];

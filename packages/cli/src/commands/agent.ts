@@ -37,6 +37,16 @@ export function addAgentCommands(program: Command): void {
       'Let libvirt and VMs start where certificates of this host have expired (a service runs this at boot)',
     )
     .action(guard);
+  agent
+    .command('conduct', { hidden: true })
+    .description('Conduct a migration (the agent runs this)')
+    .argument('<id>')
+    .action(conduct);
+  agent
+    .command('relay', { hidden: true })
+    .description('Take the streams of a migration in mode pinned (the agent runs this)')
+    .argument('<id>')
+    .action(relay);
   agent.command('run', { hidden: true }).description('Run the agent (the service runs this)').action(run);
 }
 
@@ -126,6 +136,24 @@ async function guard(): Promise<void> {
   const { guardHost } = await import('@virt-trust/agent/rescue/guard.ts');
   await guardHost(writeLine);
   // Whatever is still under way: libvirt waits.
+  process.exit(0);
+}
+
+async function conduct(id: string): Promise<void> {
+  const [{ conduct: conductMigration }, { createLog }] = await Promise.all([
+    import('@virt-trust/agent/conduct/conduct.ts'),
+    import('@virt-trust/agent/log.ts'),
+  ]);
+  await conductMigration(id, { log: createLog() });
+}
+
+async function relay(id: string): Promise<void> {
+  const [{ runRelay }, { createLog }] = await Promise.all([
+    import('@virt-trust/agent/relay/relay-process.ts'),
+    import('@virt-trust/agent/log.ts'),
+  ]);
+  await runRelay(id, createLog());
+  // Timers of what was cut off are of no use any more.
   process.exit(0);
 }
 
