@@ -7,6 +7,7 @@ import { agentMemorySuite } from './agent-memory.ts';
 import { crlSuite } from './crl.ts';
 import { enrolmentSuite } from './enrolment.ts';
 import { issuanceSuite } from './issuance.ts';
+import { matrixSuite } from './matrix.ts';
 import { migrationSuite } from './migration.ts';
 import { ocspSuite } from './ocsp.ts';
 import { renewalsSuite } from './renewals.ts';
@@ -24,6 +25,7 @@ const SUITES: readonly Suite[] = [
   addressChangeSuite,
   agentMemorySuite,
   migrationSuite,
+  matrixSuite,
 ];
 const RESULTS = fileURLToPath(new URL('../RESULTS.md', import.meta.url));
 

@@ -74,7 +74,7 @@ class SimulatedHost {
       pending: [],
       served: [],
       network: null,
-      capabilities: null,
+      capabilities: CAPABILITIES,
       crls: this.#crls,
       rescues: [],
       failure: null,
@@ -177,7 +177,7 @@ class SimulatedHost {
         version: '9.0.0',
         daemonMode: 'monolithic',
         running: true,
-        hostUuid: '00000000-0000-4000-8000-000000000000',
+        hostUuid: `00000000-0000-4000-8000-${this.#name.replaceAll(/\D/g, '').padStart(12, '0')}`,
         tlsListening: true,
         tcpListening: false,
         authTls: 'none',
@@ -200,6 +200,22 @@ class SimulatedHost {
     };
   }
 }
+
+/** As a host that has all. */
+const CAPABILITIES: NonNullable<ObservedState['capabilities']> = {
+  at: systemClock.now(),
+  libvirtVersion: '9.0.0',
+  qemuVersion: '7.2.0',
+  libvirtTls: { addresses: ['*'], port: 16514 },
+  libvirtTcp: null,
+  nativeTls: true,
+  nativeTlsLacks: '',
+  migrateTlsForce: false,
+  pinned: true,
+  peerPort: 16516,
+  peerVersions: [1],
+  reloadWaits: [],
+};
 
 function nothingServed(service: Service): ObservedCredential {
   return {
