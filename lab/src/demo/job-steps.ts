@@ -1,5 +1,6 @@
-import { bar, failureOf, jobChanges } from '@virt-trust/cli/job-watch.ts';
+import { failureOf, jobChanges } from '@virt-trust/cli/job-watch.ts';
 import type { ManagerClient } from '@virt-trust/cli/manager-client.ts';
+import { bar } from '@virt-trust/cli/migration-progress.ts';
 import type { Job } from '@virt-trust/contract/model/job.ts';
 import type { Steps } from './steps.ts';
 

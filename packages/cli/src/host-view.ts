@@ -1,35 +1,44 @@
 import type { Alarm } from '@virt-trust/contract/model/alarm.ts';
 import type { HostDetail, HostSummary } from '@virt-trust/contract/model/host.ts';
+import type { UnmanagedHost } from '@virt-trust/contract/model/unmanaged-host.ts';
 import { writeAlarm } from './alarm-view.ts';
 import { fleetSecurityLines, securityCell, writeHostSecurity } from './fleet-security.ts';
 import { writeEndpoints } from './interface-view.ts';
 import { formatTime, writeLine, writeTable } from './output.ts';
 
 /** The hosts as a table. */
-export function writeHosts(hosts: readonly HostSummary[]): void {
+export function writeHosts(hosts: readonly HostSummary[], unmanaged: readonly UnmanagedHost[] = []): void {
   writeTable(
     ['name', 'cluster', 'state', 'channel', 'migrates by', 'alarms', 'services', 'next expiry', 'reason'],
-    hosts.map((one) => {
-      const expiries = one.services.flatMap((service) =>
-        service.notAfter === null ? [] : [service.notAfter],
-      );
-      const services = one.services
-        .map(({ service, phase }) => (phase === 'settled' ? service : `${service}:${phase}`))
-        .join(' ');
-      return [
-        one.name,
-        one.cluster,
-        one.state,
-        one.channel,
-        securityCell(one),
-        alarmCounts(one.alarms),
-        services || '-',
-        formatTime(expiries.length === 0 ? null : Math.min(...expiries)),
-        (one.reason ?? one.alarms.first ?? '').slice(0, 80),
-      ];
-    }),
+    [...hosts.map(rowOf), ...unmanaged.map(unmanagedRowOf)].toSorted(([a = ''], [b = '']) =>
+      a < b ? -1 : 1,
+    ),
   );
   for (const line of fleetSecurityLines(hosts)) writeLine(line);
+}
+
+function rowOf(one: HostSummary): string[] {
+  const expiries = one.services.flatMap((service) => (service.notAfter === null ? [] : [service.notAfter]));
+  const services = one.services
+    .map(({ service, phase }) => (phase === 'settled' ? service : `${service}:${phase}`))
+    .join(' ');
+  return [
+    one.name,
+    one.cluster,
+    one.state,
+    one.channel,
+    securityCell(one),
+    alarmCounts(one.alarms),
+    services || '-',
+    formatTime(expiries.length === 0 ? null : Math.min(...expiries)),
+    (one.reason ?? one.alarms.first ?? '').slice(0, 80),
+  ];
+}
+
+/** Of a host without an agent nothing is known but an administrator's word. */
+function unmanagedRowOf({ name, cluster, address }: UnmanagedHost): string[] {
+  const reason = `no agent; libvirt is taken to be at ${address}`;
+  return [name, cluster, 'unmanaged', '-', 'plain', '-', '-', '-', reason];
 }
 
 function alarmCounts({ critical, warning }: HostSummary['alarms']): string {

@@ -5,7 +5,8 @@ import { Job } from '@virt-trust/contract/model/job.ts';
 import type { MigrationProgress } from '@virt-trust/contract/model/migration-options.ts';
 import { validatorOf } from '@virt-trust/contract/validate.ts';
 import type { ManagerClient } from './manager-client.ts';
-import { printable, writeJson, writeLine, writeNote } from './output.ts';
+import { bar } from './migration-progress.ts';
+import { printable, writeErrorLine, writeJson, writeLine, writeNote } from './output.ts';
 
 /** Follows a job until it is over, showing its steps; throws its error where it failed. */
 export async function followJob(
@@ -14,11 +15,13 @@ export async function followJob(
   options: { readonly json?: boolean },
 ): Promise<Job> {
   const view = options.json === true ? null : new JobView();
+  const warnings = new Warnings();
+  warnings.show(job);
   const interrupted = new AbortController();
   const onInterrupt = () => interrupted.abort(stopped(job));
   process.once('SIGINT', onInterrupt);
   try {
-    const last = await lastOf(client, job, view, interrupted.signal);
+    const last = await lastOf(client, job, { view, warnings }, interrupted.signal);
     view?.finish();
     if (options.json === true) writeJson(last);
     if (last.state === 'done') {
@@ -35,11 +38,13 @@ export async function followJob(
 async function lastOf(
   client: ManagerClient,
   job: Job,
-  view: JobView | null,
+  { view, warnings }: { readonly view: JobView | null; readonly warnings: Warnings },
   signal: AbortSignal,
 ): Promise<Job> {
   let last = job;
   for await (const current of jobChanges(client, job, signal)) {
+    view?.finish();
+    warnings.show(current);
     view?.show(current);
     last = current;
   }
@@ -84,9 +89,31 @@ function stopped(job: Job): TrustError {
 
 /** The error of a job that did not end well. */
 export function failureOf(job: Job): TrustError {
-  if (job.error === null) return new TrustError('job.cancelled', 'failed', `job ${job.id} was cancelled`);
+  if (job.error === null)
+    return new TrustError('job.cancelled', 'failed', `job ${job.id} was cancelled${whereItStays(job)}`);
   const hint = job.error.hint;
   return new TrustError(job.error.code, 'failed', job.error.message, hint === null ? {} : { hint });
+}
+
+/** Of a migration that was cancelled: where its VM is. */
+function whereItStays({ migration, plan }: Job): string {
+  if (migration?.runsOn === 'source')
+    return `: ${migration.vm} is on ${plan?.from ?? 'its source'} as before`;
+  if (migration?.runsOn === 'destination')
+    return `: ${migration.vm} is on ${plan?.to ?? 'its destination'} all the same`;
+  return '';
+}
+
+/** What whoever asked should know, once each, also where the answer is for programs. */
+class Warnings {
+  readonly #shown = new Set<string>();
+
+  show({ warnings }: Job): void {
+    for (const warning of warnings.filter((one) => !this.#shown.has(one))) {
+      this.#shown.add(warning);
+      writeErrorLine('warning', warning);
+    }
+  }
 }
 
 /** One line a step with its time; on a terminal the step under way is redrawn with its progress. */
@@ -94,6 +121,7 @@ class JobView {
   readonly #terminal = process.stderr.isTTY === true;
   #shown = 0;
   #open = false;
+  #quarter = 0;
 
   show(job: Job): void {
     this.finish();
@@ -105,11 +133,20 @@ class JobView {
       this.#shown += 1;
     }
     const running = job.steps[this.#shown];
-    if (this.#terminal && running !== undefined && !isOver(job)) {
+    if (running === undefined || isOver(job)) return;
+    if (this.#terminal) {
       const text = `… ${running.name} ${job.progress === null ? running.detail : bar(job.progress)}`;
       process.stderr.write(printable(text).slice(0, (process.stderr.columns ?? 80) - 1));
       this.#open = true;
-    }
+    } else if (job.progress !== null) this.#tellQuarter(running.name, job.progress);
+  }
+
+  /** Without a terminal a line for each quarter of the way. */
+  #tellQuarter(name: string, progress: MigrationProgress): void {
+    const quarter = Math.floor(progress.percent / 25);
+    if (quarter <= this.#quarter) return;
+    this.#quarter = quarter;
+    writeNote(`… ${name} ${bar(progress)}`);
   }
 
   /** Takes the redrawn line away. */
@@ -117,11 +154,4 @@ class JobView {
     if (this.#open) process.stderr.write('\r\u001b[K');
     this.#open = false;
   }
-}
-
-/** How far a migration is, as a bar with figures. */
-export function bar(progress: MigrationProgress): string {
-  const filled = Math.round(progress.percent / 5);
-  const rate = (progress.bytesPerSecond / 2 ** 20).toFixed(0);
-  return `[${'#'.repeat(filled)}${'.'.repeat(20 - filled)}] ${progress.percent.toFixed(0)} % ${(progress.processedBytes / 2 ** 20).toFixed(0)} MiB, ${rate} MiB/s`;
 }

@@ -13,7 +13,7 @@ export function writeError(error: unknown): void {
 }
 
 /** One labelled message to standard error; further lines of it are indented, so that none passes for another label. */
-export function writeErrorLine(label: 'error' | 'hint', message: string): void {
+export function writeErrorLine(label: 'error' | 'hint' | 'warning', message: string): void {
   writeNote(`${label}: ${message.trimEnd().replaceAll('\n', '\n  ')}`);
 }
 

@@ -7,10 +7,12 @@ import { followJob } from '../job-watch.ts';
 import { type ManagerClient, managerClient } from '../manager-client.ts';
 import { writeNote } from '../output.ts';
 import { canAsk, confirm } from '../prompt.ts';
+import { addUnmanaged } from './host-unmanaged.ts';
 import { collect, integerBetween, jsonOption } from './option.ts';
 
 interface AddOptions {
-  ssh: string;
+  ssh?: string;
+  unmanaged?: string;
   sshFingerprint?: string;
   sshPort?: number;
   sshIdentity?: string;
@@ -31,7 +33,11 @@ export function addHostAddCommand(host: Command): void {
     .command('add')
     .description('Enrol a host over SSH and bring its certificates right')
     .argument('<name>', 'the name it gets here')
-    .requiredOption('--ssh <user@host>', 'where the OpenSSH client reaches it')
+    .option('--ssh <user@host>', 'where the OpenSSH client reaches it')
+    .option(
+      '--unmanaged <address>',
+      'in place of --ssh: only know it, without an agent, as an end of migrations in the clear',
+    )
     .option('--ssh-fingerprint <SHA256:...>', 'its SSH host key, as ssh-keygen -lf prints it')
     .option('--ssh-port <port>', 'port of sshd', integerBetween(1, 65535))
     .option('--ssh-identity <file>', "private key file on the manager's machine")
@@ -52,8 +58,10 @@ export function addHostAddCommand(host: Command): void {
 }
 
 async function add(name: string, options: AddOptions): Promise<void> {
+  if (options.unmanaged !== undefined) return await addUnmanaged(name, options.unmanaged, options);
+  if (options.ssh === undefined) throw neither(name);
   const client = managerClient();
-  const order = orderOf(name, options);
+  const order = orderOf(name, { ...options, ssh: options.ssh });
   const job = await client.call(addHost, { body: order }).catch(async (error: unknown) => {
     if (!isTrustError(error, 'ssh.host_key_unaccepted') || !canAsk()) throw error;
     const fingerprint = await askForKey(client, order);
@@ -63,7 +71,7 @@ async function add(name: string, options: AddOptions): Promise<void> {
 }
 
 /** What the manager is asked for, of what was given. */
-function orderOf(name: string, options: AddOptions): AddHost {
+function orderOf(name: string, options: AddOptions & { readonly ssh: string }): AddHost {
   return {
     name,
     ssh: given({
@@ -83,6 +91,12 @@ function orderOf(name: string, options: AddOptions): AddHost {
       managerAddresses: options.managerAddress,
     }),
   };
+}
+
+function neither(name: string): TrustError {
+  return new TrustError('cli.usage', 'invalid', "required option '--ssh <user@host>' not specified", {
+    hint: `a host without an agent is made known with: virt-trust host add ${name} --unmanaged ADDRESS`,
+  });
 }
 
 /** Shows the keys and asks; what is accepted here is pinned. */

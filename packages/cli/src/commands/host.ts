@@ -1,5 +1,6 @@
 import { listAlarms } from '@virt-trust/contract/manager/alarm-operations.ts';
 import { revokeHost } from '@virt-trust/contract/manager/lifecycle-operations.ts';
+import { listUnmanagedHosts } from '@virt-trust/contract/manager/migration-operations.ts';
 import {
   collectHost,
   getHost,
@@ -21,6 +22,7 @@ import { requireConfirmation } from '../prompt.ts';
 import { addHostAddCommand } from './host-add.ts';
 import { addHostPlaceCommands } from './host-place.ts';
 import { addHostProvisionCommand } from './host-provision.ts';
+import { forgetUnmanaged } from './host-unmanaged.ts';
 import { jsonOption, yesOption } from './option.ts';
 import { type RevokeOptions, reasonOption, revokeOrderOf } from './revoke-options.ts';
 
@@ -60,6 +62,7 @@ export function addHostCommands(program: Command): void {
     .addOption(yesOption())
     .addOption(jsonOption())
     .action(async (name: string, options) => {
+      if (await forgetUnmanaged(name, options)) return;
       await requireConfirmation(`Remove host ${name} and put back what was found on it?`, options.yes);
       await follow(
         (client) => client.call(removeHost, { params: { name }, query: { force: options.force === true } }),
@@ -126,8 +129,10 @@ async function gate(
 async function list(options: { json?: boolean }): Promise<void> {
   const client = managerClient();
   const hosts = await everyPage((page) => client.call(listHosts, { query: page }));
-  if (options.json === true) writeJson(hosts);
-  else writeHosts(hosts);
+  const { items: unmanaged } = await client.call(listUnmanagedHosts, {});
+  if (options.json === true)
+    writeJson([...hosts, ...unmanaged.map((one) => ({ ...one, state: 'unmanaged' }))]);
+  else writeHosts(hosts, unmanaged);
 }
 
 async function show(name: string, options: { json?: boolean }): Promise<void> {

@@ -93,6 +93,6 @@ async function endOf(name: string, { repository, unmanaged }: MigrationContext):
   const other = await unmanaged.find(name);
   if (other !== null) return unmanagedEnd(other);
   throw new TrustError('host.unknown', 'not-found', `cannot find host ${name}: there is none of that name`, {
-    hint: `see them with: virt-trust host list; one without an agent is made known with: virt-trust host add ${name} --unmanaged ADDRESS`,
+    hint: 'see them with: virt-trust host list',
   });
 }
