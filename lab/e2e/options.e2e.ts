@@ -1,5 +1,5 @@
 import assert from 'node:assert/strict';
-import { after, before, describe, it } from 'node:test';
+import { after, before, beforeEach, describe, it } from 'node:test';
 import { planMigration } from '@virt-trust/contract/manager/migration-operations.ts';
 import { putSetting } from '@virt-trust/contract/manager/operations.ts';
 import type { MigrateVm } from '@virt-trust/contract/model/migration.ts';
@@ -96,8 +96,12 @@ describe('options of a migration, as QEMU has them', { skip }, () => {
     fleet = await Fleet.up({ lab: `e2e-options-${process.pid}`, hosts: ['host-a', 'host-b'] });
     [a, b] = [fleet.host('host-a'), fleet.host('host-b')];
     await Promise.all([fleet.add('host-a'), fleet.add('host-b')]);
-    await startGuest(a, GUEST);
     await receiveGuest(b, GUEST);
+  });
+  beforeEach(async () => {
+    if ((await vmState(a, 'guest')) === 'running') return;
+    for (const host of [a, b]) await host.exec(['virsh', 'destroy', 'guest']);
+    await startGuest(a, GUEST);
   });
   after(() => fleet?.[Symbol.asyncDispose]());
 
