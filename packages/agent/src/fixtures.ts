@@ -19,7 +19,8 @@ import { makeStateDirectories } from './state/directories.ts';
 /** For tests: a directory of its own that goes with the test. */
 export async function temporaryRoot(t: TestContext): Promise<string> {
   const root = await mkdtemp(join(tmpdir(), 'virt-trust-agent-'));
-  t.after(() => rm(root, { recursive: true, force: true }));
+  // Somebody may still write what happened last.
+  t.after(() => rm(root, { recursive: true, force: true, maxRetries: 5 }));
   return root;
 }
 
@@ -89,7 +90,7 @@ export function noEngines(asked: string[] = []): EngineFactory {
       },
       find: () => undefined,
       begin: async () => {},
-      end: async () => {},
+      end: () => {},
       refresh: async () => {},
       close: async () => {},
     },

@@ -48,8 +48,8 @@ export function peerHandlers(
     peerEndMigration: async ({ body, caller, signal }) => {
       const grant = grantOf(caller);
       await arrivals.end(grant, body.outcome);
-      // Once the answer is over, read or cut off: with its grant the peer loses its channel.
-      signal.addEventListener('abort', () => void grants.end(grant.id).catch(() => {}), { once: true });
+      // The answer is over, read or cut off, when the signal is aborted: with its grant the peer loses its channel.
+      grants.end(grant.id, signal);
       return {};
     },
     peerServeHandshake: async ({ body, caller }) => preflights.serve(grantOf(caller), body.address),

@@ -144,8 +144,8 @@ export interface Grants {
   find(id: string): Grant | undefined;
   /** The migration of a grant, if there is one, has begun: how it does may be asked after `notAfter` too. */
   begin(id: string): Promise<void>;
-  /** The migration of a grant is over, and so is the grant. */
-  end(id: string): Promise<void>;
+  /** The migration of a grant is over: nothing more is asked under it, and it goes once the signal is aborted. */
+  end(id: string, answered: AbortSignal): void;
   /** Takes up changed managers and keys: grants of a manager that was removed go at once. */
   refresh(): Promise<void>;
   close(): Promise<void>;

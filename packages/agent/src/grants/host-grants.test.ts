@@ -208,8 +208,13 @@ test('a migration that has begun may be asked about after the time of its grant,
   assert.deepEqual(grants.admit(grant.id, FROM_PEER, END), grant);
   for (const asked of [CREATE, { granted: 'preflight', goesOn: false } as const])
     assert.throws(() => grants.admit(grant.id, FROM_PEER, asked), { code: 'grant.expired' });
-  await grants.end(grant.id);
+  const answered = new AbortController();
+  grants.end(grant.id, answered.signal);
   assert.throws(() => grants.admit(grant.id, FROM_PEER, STATUS), { code: 'grant.none' });
+  await grants.refresh();
+  assert.equal(host.door.state, 'open', 'until its answer is read');
+  answered.abort();
+  await grants.refresh();
   assert.equal(host.door.state, 'closed');
 });
 

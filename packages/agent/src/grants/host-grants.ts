@@ -33,6 +33,8 @@ const MOST_GRANTS = 256;
 const MOST_OF_A_MANAGER = 64;
 const REFUSALS_TOLD_PER_MINUTE = 6;
 
+const MIGRATION_OVER = 'its migration is over';
+
 const HeldGrants = Type.Object(
   { grants: Type.Array(HeldGrant, { maxItems: MOST_GRANTS }) },
   { additionalProperties: false },
@@ -48,6 +50,8 @@ export class HostGrants implements Grants {
   readonly #openings: GrantOpenings;
   readonly #refusals: BoundedEvents;
   #held: ReadonlyMap<string, HeldGrant> = new Map();
+  /** Those that are about to go. */
+  readonly #ended = new Set<string>();
   #door: PeerDoorControl | undefined;
   /** The door's, while it is open. */
   #port: number | undefined;
@@ -116,11 +120,13 @@ export class HostGrants implements Grants {
   }
 
   list(): GrantState[] {
-    return [...this.#held.values()].map((held) => this.#stateOf(held));
+    const held = [...this.#held.values()].filter(({ grant }) => !this.#ended.has(grant.id));
+    return held.map((one) => this.#stateOf(one));
   }
 
   admit(id: string, peer: AskingPeer, asked: AskedOperation): Grant {
-    const judgement = judge(this.#held.get(id), id, peer, asked, this.#parts.context.clock.now());
+    const held = this.#ended.has(id) ? undefined : this.#held.get(id);
+    const judgement = judge(held, id, peer, asked, this.#parts.context.clock.now());
     if (judgement.kind === 'admitted') return judgement.grant;
     const { error } = judgement;
     this.#refusals.happened(id, `${peer.pin} at ${peer.address} asked for ${asked.granted}: ${error.code}`);
@@ -139,8 +145,16 @@ export class HostGrants implements Grants {
     });
   }
 
-  end(id: string): Promise<void> {
-    return this.#inTurn(() => this.#drop(new Map([[id, 'its migration is over']])));
+  end(id: string, answered: AbortSignal): void {
+    if (!this.#held.has(id)) return;
+    this.#ended.add(id);
+    const drop = () => {
+      this.#inTurn(() => this.#drop(new Map([[id, MIGRATION_OVER]]))).catch((error: unknown) =>
+        this.#parts.context.log.error({ id, reason: describeError(error) }, 'cannot take a grant away'),
+      );
+    };
+    if (answered.aborted) drop();
+    else answered.addEventListener('abort', drop, { once: true });
   }
 
   refresh(): Promise<void> {
@@ -176,7 +190,7 @@ export class HostGrants implements Grants {
         over.set(id, "its peer's key is a manager's");
       else if (!isTrusted && !begun) over.set(id, 'its manager is none of this host any more');
       else if (!isOpen(held, now)) over.set(id, begun ? 'nobody said that it is over' : 'it expired unused');
-      else if (begun && (await this.#isOver(grant))) over.set(id, 'its migration is over');
+      else if (begun && (await this.#isOver(grant))) over.set(id, MIGRATION_OVER);
       // A migration that runs may still tell how it does; nothing else.
       else if (!isTrusted && now < grant.notAfter)
         cut.set(id, { ...held, grant: { ...grant, notAfter: now } });
@@ -208,6 +222,7 @@ export class HostGrants implements Grants {
       log.error({ reason: describeError(error) }, 'cannot open the peer door');
     }
     for (const [id, reason] of dropped) {
+      this.#ended.delete(id);
       await this.#openings.close(id);
       await record('grant.closed', id, reason);
     }
