@@ -87,10 +87,14 @@ export class Attempt {
   }
 }
 
-/** Runs a probe under its deadline; whatever it throws comes out as `probe.*` with the step it failed at. */
+/**
+ * Runs a probe under its deadline; whatever it throws comes out as `probe.*` with the step it failed at. Its socket is
+ * closed at the end, unless one that succeeded is kept.
+ */
 export async function runAttempt<Evidence>(
   target: ProbeTarget,
   probe: (attempt: Attempt) => Promise<Evidence>,
+  { keepOpen = false } = {},
 ): Promise<Evidence> {
   const attempt = new Attempt(target);
   const expire = () => attempt.abort(attempt.failure(`no answer within ${target.timeoutMs} ms`));
@@ -98,14 +102,17 @@ export async function runAttempt<Evidence>(
   const timer = setTimeout(expire, target.timeoutMs);
   target.signal?.addEventListener('abort', cancel, { once: true });
   if (target.signal?.aborted) cancel();
+  let kept = false;
   try {
-    return await probe(attempt);
+    const evidence = await probe(attempt);
+    kept = keepOpen;
+    return evidence;
   } catch (error) {
     if (isTrustError(error) && error.code.startsWith('probe.')) throw error;
     throw attempt.failure(describeError(error), error);
   } finally {
     clearTimeout(timer);
     target.signal?.removeEventListener('abort', cancel);
-    attempt.close();
+    if (!kept) attempt.close();
   }
 }

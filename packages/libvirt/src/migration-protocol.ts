@@ -95,8 +95,9 @@ export const domainGetJobStats = procedure(
   xdrStruct({ type: xdrInteger, params: xdrList(typedParameter, JOB_STATS) }),
 );
 export const domainAbortJob = procedure('DOMAIN_ABORT_JOB', 164, ofDomain, nothing);
-export const domainAbortJobFlags = procedure('DOMAIN_ABORT_JOB_FLAGS', 442, ofDomainWithFlags, nothing);
 export const domainSuspend = procedure('DOMAIN_SUSPEND', 34, ofDomain, nothing);
+export const domainResume = procedure('DOMAIN_RESUME', 28, ofDomain, nothing);
+export const domainDestroy = procedure('DOMAIN_DESTROY', 12, ofDomain, nothing);
 export const domainMigrateStartPostCopy = procedure(
   'DOMAIN_MIGRATE_START_POST_COPY',
   364,

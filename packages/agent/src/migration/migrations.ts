@@ -1,5 +1,4 @@
-import { join } from 'node:path';
-import { TrustError } from '@virt-trust/base/error.ts';
+import { describeError, TrustError } from '@virt-trust/base/error.ts';
 import { HOUR } from '@virt-trust/base/instant.ts';
 import type { Grant } from '@virt-trust/contract/model/grant.ts';
 import type { MigrationOrder, MigrationStatus, PreparedVm } from '@virt-trust/contract/model/migration.ts';
@@ -13,48 +12,58 @@ import {
 import { encodeName } from '@virt-trust/pki/name.ts';
 import { encodePem } from '@virt-trust/pki/pem.ts';
 import { createCertificationRequest } from '@virt-trust/pki/request.ts';
+import type { OwnProcesses } from '../conduct/own-process.ts';
 import type { AgentContext, Migrations } from '../ports.ts';
-import { readFileIfPresent } from '../state/atomic-file.ts';
 import { hintFor } from './hints.ts';
-import { resolveInterrupted } from './resume.ts';
 import { controlCrlOf, refuseRevokedDestination } from './revocation.ts';
 import { type MigrationRecord, MigrationStore } from './store.ts';
-import { libvirtMessage, Virsh } from './virsh.ts';
+import type { VmView } from './vm-view.ts';
 
 /** Migrations under way at once; more would only share the same wire. */
 const LIMIT = 8;
 /** How long an ended migration can be asked about, and a prepared one waits for its certificate. */
 const KEEP_MS = 24 * HOUR;
-const LOOK_MS = 500;
+const LOOK_MS = 200;
+/** Looks between two at the process itself. */
+const ALIVE_LOOKS = 10;
 
-/** Makes what runs migrations from this host; migrations that the agent's end cut off are looked up first. */
-export async function makeMigrations(context: AgentContext): Promise<Migrations> {
-  const migrations = new HostMigrations(context);
+/** What migrations are carried out with. */
+export interface MigrationParts {
+  readonly conductors: OwnProcesses;
+  /** Looks at VMs, here or where the order says that the source is. */
+  readonly vms: VmView;
+  readonly findGrant: (id: string) => Grant | undefined;
+  readonly qemuUser: () => Promise<{ readonly uid: number; readonly gid: number }>;
+}
+
+/** Makes what has migrations conducted from this host; those that go on from before the agent's end are watched again. */
+export async function makeMigrations(context: AgentContext, parts: MigrationParts): Promise<Migrations> {
+  const migrations = new HostMigrations(context, parts);
   await migrations.resume();
   return migrations;
 }
 
 class HostMigrations implements Migrations {
   readonly #context: AgentContext;
+  readonly #parts: MigrationParts;
   readonly #store: MigrationStore;
-  readonly #virsh: Virsh;
-  readonly #running = new Map<string, { readonly stop: AbortController; cancelled: boolean }>();
+  readonly #watched = new Map<string, Promise<void>>();
   #changed = Promise.withResolvers<void>();
   #closed = false;
 
-  constructor(context: AgentContext) {
+  constructor(context: AgentContext, parts: MigrationParts) {
     this.#context = context;
+    this.#parts = parts;
     this.#store = new MigrationStore(context.paths);
-    this.#virsh = new Virsh(context.run);
   }
 
   async resume(): Promise<void> {
     for (const record of await this.#store.list()) {
       const { status } = record;
       const old = this.#context.clock.now() - record.createdAt > KEEP_MS;
-      if (status.phase === 'running') this.#watchInterrupted(record);
+      if (status.phase === 'running') this.#watch(status.id);
       else if (old) await this.#store.forget(status.id);
-      else if (status.phase !== 'requested') await this.#store.destroySecrets(status.id);
+      else if (status.phase !== 'requested') await this.#store.files(status.id).destroy();
     }
   }
 
@@ -66,82 +75,93 @@ class HostMigrations implements Migrations {
       throw conflict(order.id, `it is ${known.status.phase} already`);
     await this.#refuseTooMany(order);
     await this.#refuseRevoked(order);
-    const { tls } = order;
-    if (tls === null) throw conflict(order.id, `mode ${order.mode} is not known here`);
-    const controlCrl = await controlCrlOf(this.#context.paths, tls);
-    const privateKey = await this.#key(order.id);
-    const { organization, commonName } = tls.subject;
-    const der = createCertificationRequest({
-      privateKey,
-      subject: encodeName({ organization, commonName }),
-      sans: [],
-    });
-    await this.#store.putFile(order.id, 'clientKey', encodePrivateKeyPem(privateKey));
-    await this.#store.putFile(order.id, 'caCertificate', tls.controlBundle);
-    if (controlCrl !== undefined) await this.#store.putFile(order.id, 'crl', controlCrl);
-    const { id, vm, mode } = order;
-    const status = {
+    const vm = await this.#parts.vms.prepared(order);
+    const csr = await this.#request(order);
+    const { id, mode } = order;
+    const status: MigrationStatus = {
       id,
-      vm,
+      vm: order.vm,
       mode,
-      phase: 'requested' as const,
+      phase: 'requested',
       step: null,
       runsOn: null,
       progress: null,
       proof: null,
       error: null,
     };
-    await this.#store.write({ order, status, createdAt: this.#context.clock.now() });
-    return { csr: encodePem('CERTIFICATE REQUEST', der), vm: await this.#prepared(order) };
+    await this.#store.write({ order, vm, status, createdAt: this.#context.clock.now() });
+    return { csr, vm };
   }
 
-  /** What the VM is known by. */
-  async #prepared({ vm }: MigrationOrder): Promise<PreparedVm> {
-    const { stdout: uuid } = await this.#context.run('virsh', [
-      '-c',
-      'qemu:///system',
-      'domuuid',
-      '--domain',
-      vm,
-    ]);
-    return { uuid: uuid.trim(), xmlSha256: '0'.repeat(64), persistentXmlSha256: null, copiedDisks: [] };
+  /** The request for the client certificate of this migration; null where it goes without. */
+  async #request(order: MigrationOrder): Promise<string | null> {
+    const { tls } = order;
+    if (tls === null) return null;
+    const files = this.#store.files(order.id);
+    const controlCrl = await controlCrlOf(this.#context.paths, tls);
+    const stored = await files.readClientFile('clientKey');
+    const privateKey =
+      stored === undefined ? await generatePrivateKey('ecdsa-p256-sha256') : parsePrivateKeyPem(stored);
+    const { organization, commonName } = tls.subject;
+    const der = createCertificationRequest({
+      privateKey,
+      subject: encodeName({ organization, commonName }),
+      sans: [],
+    });
+    await files.putClientFile('clientKey', encodePrivateKeyPem(privateKey));
+    await files.putClientFile('caCertificate', tls.controlBundle);
+    if (controlCrl !== undefined) await files.putClientFile('crl', controlCrl);
+    return encodePem('CERTIFICATE REQUEST', der);
   }
 
   async start(id: string, certificate: string | null): Promise<MigrationStatus> {
     const record = await this.#find(id);
+    const { order } = record;
     if (record.status.phase !== 'requested') return record.status;
-    const key = await readFileIfPresent(join(this.#store.directory(id), 'clientkey.pem'));
-    if (key === undefined)
-      return await this.#end(record, 'failed', 'the key of this migration is gone: the host was restarted');
-    const [leaf] = certificate === null ? [] : parseCertificates(certificate);
-    if (leaf === undefined || !keyMatchesCertificate(parsePrivateKeyPem(key.toString('utf8')), leaf)) {
-      throw new TrustError(
-        'certificate.unexpected',
-        'invalid',
-        `cannot start migration ${id}: the certificate is for another key`,
-      );
+    const files = this.#store.files(id);
+    if (order.tls !== null) {
+      const key = await files.readClientFile('clientKey');
+      if (key === undefined)
+        return await this.#end(record, {
+          ...record.status,
+          ...failure('the key of this migration is gone: the host was restarted'),
+        });
+      const [leaf] = certificate === null ? [] : parseCertificates(certificate);
+      if (leaf === undefined || !keyMatchesCertificate(parsePrivateKeyPem(key), leaf)) {
+        throw new TrustError(
+          'certificate.unexpected',
+          'invalid',
+          `cannot start migration ${id}: the certificate is for another key`,
+        );
+      }
     }
     // A CRL may have come since.
     try {
-      await this.#refuseRevoked(record.order);
+      await this.#refuseRevoked(order);
     } catch (error) {
-      await this.#end(record, 'failed', libvirtMessage(error));
+      await this.#end(record, { ...record.status, ...failure(describeError(error)) });
       throw error;
     }
-    await this.#store.putFile(id, 'clientCertificate', certificate ?? '');
+    const grant = this.#parts.findGrant(id) ?? null;
+    if (order.peerAgent && grant === null)
+      throw new TrustError(
+        'migration.no_grant',
+        'denied',
+        `cannot start migration ${id}: no grant of that id is here`,
+      );
+    if (certificate !== null) await files.putClientFile('clientCertificate', certificate);
+    const qemu = order.mode === 'pinned' ? await this.#parts.qemuUser() : null;
+    await files.writeCommission({ order, grant, qemu });
     const begun = await this.#change(record, { ...record.status, phase: 'running' });
-    await this.#context.record('migration.started', begun.order.vm, `to ${begun.order.to}`);
-    const state = { stop: new AbortController(), cancelled: false };
-    this.#running.set(id, state);
-    void this.#carry(begun).catch((error) =>
-      this.#context.log.error({ id, reason: libvirtMessage(error) }, 'migration lost'),
-    );
+    await this.#context.record('migration.started', order.vm, `to ${order.to}, mode ${order.mode}`);
+    await this.#parts.conductors.start(id);
+    this.#watch(id);
     return begun.status;
   }
 
   async get(id: string, waitMs: number, signal: AbortSignal): Promise<MigrationStatus> {
     const before = (await this.#find(id)).status;
-    if (waitMs <= 0 || !this.#running.has(id)) return before;
+    if (waitMs <= 0 || !this.#watched.has(id)) return before;
     const limit = AbortSignal.any([signal, AbortSignal.timeout(waitMs)]);
     const ended = new Promise<void>((resolve) =>
       limit.addEventListener('abort', () => resolve(), { once: true }),
@@ -149,118 +169,94 @@ class HostMigrations implements Migrations {
     for (;;) {
       const changed = this.#changed.promise;
       const { status } = await this.#find(id);
-      if (limit.aborted || JSON.stringify(status) !== JSON.stringify(before)) return status;
+      if (limit.aborted || this.#closed || JSON.stringify(status) !== JSON.stringify(before)) return status;
       await Promise.race([changed, ended]);
     }
   }
 
   async cancel(id: string): Promise<MigrationStatus> {
     const record = await this.#find(id);
-    if (record.status.phase === 'requested') return await this.#end(record, 'cancelled');
-    const running = this.#running.get(id);
-    if (running === undefined) return record.status;
-    running.cancelled = true;
-    try {
-      await this.#virsh.abort(record.order.vm);
-    } catch (error) {
-      // Over already, or not begun: then virsh itself is ended.
-      if (!(await this.#virsh.hasJob(record.order.vm))) running.stop.abort(new Error('cancelled'));
-      else throw error;
-    }
+    if (record.status.phase === 'requested')
+      return await this.#end(record, { ...record.status, phase: 'cancelled', runsOn: 'source' });
+    if (record.status.phase === 'running') await this.#store.files(id).requestCancel();
     return (await this.#find(id)).status;
   }
 
   async vmState({ id, vm }: Grant) {
-    const state = vm === null ? undefined : await this.#virsh.state(vm.name);
+    const seen = vm === null ? null : await this.#parts.vms.state(vm.uuid);
     const phase = (await this.#store.read(id))?.status.phase ?? null;
-    return { state: state ?? null, reason: '', phase };
+    return { state: seen?.state ?? null, reason: seen?.reason ?? '', phase };
   }
 
   async close(): Promise<void> {
-    // virsh runs in a group of its own and carries the migration to its end; the next start finds out how it went.
+    // Conductors are processes of their own and carry on; the next start watches them again.
     this.#closed = true;
     this.#wake();
+    await Promise.all(this.#watched.values());
   }
 
-  async #carry(record: MigrationRecord): Promise<void> {
-    const { id, vm } = record.status;
-    const over = new AbortController();
-    const watching = this.#watch(id, over.signal);
-    const { stop } = this.#running.get(id) ?? { stop: new AbortController() };
-    let error: unknown;
-    try {
-      await this.#virsh.migrate(record.order, this.#store.directory(id), stop.signal);
-    } catch (caught) {
-      error = caught;
-    }
-    over.abort();
-    await watching;
-    if (this.#closed) return;
-    const latest = await this.#find(id);
-    if (error === undefined) await this.#end(latest, 'done');
-    else if (this.#running.get(id)?.cancelled === true && (await this.#virsh.state(vm)) !== undefined)
-      await this.#end(latest, 'cancelled');
-    else await this.#end(latest, 'failed', libvirtMessage(error));
-    this.#running.delete(id);
+  #watch(id: string): void {
+    if (this.#watched.has(id)) return;
+    const watching = this.#follow(id)
+      .catch((error) => this.#context.log.error({ id, reason: describeError(error) }, 'migration lost'))
+      .finally(() => {
+        this.#watched.delete(id);
+        this.#wake();
+      });
+    this.#watched.set(id, watching);
   }
 
-  /**
-   * Looks at progress until the migration is over. The stream begins throttled and gets its speed once QEMU itself was
-   * seen to carry it with TLS credentials: a small VM would be over before anybody could look.
-   */
-  async #watch(id: string, over: AbortSignal): Promise<void> {
-    let proven = false;
-    while (!over.aborted && !this.#closed) {
+  /** Takes over what the conductor tells until it says how it ended; a conductor that died gets a successor. */
+  async #follow(id: string): Promise<void> {
+    const files = this.#store.files(id);
+    for (let look = 0; !this.#closed; look++) {
       const record = await this.#find(id);
-      const { vm } = record.status;
-      try {
-        const seen: MigrationStatus['proof'] | undefined = proven
-          ? undefined
-          : await this.#virsh.proof(record.order);
-        const progress = await this.#virsh.progress(vm);
-        if (seen !== undefined) await this.#virsh.setSpeed(vm, record.order.options.bandwidthMiB || null);
-        if (over.aborted) return;
-        const proof: MigrationStatus['proof'] = seen ?? record.status.proof;
-        proven = proof !== null;
-        if (progress !== undefined || seen !== undefined)
-          await this.#change(record, {
-            ...record.status,
-            progress: progress ?? record.status.progress,
-            proof,
-          });
-      } catch {
-        // The VM may be gone from here at any moment: the migration itself says how it ended.
+      const report = await files.readReport();
+      if (report !== undefined && report.status.phase !== 'running') {
+        await this.#end(record, report.status);
+        return;
       }
-      await untilAborted(over, proven ? LOOK_MS : LOOK_MS / 5);
+      if (report !== undefined && JSON.stringify(report.status) !== JSON.stringify(record.status))
+        await this.#change(record, report.status);
+      if (look % ALIVE_LOOKS === 0) await this.#keepAlive(record);
+      await new Promise((resolve) => setTimeout(resolve, LOOK_MS));
     }
   }
 
-  #watchInterrupted(record: MigrationRecord): void {
-    const stop = new AbortController();
-    this.#running.set(record.status.id, { stop, cancelled: false });
-    void resolveInterrupted(this.#virsh, record, () => this.#closed)
-      .then(async (outcome) => {
-        if (outcome === undefined) return;
-        await this.#end(await this.#find(record.status.id), outcome.phase, outcome.message);
-      })
-      .catch((error) => this.#context.log.error({ reason: libvirtMessage(error) }, 'migration lost'))
-      .finally(() => this.#running.delete(record.status.id));
+  async #keepAlive({ order, status }: MigrationRecord): Promise<void> {
+    const { conductors, findGrant } = this.#parts;
+    if (await conductors.isRunning(order.id)) return;
+    const files = this.#store.files(order.id);
+    // It may have ended between the two looks.
+    const report = await files.readReport();
+    if (report !== undefined && report.status.phase !== 'running') return;
+    if ((await files.readCommission()) === undefined) {
+      // The host was started anew: of the migration only this record is left.
+      await files.writeCommission({ order, grant: findGrant(order.id) ?? null, qemu: null });
+      const { uuid } = (await this.#find(order.id)).vm;
+      const journal = {
+        step: status.step ?? 'connect',
+        uuid,
+        finishSent: status.step === 'finish' || status.step === 'confirm',
+        wasPaused: false,
+        isPostCopy: false,
+      };
+      await files.writeReport({ status, journal });
+    }
+    this.#context.log.warn(
+      { id: order.id },
+      'the process that conducts a migration is gone; another goes on',
+    );
+    await conductors.start(order.id);
   }
 
-  async #end(
-    record: MigrationRecord,
-    phase: 'done' | 'failed' | 'cancelled',
-    message?: string,
-  ): Promise<MigrationStatus> {
-    await this.#store.destroySecrets(record.status.id);
-    const error = message === undefined ? null : { message, hint: hintFor(message) };
-    const progress =
-      phase === 'done' && record.status.progress !== null
-        ? { ...record.status.progress, percent: 100, remainingBytes: 0 }
-        : record.status.progress;
-    const { status } = await this.#change(record, { ...record.status, phase, error, progress });
-    await this.#context.record(`migration.${phase}`, record.order.vm, message ?? phase);
-    return status;
+  async #end(record: MigrationRecord, status: MigrationStatus): Promise<MigrationStatus> {
+    const changed = await this.#change(record, status);
+    await this.#store.files(status.id).destroy();
+    const { phase, error } = status;
+    const kind = phase.replace('-', '_');
+    await this.#context.record(`migration.${kind}`, record.order.vm, error?.message ?? phase);
+    return changed.status;
   }
 
   async #change(record: MigrationRecord, status: MigrationStatus): Promise<MigrationRecord> {
@@ -275,13 +271,6 @@ class HostMigrations implements Migrations {
     this.#changed = Promise.withResolvers();
   }
 
-  async #key(id: string) {
-    const known = await readFileIfPresent(join(this.#store.directory(id), 'clientkey.pem'));
-    return known === undefined
-      ? await generatePrivateKey('ecdsa-p256-sha256')
-      : parsePrivateKeyPem(known.toString('utf8'));
-  }
-
   async #find(id: string): Promise<MigrationRecord> {
     const record = await this.#store.read(id);
     if (record !== undefined) return record;
@@ -292,7 +281,7 @@ class HostMigrations implements Migrations {
     try {
       await refuseRevokedDestination(this.#context.paths, order);
     } catch (error) {
-      await this.#context.record('migration.refused', order.vm, libvirtMessage(error));
+      await this.#context.record('migration.refused', order.vm, describeError(error));
       throw error;
     }
   }
@@ -312,13 +301,8 @@ class HostMigrations implements Migrations {
   }
 }
 
-async function untilAborted(signal: AbortSignal, milliseconds: number): Promise<void> {
-  if (signal.aborted) return;
-  const { promise, resolve } = Promise.withResolvers<void>();
-  const timer = setTimeout(resolve, milliseconds);
-  signal.addEventListener('abort', () => resolve(), { once: true });
-  await promise;
-  clearTimeout(timer);
+function failure(message: string): Pick<MigrationStatus, 'phase' | 'runsOn' | 'error'> {
+  return { phase: 'failed', runsOn: 'source', error: { message, hint: hintFor(message) } };
 }
 
 function conflict(id: string, reason: string): TrustError {

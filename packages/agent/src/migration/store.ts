@@ -1,23 +1,22 @@
-import { mkdir, readdir, rm } from 'node:fs/promises';
+import { mkdir, readdir } from 'node:fs/promises';
 import { join } from 'node:path';
-import { MigrationOrder, MigrationStatus } from '@virt-trust/contract/model/migration.ts';
+import { MigrationOrder, MigrationStatus, PreparedVm } from '@virt-trust/contract/model/migration.ts';
 import { Time } from '@virt-trust/contract/model/primitives.ts';
-import { PKIPATH_FILE_NAMES } from '@virt-trust/libvirt/layout.ts';
 import Type, { type Static } from 'typebox';
+import { ConductFiles } from '../conduct/files.ts';
 import type { AgentPaths } from '../paths.ts';
-import { writeFileAtomic } from '../state/atomic-file.ts';
 import { Document } from '../state/document.ts';
 
 const RECORD_NAME = /^[0-9a-f-]{36}$/;
 
-/** A migration as it is kept: what was asked for and how it stands. */
+/** A migration as it is kept: what was asked for, what was found, and how it stands. */
 export const MigrationRecord = Type.Object(
-  { order: MigrationOrder, status: MigrationStatus, createdAt: Time },
+  { order: MigrationOrder, vm: PreparedVm, status: MigrationStatus, createdAt: Time },
   { additionalProperties: false },
 );
 export type MigrationRecord = Static<typeof MigrationRecord>;
 
-/** The migrations of this host: each a record that outlives the agent, and secrets that end with the migration. */
+/** The migrations that this host's agent conducts: each a record that outlives the agent. */
 export class MigrationStore {
   readonly #paths: AgentPaths;
 
@@ -25,9 +24,9 @@ export class MigrationStore {
     this.#paths = paths;
   }
 
-  /** Where the client's key and certificate of a migration are, for virsh's `pkipath`. */
-  directory(id: string): string {
-    return join(this.#paths.migrations, id);
+  /** What the process that conducts it works with; it ends with the migration, and the secrets in it. */
+  files(id: string): ConductFiles {
+    return new ConductFiles(this.#paths, id);
   }
 
   async read(id: string): Promise<MigrationRecord | undefined> {
@@ -41,26 +40,15 @@ export class MigrationStore {
 
   async forget(id: string): Promise<void> {
     await this.#document(id).remove();
-    await this.destroySecrets(id);
+    await this.files(id).destroy();
   }
 
+  /** Records that can be read: one of an older version is none to go on with. */
   async list(): Promise<MigrationRecord[]> {
     const names = await readdir(this.#records).catch((): string[] => []);
     const ids = names.map((name) => name.replace(/\.json$/, '')).filter((id) => RECORD_NAME.test(id));
-    const records = await Promise.all(ids.map((id) => this.read(id)));
+    const records = await Promise.all(ids.map((id) => this.read(id).catch(() => undefined)));
     return records.filter((record) => record !== undefined);
-  }
-
-  /** Puts one of the files that virsh reads. */
-  async putFile(id: string, file: keyof typeof PKIPATH_FILE_NAMES, text: string): Promise<void> {
-    const directory = this.directory(id);
-    await mkdir(directory, { recursive: true, mode: 0o700 });
-    await writeFileAtomic(join(directory, PKIPATH_FILE_NAMES[file]), text, { mode: 0o600 });
-  }
-
-  /** Destroys key and certificate of a migration, whichever way it ended. */
-  async destroySecrets(id: string): Promise<void> {
-    await rm(this.directory(id), { recursive: true, force: true });
   }
 
   get #records(): string {

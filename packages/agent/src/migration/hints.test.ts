@@ -1,0 +1,20 @@
+import assert from 'node:assert/strict';
+import { describe, it } from 'node:test';
+import { hintFor } from './hints.ts';
+
+describe('hintFor', () => {
+  const cases: readonly (readonly [message: string, hint: RegExp])[] = [
+    ['Unable to read TLS confirmation: Input/output error', /refuses our client certificate/],
+    ["authentication failed: Failed to verify peer's certificate", /does not trust the other/],
+    ['Certificate [session] owner does not match the hostname 192.0.2.2', /lacks the address/],
+    ["unsupported configuration: guest CPU doesn't match specification: missing features: avx", /CPU/],
+    ["unable to connect to server at '192.0.2.2:49152': Connection refused", /49152-49215/],
+    ['Unsafe migration: Migration without shared storage is unsafe', /shared storage/],
+    ["Cannot access storage file '/images/a.qcow2': No such file or directory", /mount the storage/],
+    ["operation failed: domain 'a' already exists with uuid 1", /on the destination already/],
+    ['Requested operation is not valid: Attempt to migrate guest to the same host 1', /host UUID/],
+    ['something new', /see the logs/],
+  ];
+  for (const [message, hint] of cases)
+    it(`helps with: ${message}`, () => assert.match(hintFor(message), hint));
+});
