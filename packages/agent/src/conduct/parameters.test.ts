@@ -57,17 +57,16 @@ describe('migrationParameters', () => {
   });
 
   it('names disks, compression and connections', () => {
-    const options = {
+    const options: Partial<MigrationOptions> = {
       copyStorage: 'all',
       copyDisks: ['vda', 'vdb'],
       compression: 'mt',
       parallel: 3,
-    } as const;
+    };
     assert.deepEqual(values(wish(options), 'destination').slice(1), [
       ['migrate_disks', 'vda'],
       ['migrate_disks', 'vdb'],
       ['listen_address', '2001:db8::2'],
-      ['bandwidth', 1n],
       ['compression', 'mt'],
       ['parallel.connections', 3],
     ]);

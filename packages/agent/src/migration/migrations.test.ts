@@ -5,147 +5,146 @@ import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { afterEach, beforeEach, describe, it } from 'node:test';
 import { systemClock } from '@virt-trust/base/clock.ts';
-import { isTrustError, TrustError } from '@virt-trust/base/error.ts';
+import { isTrustError } from '@virt-trust/base/error.ts';
 import { silentLog } from '@virt-trust/base/log.ts';
 import { systemRandomness } from '@virt-trust/base/randomness.ts';
-import type { RunHostCommand } from '@virt-trust/check/host/host-command.ts';
-import type { MigrationOrder } from '@virt-trust/contract/model/migration.ts';
+import type { Grant } from '@virt-trust/contract/model/grant.ts';
+import { PEER_PORT } from '@virt-trust/contract/model/grant.ts';
+import type { MigrationOrder, MigrationStatus } from '@virt-trust/contract/model/migration.ts';
 import { issue, makeAuthority, type TestAuthority } from '../apply/fixtures.ts';
+import { ConductFiles } from '../conduct/files.ts';
+import { orderOf as plainOrder } from '../conduct/fixtures.ts';
+import type { OwnProcesses } from '../conduct/own-process.ts';
 import { crlOf } from '../crl/fixtures.ts';
 import { crlDocument } from '../crl/record.ts';
 import { verifyDelivery } from '../crl/verify.ts';
 import { Firewall } from '../firewall/firewall.ts';
 import { keysOf } from '../fixtures.ts';
-import { agentPaths } from '../paths.ts';
+import { type AgentPaths, agentPaths } from '../paths.ts';
 import type { AgentContext, Migrations } from '../ports.ts';
 import { makeMigrations } from './migrations.ts';
 
-const TLS = '{"return":{"tls-creds":"objlibvirt_migrate_tls0","tls-hostname":"192.0.2.2"}}';
-const IDLE = 'Job type:         None\n';
-const JOB = 'Job type:         Unbounded\nData remaining: 1.000 MiB\nData total: 4.000 MiB\n';
+const UUID = '00cc6257-5d60-4ebb-a478-444f0538f75e';
+const JOURNAL = {
+  step: 'perform',
+  uuid: UUID,
+  finishSent: false,
+  wasPaused: false,
+  isPostCopy: false,
+} as const;
 
-/** Stands in for virsh: the migration ends when the test says so. */
-class FakeVirsh {
-  readonly commands: string[][] = [];
-  readonly migration = Promise.withResolvers<void>();
-  job = JOB;
-  domains = 'vm\n';
+/** Stands in for the processes that conduct: they do what the test says. */
+class FakeConductors implements OwnProcesses {
+  readonly started: string[] = [];
+  alive = true;
   #seen = Promise.withResolvers<void>();
 
-  /** Resolves once a command of that name was run. */
-  async ran(name: string): Promise<void> {
-    while (!this.commands.some((args) => args.includes(name))) await this.#seen.promise;
-  }
-
-  readonly run: RunHostCommand = async (_program, args, options) => {
-    this.commands.push([...args]);
+  async start(id: string): Promise<void> {
+    this.started.push(id);
+    this.alive = true;
     this.#seen.resolve();
     this.#seen = Promise.withResolvers();
-    const ended = new Promise<never>((_, reject) =>
-      options?.signal?.addEventListener('abort', () => reject(options.signal?.reason), { once: true }),
-    );
-    if (args.includes('migrate')) await Promise.race([this.migration.promise, ended]);
-    return answerOf(args, this);
-  };
-}
+  }
 
-function answerOf(args: readonly string[], virsh: FakeVirsh): Awaited<ReturnType<RunHostCommand>> {
-  const stdout = args.includes('dst')
-    ? '0 0 192.0.2.1:40000 192.0.2.2:49152\n'
-    : args.includes('addr')
-      ? '[{},{"ifname":"eth1","flags":["UP"],"addr_info":[]}]'
-      : answerOfVirsh(args, virsh);
-  return { code: 0, stdout, stderr: '' };
-}
+  async isRunning(id: string): Promise<boolean> {
+    return this.alive && this.started.includes(id);
+  }
 
-function answerOfVirsh(args: readonly string[], virsh: FakeVirsh): string {
-  return args.includes('domjobinfo')
-    ? virsh.job
-    : args.includes('qemu-monitor-command')
-      ? TLS
-      : args.includes('list')
-        ? virsh.domains
-        : args.includes('domstate')
-          ? 'running\n'
-          : '';
+  async stop(): Promise<void> {}
+
+  async hasStarted(times: number): Promise<void> {
+    while (this.started.length < times) await this.#seen.promise;
+  }
 }
 
 describe('migrations', () => {
   let root: string;
   let authority: TestAuthority;
+  let paths: AgentPaths;
   const open: Migrations[] = [];
+  const told: string[] = [];
 
   beforeEach(async () => {
     root = await mkdtemp(join(tmpdir(), 'virt-trust-migrations-'));
     authority = await makeAuthority('Control');
+    paths = agentPaths(root);
+    told.length = 0;
+    for (const directory of [paths.agent, paths.migrations]) await mkdir(directory, { recursive: true });
   });
   afterEach(async () => {
     for (const migrations of open.splice(0)) await migrations.close();
     await rm(root, { recursive: true, force: true });
   });
 
-  async function made(virsh: FakeVirsh) {
-    const paths = agentPaths(root);
-    for (const directory of [paths.agent, paths.migrations]) await mkdir(directory, { recursive: true });
+  async function made(conductors: OwnProcesses, grant?: Grant): Promise<Migrations> {
+    const run = () => Promise.reject(new Error('not asked for'));
     const context: AgentContext = {
       paths,
       mode: 'manage',
-      keys: keysOf(),
-      run: virsh.run,
-      firewall: new Firewall(paths, virsh.run),
+      run,
+      firewall: new Firewall(paths, run),
       clock: systemClock,
       randomness: systemRandomness,
       log: silentLog,
-      record: async () => {},
+      keys: keysOf(),
+      record: async (kind) => void told.push(kind),
       inventory: () => Promise.reject(new Error('not asked for')),
     };
-    const migrations = await makeMigrations(context);
+    const migrations = await makeMigrations(context, {
+      conductors,
+      vms: {
+        prepared: async () => ({
+          uuid: UUID,
+          xmlSha256: '0'.repeat(64),
+          persistentXmlSha256: null,
+          copiedDisks: [],
+        }),
+        state: async (uuid) => (uuid === UUID ? { state: 'paused', reason: 'migrating' } : null),
+      },
+      findGrant: (id) => (grant?.id === id ? grant : undefined),
+      qemuUser: async () => ({ uid: 64055, gid: 103 }),
+    });
     open.push(migrations);
-    return { migrations, paths };
+    return migrations;
   }
 
-  const orderOf = (vm = 'vm'): MigrationOrder => ({
-    id: randomUUID(),
-    vm,
-    mode: 'tls',
-    from: 'host-a',
-    to: 'host-b',
-    source: { kind: 'local' },
-    destination: { kind: 'tls', address: '192.0.2.2', port: 16514 },
-    peerAgent: false,
-    stream: { address: '192.0.2.2', listenAddress: null, tlsDestination: null },
-    tls: {
-      migrationSerialNumber: '0badc0de',
-      controlCrl: null,
-      controlBundle: authority.pem,
-      subject: { commonName: 'virt-trust migration 1', organization: 'Example' },
-    },
-    options: {
-      live: true,
-      offline: false,
-      persistent: false,
-      undefineSource: false,
-      copyStorage: 'none',
-      copyDisks: [],
-      postCopy: false,
-      parallel: 0,
-      compression: 'none',
-      autoConverge: false,
-      bandwidthMiB: 0,
-      downtimeMs: 0,
-      timeoutSeconds: 0,
-      timeoutAction: 'abort',
-      flags: 0,
-    },
-    doubtSeconds: 60,
-  });
+  const orderOf = (vm = 'vm'): MigrationOrder =>
+    plainOrder({
+      id: randomUUID(),
+      vm,
+      mode: 'tls',
+      destination: { kind: 'tls', address: '192.0.2.2', port: 16514 },
+      tls: {
+        migrationSerialNumber: '0badc0de',
+        controlCrl: null,
+        controlBundle: authority.pem,
+        subject: { commonName: 'virt-trust migration 1', organization: 'Example' },
+      },
+    });
 
-  async function begun(virsh: FakeVirsh, order = orderOf()) {
-    const { migrations, paths } = await made(virsh);
+  async function begun(conductors: FakeConductors, order = orderOf()) {
+    const migrations = await made(conductors);
     const { csr } = await migrations.create(order);
     const status = await migrations.start(order.id, issue(authority, { csr: csr ?? '' }));
     assert.equal(status.phase, 'running');
-    return { migrations, paths, order };
+    return { migrations, order };
+  }
+
+  /** What the process tells. */
+  async function tell(order: MigrationOrder, change: Partial<MigrationStatus>): Promise<void> {
+    const status: MigrationStatus = {
+      id: order.id,
+      vm: order.vm,
+      mode: order.mode,
+      phase: 'running',
+      step: 'perform',
+      runsOn: null,
+      progress: null,
+      proof: null,
+      error: null,
+      ...change,
+    };
+    await new ConductFiles(paths, order.id).writeReport({ status, journal: JOURNAL });
   }
 
   async function ended(migrations: Migrations, id: string) {
@@ -156,39 +155,77 @@ describe('migrations', () => {
     }
   }
 
-  it('makes a key that only root reads, proves TLS, and destroys the key at the end', async () => {
-    const virsh = new FakeVirsh();
-    const { migrations, paths, order } = await begun(virsh);
+  it('makes a key that only root reads, starts a process, and destroys the key at the end', async () => {
+    const conductors = new FakeConductors();
+    const { migrations, order } = await begun(conductors);
     const key = join(paths.migrations, order.id, 'clientkey.pem');
     assert.equal((await stat(key)).mode & 0o777, 0o600);
-    await virsh.ran('migrate-setspeed');
-    virsh.migration.resolve();
+    assert.equal((await stat(join(paths.migrations, order.id))).mode & 0o777, 0o700);
+    assert.deepEqual(conductors.started, [order.id]);
+    const proof = { tlsCreds: 'objlibvirt_migrate_tls0', tlsHostname: '192.0.2.2' };
+    await tell(order, { phase: 'done', step: null, runsOn: 'destination', proof });
     const status = await ended(migrations, order.id);
-    assert.equal(status.phase, 'done');
-    assert.deepEqual(status.proof, {
-      tlsCreds: 'objlibvirt_migrate_tls0',
-      tlsHostname: '192.0.2.2',
-      connection: { from: '192.0.2.1', to: '192.0.2.2', interface: 'eth1' },
-    });
+    assert.deepEqual([status.phase, status.runsOn, status.proof], ['done', 'destination', proof]);
+    await migrations.close();
     await assert.rejects(access(key));
+    assert.deepEqual(await readdir(paths.migrations), []);
+    assert.deepEqual(told, ['migration.started', 'migration.done']);
+  });
+
+  it('tells of progress and phases as the process does', async () => {
+    const { migrations, order } = await begun(new FakeConductors());
+    await tell(order, { step: 'finish' });
+    const seen = await migrations.get(order.id, 30_000, new AbortController().signal);
+    assert.deepEqual([seen.phase, seen.step], ['running', 'finish']);
+  });
+
+  it("gives the process's error in full", async () => {
+    const { migrations, order } = await begun(new FakeConductors());
+    const error = { message: 'first\nsecond', hint: 'do this' };
+    await tell(order, { phase: 'operator-needed', step: 'finish', runsOn: 'unknown', error });
+    const status = await ended(migrations, order.id);
+    assert.deepEqual([status.phase, status.error], ['operator-needed', error]);
+    await migrations.close();
+    assert.ok(told.includes('migration.operator_needed'));
+  });
+
+  it('has a process that died followed by another', async () => {
+    const conductors = new FakeConductors();
+    const { order } = await begun(conductors);
+    await tell(order, {});
+    conductors.alive = false;
+    await conductors.hasStarted(2);
+    assert.deepEqual(conductors.started, [order.id, order.id]);
+  });
+
+  it('goes on watching what goes on when the agent is started again', async () => {
+    const conductors = new FakeConductors();
+    const { migrations: before, order } = await begun(conductors);
+    await before.close();
+    const migrations = await made(conductors);
+    await tell(order, { phase: 'done', step: null, runsOn: 'destination' });
+    assert.equal((await ended(migrations, order.id)).phase, 'done');
+    await migrations.close();
+    assert.deepEqual(conductors.started, [order.id]);
     assert.deepEqual(await readdir(paths.migrations), []);
   });
 
-  it("gives libvirt's error in full with a hint, and destroys the key", async () => {
-    const virsh = new FakeVirsh();
-    const { migrations, paths, order } = await begun(virsh);
-    const stderr =
-      'error: internal error: guest CPU does not match\nerror: Unable to read TLS confirmation: EOF\n';
-    virsh.migration.reject(new TrustError('command.failed', 'failed', 'x', { context: { stderr } }));
-    const status = await ended(migrations, order.id);
-    assert.equal(status.phase, 'failed');
-    assert.match(status.error?.message ?? '', /guest CPU.*\n.*TLS confirmation/);
-    assert.match(status.error?.hint ?? '', /client certificate/);
-    assert.deepEqual(await readdir(paths.migrations), []);
+  it('has it found out after the host was started anew what became of a migration', async () => {
+    const conductors = new FakeConductors();
+    const { migrations: before, order } = await begun(conductors);
+    await tell(order, { step: 'finish' });
+    await before.get(order.id, 30_000, new AbortController().signal);
+    await before.close();
+    await rm(paths.migrations, { recursive: true });
+    const fresh = new FakeConductors();
+    await made(fresh);
+    await fresh.hasStarted(1);
+    const report = await new ConductFiles(paths, order.id).readReport();
+    assert.deepEqual(report?.journal, { ...JOURNAL, step: 'finish', finishSent: true });
   });
 
   it('gives the CRL to the client that judges the destination, and refuses to start where one came since', async () => {
-    const { migrations, paths } = await made(new FakeVirsh());
+    const migrations = await made(new FakeConductors());
     const controlCrl = crlOf(authority, 1);
     const plain = orderOf();
     const order = { ...plain, tls: plain.tls === null ? null : { ...plain.tls, controlCrl } };
@@ -214,7 +251,7 @@ describe('migrations', () => {
   });
 
   it('takes no certificate of another key', async () => {
-    const { migrations } = await made(new FakeVirsh());
+    const migrations = await made(new FakeConductors());
     const [first, second] = [orderOf('a'), orderOf('b')];
     await migrations.create(first);
     const { csr } = await migrations.create(second);
@@ -223,37 +260,60 @@ describe('migrations', () => {
     );
   });
 
-  it('cancels by aborting the job of libvirt', async () => {
-    const virsh = new FakeVirsh();
-    const { migrations, order } = await begun(virsh);
+  it('makes no key where no TLS of libvirt is used', async () => {
+    const migrations = await made(new FakeConductors());
+    const order = plainOrder({ id: randomUUID() });
+    assert.equal((await migrations.create(order)).csr, null);
+    assert.equal((await migrations.start(order.id, null)).phase, 'running');
+    assert.ok(!(await readdir(join(paths.migrations, order.id))).includes('clientkey.pem'));
+  });
+
+  it("starts nothing with another host's agent unless a grant says so, and gives the grant to the process", async () => {
+    const order = plainOrder({ id: randomUUID(), mode: 'pinned', stream: null, peerAgent: true });
+    const grant: Grant = {
+      id: order.id,
+      role: 'source',
+      mode: 'pinned',
+      operations: ['status'],
+      peer: {
+        name: 'host-b',
+        pins: [`sha256:${'A'.repeat(43)}`],
+        addresses: ['192.0.2.2'],
+        reachedAt: ['192.0.2.2'],
+        port: PEER_PORT,
+      },
+      vm: null,
+      flags: 1,
+      streams: 2,
+      notAfter: 1,
+    } as Grant;
+    const without = await made(new FakeConductors());
+    await without.create(order);
+    await assert.rejects(without.start(order.id, null), { code: 'migration.no_grant' });
+    const migrations = await made(new FakeConductors(), grant);
+    await migrations.start(order.id, null);
+    const commission = await new ConductFiles(paths, order.id).readCommission();
+    assert.deepEqual(commission?.grant, grant);
+    assert.deepEqual(commission?.qemu, { uid: 64055, gid: 103 });
+  });
+
+  it('asks the process to cancel, and cancels by itself what was not started', async () => {
+    const { migrations, order } = await begun(new FakeConductors());
     await migrations.cancel(order.id);
-    await virsh.ran('domjobabort');
-    virsh.migration.reject(new Error('operation aborted'));
+    assert.ok(await new ConductFiles(paths, order.id).isCancelRequested());
+    await tell(order, { phase: 'cancelled', runsOn: 'source' });
     assert.equal((await ended(migrations, order.id)).phase, 'cancelled');
+    const other = orderOf('other');
+    await migrations.create(other);
+    assert.equal((await migrations.cancel(other.id)).phase, 'cancelled');
   });
 
   it('refuses a second migration of a VM, and more than it carries at once', async () => {
-    const { migrations } = await begun(new FakeVirsh());
+    const { migrations } = await begun(new FakeConductors());
     await assert.rejects(migrations.create(orderOf()), (error) => isTrustError(error, 'migration.conflict'));
     for (let number = 1; number < 8; number++) await migrations.create(orderOf(`vm${number}`));
     await assert.rejects(migrations.create(orderOf('more')), (error) =>
       isTrustError(error, 'migration.conflict'),
     );
   });
-
-  for (const [title, domains, phase] of [
-    ['says that it failed where the VM still runs here', 'vm\n', 'failed'],
-    ['says that it is done where the VM is gone from here', '\n', 'done'],
-  ] as const) {
-    it(`after a restart in the middle ${title}, and destroys the key`, async () => {
-      const { migrations: before, order, paths } = await begun(new FakeVirsh());
-      await before.close();
-      const virsh = new FakeVirsh();
-      virsh.job = IDLE;
-      virsh.domains = domains;
-      const { migrations } = await made(virsh);
-      assert.equal((await ended(migrations, order.id)).phase, phase);
-      assert.deepEqual(await readdir(paths.migrations), []);
-    });
-  }
 });
