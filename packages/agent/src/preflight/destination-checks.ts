@@ -88,8 +88,16 @@ function hardware(list: FindingList, needs: VmNeeds, facts: DestinationFacts, ow
       `QEMU on ${own} does not run ${needs.name} (${needs.type}, ${needs.architecture}, machine ${needs.machine}, ${needs.emulator}): ${facts.machineRefused}`,
       `bring QEMU on ${own} to the source's version or later, or restart the VM with a machine type that both know (virsh edit; virsh domcapabilities lists them)`,
     );
+  if (needs.cpu === 'passthrough')
+    list.warning(
+      'vm.cpu_passthrough',
+      `${needs.name} has the very CPU of its host: on ${own} it goes on only where that has the same one, and nothing checks it`,
+      `see that both have the same CPU and microcode (virsh capabilities), or give the VM a CPU model: virsh edit ${needs.name}`,
+    );
   if (facts.cpuRefused !== null)
-    list.error(
+    list.add(
+      // libvirt does not compare it either then: the guest sees what QEMU there makes of it.
+      needs.cpu === 'unchecked' ? 'warning' : 'error',
       'vm.cpu',
       `the CPU of ${needs.name} is more than ${own} has: ${facts.cpuRefused}`,
       `restart the VM with a CPU model that both hosts have: virsh hypervisor-cpu-baseline over the capabilities of both, then virsh edit ${needs.name}`,

@@ -49,7 +49,10 @@ export async function readDestinationFacts(
     links,
     machineRefused,
     // Of a machine that is not run here nothing more can be asked.
-    cpuRefused: machineRefused === null && needs.hasCpu ? await compareCpu(needs, xml, libvirt) : null,
+    cpuRefused:
+      machineRefused === null && (needs.cpu === 'checked' || needs.cpu === 'unchecked')
+        ? await compareCpu(needs, xml, libvirt)
+        : null,
     availableMemoryBytes,
   };
 }

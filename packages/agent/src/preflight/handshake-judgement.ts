@@ -34,7 +34,9 @@ const MEANINGS = {
     code: 'port.closed',
     outcome: 'unreachable',
     fix: ({ to, target, service }) =>
-      `see on ${to} what listens (ss -ltnp); ${service === 'peer' ? 'the agent: systemctl status virt-trust-agent' : `libvirt's sockets: ${provisionText(to)}`} (${target})`,
+      service === 'libvirt' && target.endsWith(':16509')
+        ? `libvirt of ${to} does not listen without TLS; better than switching that on is one of the other modes: ${provisionText(to)}`
+        : `see on ${to} what listens (ss -ltnp), and bring it right: ${provisionText(to)}`,
   },
   filtered: {
     code: 'port.filtered',
@@ -161,7 +163,7 @@ export function badHandshake(
   list.add(
     meaning.code === 'crl.revoked' ? 'unsafe' : isBack ? 'warning' : 'error',
     meaning.code,
-    `${from} cannot use ${SERVICES[attempted.service]} of ${to} at ${target} as ${verified}: ${detail.replace(/^cannot probe \S+ port \d+: /, '')}${until}: ${fails}`,
+    `${from} cannot use ${SERVICES[attempted.service]} of ${to} at ${target}${verified.startsWith('(') ? '' : ` as ${verified}`}: ${detail.replace(/^cannot probe \S+ port \d+: /, '')}${until}: ${fails}`,
     meaning.fix(attempted),
     to,
   );
@@ -170,7 +172,7 @@ export function badHandshake(
 
 const SERVICES: Readonly<Record<PreflightHandshake['service'], string>> = {
   libvirt: 'libvirt',
-  migration: "QEMU's migration TLS",
+  migration: "QEMU's stream",
   peer: 'the agent',
 };
 

@@ -261,6 +261,20 @@ describe('a destination', () => {
     ],
     ['has its CPU', domain(), { cpuRefused: 'lacks avx512f' }, {}, ['error vm.cpu']],
     [
+      'had better have a CPU that libvirt does not compare',
+      domain().replace("<cpu mode='custom'/>", "<cpu mode='custom' check='none'><model>x</model></cpu>"),
+      { cpuRefused: 'lacks avx512f' },
+      {},
+      ['warning vm.cpu'],
+    ],
+    [
+      'had better be the same machine for a CPU that is passed through',
+      domain().replace("mode='custom'", "mode='host-passthrough'"),
+      {},
+      {},
+      ['warning vm.cpu_passthrough'],
+    ],
+    [
       'had better have memory for it',
       domain(),
       { availableMemoryBytes: 2 ** 30 },

@@ -29,7 +29,8 @@ export interface VmNeeds {
   readonly architecture: string;
   readonly machine: string;
   readonly emulator: string;
-  readonly hasCpu: boolean;
+  /** `none`: no model of its own; `passthrough`: the host's; `unchecked`: with a model that libvirt does not compare. */
+  readonly cpu: 'none' | 'passthrough' | 'unchecked' | 'checked';
   readonly memoryBytes: number;
   readonly disks: readonly VmDisk[];
   readonly links: readonly VmLink[];
@@ -55,7 +56,7 @@ export function vmNeedsOf(xml: string): VmNeeds {
     architecture: attribute('arch', 'os', 'type'),
     machine: attribute('machine', 'os', 'type'),
     emulator: text('devices', 'emulator'),
-    hasCpu: elementAt(domain, 'cpu') !== undefined,
+    cpu: cpuOf(elementAt(domain, 'cpu')),
     memoryBytes: memoryOf(elementAt(domain, 'memory')),
     disks: devices('disk').map(diskOf),
     links: devices('interface').flatMap(linkOf),
@@ -65,6 +66,14 @@ export function vmNeedsOf(xml: string): VmNeeds {
     immovable: [...devices('hostdev').flatMap(hostDevice), ...others(domain)],
     usbHostDevices: devices('hostdev').filter(({ attributes }) => attributes.get('type') === 'usb').length,
   };
+}
+
+function cpuOf(cpu: XmlElement | undefined): VmNeeds['cpu'] {
+  if (cpu === undefined) return 'none';
+  const mode = cpu.attributes.get('mode') ?? 'custom';
+  if (mode === 'host-passthrough' || mode === 'maximum') return 'passthrough';
+  if (elementAt(cpu, 'model') === undefined) return 'none';
+  return cpu.attributes.get('check') === 'none' ? 'unchecked' : 'checked';
 }
 
 function diskOf(disk: XmlElement): VmDisk {

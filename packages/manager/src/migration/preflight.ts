@@ -65,12 +65,16 @@ export async function preflightOf(
     const { allowedSkewSeconds } = await context.settingsOf(from.host);
     const source = await ask(from, { ...order, ...namesOf(from, to), role: 'source' }, context, limit);
     const vm = source.answer?.report.vm ?? null;
-    const destination = await ask(
-      to,
-      { ...order, ...namesOf(to, from), role: 'destination', vmXml: vm?.xml ?? null, disks: vm?.disks ?? [] },
-      context,
-      limit,
-    );
+    const asDestination: PreflightOrder = {
+      ...order,
+      ...namesOf(to, from),
+      role: 'destination',
+      // A VM that its source does not have was found missing once.
+      vm: source.answer !== null && vm === null ? null : order.vm,
+      vmXml: vm?.xml ?? null,
+      disks: vm?.disks ?? [],
+    };
+    const destination = await ask(to, asDestination, context, limit);
     const findings = [
       ...granted.findings,
       ...source.findings,
