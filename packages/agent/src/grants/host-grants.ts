@@ -3,7 +3,6 @@ import { formatInstant, type Instant, SECOND } from '@virt-trust/base/instant.ts
 import type { SpkiPin } from '@virt-trust/base/spki-pin.ts';
 import { PinSet } from '@virt-trust/channel/pins.ts';
 import type { Grant, GrantState } from '@virt-trust/contract/model/grant.ts';
-import Type from 'typebox';
 import type { AgentContext, Grants, PeerDoorControl, PeerGuests } from '../ports.ts';
 import { Document } from '../state/document.ts';
 import { BoundedEvents } from './bounded-events.ts';
@@ -12,9 +11,11 @@ import {
   type AskedOperation,
   type AskingPeer,
   comesFrom,
-  HeldGrant,
+  type HeldGrant,
+  HeldGrants,
   isOpen,
   judge,
+  requireRoom,
   requireSound,
 } from './judge.ts';
 
@@ -28,17 +29,9 @@ export interface HostGrantsParts {
   readonly lookMs?: number;
 }
 
-/** SECURITY: what all managers together may have a host hold, and each of them. */
-const MOST_GRANTS = 256;
-const MOST_OF_A_MANAGER = 64;
 const REFUSALS_TOLD_PER_MINUTE = 6;
 
 const MIGRATION_OVER = 'its migration is over';
-
-const HeldGrants = Type.Object(
-  { grants: Type.Array(HeldGrant, { maxItems: MOST_GRANTS }) },
-  { additionalProperties: false },
-);
 
 /**
  * The grants of this host, durable, each bound to the manager that gave it. The peer door is open as long as there is
@@ -296,17 +289,6 @@ export class HostGrants implements Grants {
     this.#last = turn.catch(() => {});
     return turn;
   }
-}
-
-function requireRoom(held: ReadonlyMap<string, HeldGrant>, id: string, manager: SpkiPin): void {
-  const ofManager = [...held.values()].filter((one) => one.manager === manager).length;
-  if (held.size <= MOST_GRANTS && ofManager <= MOST_OF_A_MANAGER) return;
-  throw new TrustError(
-    'grant.too_many',
-    'unavailable',
-    `cannot take grant ${id}: this host holds ${held.size - 1} already, ${ofManager - 1} of this manager`,
-    { context: { id }, hint: 'Wait until a migration of this host is over, or its grants have expired.' },
-  );
 }
 
 function notYours(id: string): TrustError {

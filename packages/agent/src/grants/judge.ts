@@ -20,6 +20,16 @@ export const HeldGrant = Type.Object(
 );
 export type HeldGrant = Static<typeof HeldGrant>;
 
+/** SECURITY: what all managers together may have a host hold, and each of them. */
+const MOST_GRANTS = 256;
+const MOST_OF_A_MANAGER = 64;
+
+/** The file of a host's grants. */
+export const HeldGrants = Type.Object(
+  { grants: Type.Array(HeldGrant, { maxItems: MOST_GRANTS }) },
+  { additionalProperties: false },
+);
+
 /** An agent that asks: by the key that its handshake proved, and from where it came. */
 export interface AskingPeer {
   readonly pin: SpkiPin;
@@ -72,6 +82,18 @@ export function requireSound(grant: Grant, keys: AgentKeys, now: Instant): void 
   requireSeparateRoles(keys.managers, pins);
   for (const own of keys.own)
     if (pins.isTrusted(own)) throw refused('grant.own_key', `${own} is a key of this host itself`);
+}
+
+/** Refuses one more than a host, or one of its managers, may have; throws `grant.too_many`. */
+export function requireRoom(held: ReadonlyMap<string, HeldGrant>, id: string, manager: SpkiPin): void {
+  const ofManager = [...held.values()].filter((one) => one.manager === manager).length;
+  if (held.size <= MOST_GRANTS && ofManager <= MOST_OF_A_MANAGER) return;
+  throw new TrustError(
+    'grant.too_many',
+    'unavailable',
+    `cannot take grant ${id}: this host holds ${held.size - 1} already, ${ofManager - 1} of this manager`,
+    { context: { id }, hint: 'Wait until a migration of this host is over, or its grants have expired.' },
+  );
 }
 
 export type Judgement =
