@@ -8,18 +8,17 @@ import type {
   ObservedState,
   ProofVerdict,
 } from '@virt-trust/contract/model/observed-state.ts';
-import { SERVICES } from '@virt-trust/contract/model/service.ts';
 import type { ApplyEngine } from '../ports.ts';
 import { HostRounds } from '../served/host-rounds.ts';
 import { Document } from '../state/document.ts';
 import { failureOf } from './failure.ts';
+import { givingBackJournal, type RemovalOutcome } from './giving-back.ts';
 import { checkHost } from './guard.ts';
 import type { HostFacts } from './host-effects.ts';
 import { isRestarting, pendingOf, type RestartWait, restartDue } from './migration-wait.ts';
 import { observe } from './observe.ts';
-import { planRemoval } from './plan.ts';
-import { emptyJournal, planJournal } from './plan-journal.ts';
-import { readsDefaults } from './reads-defaults.ts';
+import { planJournal } from './plan-journal.ts';
+import { clearLeft } from './removal.ts';
 import { runJournal, type StepContext, Stopped } from './run.ts';
 import type { Journal, Transition } from './state.ts';
 import { STEPS } from './steps.ts';
@@ -46,12 +45,6 @@ const DEFAULT_WAIT_SECONDS = 3600;
 /** A daemon that takes longer to restart holds no migration up: that will say so itself. */
 const RESTART_MS = 60_000;
 const LOOK_MS = 100;
-
-/** What a removal gave back, and what it could not or must not. */
-export interface RemovalOutcome {
-  readonly restored: string[];
-  readonly left: string[];
-}
 
 /**
  * Applies what the manager wants of this host: one application at a time, journaled, so that a kill or a reboot at
@@ -148,7 +141,7 @@ export class JournaledEngine implements ApplyEngine {
         `cannot take desired state ${desired.epoch}.${desired.number}: the host has another of this number`,
       );
     }
-    assertOnePerService(desired);
+    assertPossible(desired);
     await this.#desired.write(desired);
     this.#wanted = desired;
     this.#wake();
@@ -255,22 +248,13 @@ export class JournaledEngine implements ApplyEngine {
   async #remove(): Promise<RemovalOutcome> {
     const before = await this.#finishJournal();
     if (before?.kind === 'removing') return { restored: before.restored, left: before.left };
-    const manifest = await this.#workshop.found.read();
-    if (manifest === undefined) {
+    if ((await this.#workshop.found.read()) === undefined) {
       await this.#desired.remove();
       this.#wanted = undefined;
-      return { restored: [], left: [] };
+      const off = before?.kind === 'switching-off' ? before : undefined;
+      return { restored: off?.restored ?? [], left: off?.left ?? (await this.#workshop.state()).left ?? [] };
     }
-    const { ownKeys } = await this.#workshop.state();
-    const journal: Journal = {
-      ...emptyJournal('removing'),
-      steps: planRemoval(
-        SERVICES.filter((service) => manifest.identities[service] !== undefined),
-        readsDefaults(manifest, 'libvirt'),
-      ),
-      settingsChanged: ownKeys.rpc.length + ownKeys.qemu.length > 0,
-    };
-    await this.#begin(journal);
+    await this.#begin(await givingBackJournal(this.#workshop, { kind: 'removing' }));
     const done = await this.#run();
     this.#wanted = undefined;
     await this.#rounds.served.forget();
@@ -290,6 +274,10 @@ export class JournaledEngine implements ApplyEngine {
     while (!this.#removing && !this.#stopped && !(await this.#holds())) {
       const desired = this.#wanted;
       if (desired === undefined) return;
+      if (desired.settings.tls === 'off') {
+        await this.#switchOff(desired);
+        continue;
+      }
       const journal = await this.#planOrFail(desired);
       if (journal === undefined) continue;
       // Asked again for what it has, the host looks whether that is there still. Settings that are new are no
@@ -299,6 +287,13 @@ export class JournaledEngine implements ApplyEngine {
       await this.#begin(journal);
       await this.#run();
     }
+  }
+
+  /** TLS off: the host has its own back, and the agent goes on. */
+  async #switchOff(desired: DesiredState): Promise<void> {
+    await this.#begin(await givingBackJournal(this.#workshop, { kind: 'switching-off', desired }));
+    await this.#run();
+    await this.#rounds.served.forget();
   }
 
   async #holds(): Promise<boolean> {
@@ -352,7 +347,15 @@ export class JournaledEngine implements ApplyEngine {
       waits: (wait) => this.#setWait(wait),
     };
     this.#facts = context.facts;
-    await runJournal(STEPS, context);
+    try {
+      await runJournal(STEPS, context);
+    } catch (error) {
+      // Nothing was taken away yet: what came meanwhile takes its place.
+      if (!isTrustError(error, 'apply.superseded')) throw error;
+      await this.#workshop.journal.remove();
+      this.#journal = undefined;
+      return journal;
+    }
     const done = context.journal;
     // What replaces this one joins its wait.
     if (done.failure?.failure.code !== 'apply.superseded') await this.#workshop.waiting.remove();
@@ -368,10 +371,20 @@ export class JournaledEngine implements ApplyEngine {
     return done;
   }
 
-  async #sayEnd({ kind, desired }: Journal): Promise<void> {
+  async #sayEnd(done: Journal): Promise<void> {
+    const { kind, desired } = done;
     if (kind === 'removing' || desired === null) return;
     const which = `desired state ${desired.epoch}.${desired.number}`;
-    if (kind === 'applying') await this.#options.emit('apply.settled', 'host', `${which} holds`);
+    if (kind === 'switching-off')
+      await this.#options.emit(
+        'apply.settled',
+        'host',
+        `${which} holds: TLS is off, ${done.restored.length} paths are as they were found${done.left.length === 0 ? '' : `; left: ${done.left.join('; ')}`}`.slice(
+          0,
+          4000,
+        ),
+      );
+    else if (kind === 'applying') await this.#options.emit('apply.settled', 'host', `${which} holds`);
     else
       await this.#options.emit(
         'apply.went_back',
@@ -384,7 +397,8 @@ export class JournaledEngine implements ApplyEngine {
   #checkWaiting(): void {
     if (this.#stopped) throw new Stopped();
     const journal = this.#journal;
-    if (journal?.desired == null || journal.kind !== 'applying') return;
+    const { kind = 'removing' } = journal ?? {};
+    if (journal?.desired == null || (kind !== 'applying' && kind !== 'switching-off')) return;
     const newer =
       this.#wanted !== undefined &&
       (this.#wanted.epoch !== journal.desired.epoch || this.#wanted.number !== journal.desired.number);
@@ -413,6 +427,8 @@ export class JournaledEngine implements ApplyEngine {
     const wanted = this.#wanted;
     if (this.#journal !== undefined || !(await this.#holds())) return await this.#proceed();
     if (this.#removing || wanted === undefined) return;
+    if (wanted.settings.tls === 'off')
+      return await clearLeft(this.#workshop, await this.#options.effects.facts());
     await this.#rounds.rescue();
     await this.#checkHost(wanted);
   }
@@ -464,7 +480,13 @@ export class JournaledEngine implements ApplyEngine {
   }
 }
 
-function assertOnePerService({ credentials }: DesiredState): void {
+function assertPossible({ credentials, settings }: DesiredState): void {
+  if (settings.tls === 'off' && credentials.length > 0)
+    throw new TrustError(
+      'desired_state.invalid',
+      'invalid',
+      'cannot take the desired state: it names services while TLS is off',
+    );
   if (new Set(credentials.map(({ service }) => service)).size === credentials.length) return;
   throw new TrustError(
     'desired_state.invalid',

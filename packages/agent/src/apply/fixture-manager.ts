@@ -7,11 +7,12 @@ import type { ObservedState } from '@virt-trust/contract/model/observed-state.ts
 import { agentPaths } from '../paths.ts';
 import { barrierOf } from './barrier.ts';
 import { JournaledEngine } from './engine.ts';
-import { desiredState, FileEffects, issue, readAuthority, type TestAuthority } from './fixtures.ts';
+import { desiredState, FileEffects, issue, readAuthority, type TestAuthority, tlsOff } from './fixtures.ts';
 
 /** What a child process of a kill test does to the host below a root. */
 export type Scenario =
   | { readonly kind: 'apply'; readonly number: number; readonly failing: readonly string[] }
+  | { readonly kind: 'off'; readonly number: number }
   | { readonly kind: 'remove' };
 
 /** Rung at each event of the agent, so that whoever plays the manager looks again. */
@@ -96,7 +97,8 @@ async function play(root: string, scenario: Scenario): Promise<void> {
   else {
     const read = (name: string) => readFileSync(join(root, name), 'utf8');
     const authority = readAuthority(read('ca.pem'), read('ca.key'));
-    await manage(engine, bell, authority, desiredState(authority, scenario.number));
+    const wanted = scenario.kind === 'off' ? tlsOff : desiredState;
+    await manage(engine, bell, authority, wanted(authority, scenario.number));
   }
   await engine.stop();
 }

@@ -170,6 +170,12 @@ export function desiredState(
   };
 }
 
+/** A desired state for no service, because TLS is switched off. */
+export function tlsOff(authority: TestAuthority, number: number): DesiredState {
+  const { settings, ...desired } = desiredState(authority, number);
+  return { ...desired, credentials: [], settings: { ...settings, tls: 'off', plainTcp: 'keep' } };
+}
+
 /** What the default paths of a service resolve to now; undefined where nothing is there. */
 export async function served(paths: AgentPaths, service: Service): Promise<Partial<GenerationContent>> {
   const entries = await Promise.all(

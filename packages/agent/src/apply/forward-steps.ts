@@ -241,6 +241,7 @@ export async function settle(context: StepContext): Promise<void> {
     epoch: desired.epoch,
     number: desired.number,
     repairs: [],
+    left: [],
   });
 }
 
@@ -263,9 +264,10 @@ async function generationOf({ workshop }: StepContext, transition: Transition): 
   return { number: to, identity, identityDigest, targetDigest, serialNumber, pin, notAfter };
 }
 
-/** The sockets as desired: TLS on with libvirt's certificate, plain TCP off or as it was found. */
+/** The sockets as desired: TLS on with libvirt's certificate, plain TCP off or as it was found; without TLS as found. */
 export function targetSockets(desired: DesiredState, manifest: FoundManifest, facts: HostFacts): Sockets {
   const { sockets } = facts;
+  if (desired.settings.tls === 'off') return manifest.sockets ?? sockets;
   if (facts.listening === 'own-sockets' || !desired.credentials.some(({ service }) => service === 'libvirt'))
     return sockets;
   const tcp =

@@ -155,6 +155,25 @@ for (const origin of ['bare', 'adopted'] as const) {
       assert.equal(steps.at(-1), 'back-settle');
     });
 
+    it('serves a whole set after each step of switching TLS off, and has its own again; on again it applies', async () => {
+      const off: Scenario = { kind: 'off', number: 2 };
+      const steps = await killEverywhere('settled', off, 0, async (step) => {
+        assert.deepEqual(await etc(paths), original, step);
+        assert.deepEqual(await readdir(paths.services).catch(() => []), [], step);
+        const { number, services } = JSON.parse(await readFile(join(paths.agent, 'apply.json'), 'utf8'));
+        assert.equal(number, 2, step);
+        for (const { current, lastNumber } of services)
+          assert.deepEqual([current, lastNumber], [null, 1], step);
+        assert.deepEqual(await readdir(join(paths.agent, 'generations')).catch(() => []), [], step);
+      });
+      assert.equal(steps.at(-1), 'off-state');
+      await finish(root, { kind: 'apply', number: 3, failing: [] });
+      const pins = await assertWhole(paths, root);
+      assert.ok(pins.every((pin) => pin !== undefined));
+      await finish(root, { kind: 'off', number: 4 });
+      assert.deepEqual(await etc(paths), original);
+    });
+
     it('serves a whole set after each step of a removal, and the host has its own again', async () => {
       const steps = await killEverywhere('settled', { kind: 'remove' }, 0, async (step) => {
         assert.deepEqual(await etc(paths), original, step);

@@ -46,6 +46,7 @@ export async function observe(parts: {
       ...vncPending(wanted, state, facts),
       ...devicePending(facts),
       ...repairPending(state),
+      ...leftPending(wanted, state),
     ].slice(0, 1024),
     served: parts.served.slice(0, 4096),
     crls: await workshop.crls.installed(),
@@ -139,6 +140,16 @@ function devicePending(facts: HostFacts | undefined): Pending[] {
       kind === 'vnc'
         ? 'nothing: it is reloaded once the VM has arrived'
         : 'plug the device anew, or restart or migrate the VM',
+  }));
+}
+
+/** What TLS left on a host when it was switched off. */
+function leftPending(wanted: DesiredState | undefined, { left = [] }: ApplyState): Pending[] {
+  if (wanted?.settings.tls !== 'off') return [];
+  return left.map((why) => ({
+    what: 'TLS that was switched off',
+    why,
+    action: 'nothing where it names VMs: what they need goes once they were restarted or migrated away',
   }));
 }
 

@@ -42,7 +42,8 @@ export type HostAction =
   | 'remove-daemon'
   | 'remove-ports'
   | 'remove-reading'
-  | 'remove-state';
+  | 'remove-state'
+  | 'off-state';
 
 export type Step =
   | { readonly kind: 'service'; readonly action: ServiceAction; readonly service: Service }
@@ -168,8 +169,9 @@ export function planWayBack(journal: Journal, readsFound: boolean): string[] {
 }
 
 /**
- * The steps of a removal for the services that were taken over; each is safe to repeat. `readsFound` says whether
- * libvirt's own paths held a certificate before virt-trust.
+ * The steps that give a host back what was found, for the services that were taken over; each is safe to repeat. What is
+ * kept of it then is the last step's, of whoever plans. `readsFound` says whether libvirt's own paths held a certificate
+ * before virt-trust.
  */
 export function planRemoval(services: readonly Service[], readsFound: boolean): string[] {
   const each = (action: ServiceAction, chosen: (service: Service) => boolean = () => true) =>
@@ -189,7 +191,6 @@ export function planRemoval(services: readonly Service[], readsFound: boolean): 
     ...each('remove-reload'),
     'remove-ports',
     'remove-reading',
-    'remove-state',
   ];
 }
 

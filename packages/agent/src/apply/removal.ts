@@ -3,10 +3,13 @@ import { join } from 'node:path';
 import { describeError } from '@virt-trust/base/error.ts';
 import { SERVICES, type Service } from '@virt-trust/contract/model/service.ts';
 import { clean } from './failure.ts';
+import type { HostFacts } from './host-effects.ts';
 import { CONFIGURED_DIRECTORIES, LAYOUTS } from './layout.ts';
 import { readsDefaults } from './reads-defaults.ts';
 import type { StepContext } from './run.ts';
 import { FOUND_GENERATION } from './serving.ts';
+import { EMPTY_STATE } from './state.ts';
+import type { Workshop } from './workshop.ts';
 
 export async function settings(context: StepContext): Promise<void> {
   const { workshop } = context;
@@ -53,18 +56,54 @@ export async function reading(context: StepContext): Promise<void> {
   await orLeave(context, 'the security module', () => context.workshop.options.effects.forbidReading());
 }
 
-/** Forgets all that was applied, keys included, but what running VMs need. */
+/** Forgets all that was applied, keys included, but what running VMs need; nobody is obeyed any more. */
 export async function state(context: StepContext): Promise<void> {
+  const { workshop } = context;
+  await forget(context);
+  await workshop.removeState();
+  await rm(workshop.options.paths.desiredState, { force: true });
+}
+
+/** Forgets the same, and goes on with what is desired: no TLS. Numbers of generations are not given out again. */
+export async function off(context: StepContext): Promise<void> {
+  const { workshop } = context;
+  const before = await workshop.state();
+  await forget(context);
+  const { desired, left } = context.journal;
+  await workshop.saveState({
+    ...EMPTY_STATE,
+    epoch: desired?.epoch ?? before.epoch,
+    number: desired?.number ?? before.number,
+    services: before.services.map(({ service, lastNumber }) => ({
+      service,
+      lastNumber,
+      current: null,
+      proofs: [],
+      failure: null,
+    })),
+    left,
+  });
+}
+
+/** Where TLS was switched off: a VM that was started with our certificates may be gone by now, then its set goes too. */
+export async function clearLeft(workshop: Workshop, facts: HostFacts): Promise<void> {
+  const state = await workshop.state();
+  if (startedWithOurs(facts).length > 0) return;
+  if ((await workshop.serving.generations('vnc')).length > 0) await workshop.serving.removeAll('vnc');
+  const left = state.left?.filter((words) => !words.startsWith(leftFor('vnc'))) ?? [];
+  if (left.length !== (state.left?.length ?? 0)) await workshop.saveState({ ...state, left });
+}
+
+async function forget(context: StepContext): Promise<void> {
   const { workshop } = context;
   const { paths } = workshop.options;
   for (const service of SERVICES) {
     if (isHeldByVms(context, service)) await leaveForVms(context, service);
     else await workshop.serving.removeAll(service);
+    await workshop.rescuer.forget(service);
   }
   await workshop.staging.destroyAll();
   await workshop.crls.forget();
-  await workshop.removeState();
-  await rm(paths.desiredState, { force: true });
   for (const path of [paths.effectiveEtc, join(paths.agent, 'settings-before')])
     await rm(path, { recursive: true, force: true });
   await workshop.verdict.remove();
@@ -72,13 +111,15 @@ export async function state(context: StepContext): Promise<void> {
   await rm(join(paths.found, 'copies'), { recursive: true, force: true });
 }
 
+const leftFor = (service: Service) => `/var/lib/virt-trust/services/${service}`;
+
 async function leaveForVms(context: StepContext, service: Service): Promise<void> {
   const { serving } = context.workshop;
   const current = await serving.current(service);
   for (const number of await serving.generations(service))
     if (number !== current) await serving.destroy(service, number);
-  const vms = startedWithOurs(context).join(', ').slice(0, 2000);
-  const what = `/var/lib/virt-trust/services/${service}`;
+  const vms = startedWithOurs(context.facts).join(', ').slice(0, 2000);
+  const what = leftFor(service);
   note(
     context,
     [],
@@ -90,11 +131,11 @@ async function leaveForVms(context: StepContext, service: Service): Promise<void
 
 /** A VM keeps the directory of its VNC server for life. */
 function isHeldByVms(context: StepContext, service: Service): boolean {
-  return service === 'vnc' && startedWithOurs(context).length > 0;
+  return service === 'vnc' && startedWithOurs(context.facts).length > 0;
 }
 
-function startedWithOurs({ facts }: StepContext): string[] {
-  return facts.vms
+function startedWithOurs({ vms }: HostFacts): string[] {
+  return vms
     .filter(({ vnc }) => vnc.some(({ tlsDirectory }) => tlsDirectory === CONFIGURED_DIRECTORIES.vnc))
     .map(({ name }) => name);
 }

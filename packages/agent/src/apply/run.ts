@@ -1,6 +1,7 @@
 import { describeError } from '@virt-trust/base/error.ts';
 import type { Service } from '@virt-trust/contract/model/service.ts';
 import { clean, failureOf } from './failure.ts';
+import { givesBack } from './giving-back.ts';
 import type { HostFacts } from './host-effects.ts';
 import type { RestartWait } from './migration-wait.ts';
 import { type HostAction, parseStep, planWayBack, type ServiceAction } from './plan.ts';
@@ -55,7 +56,7 @@ export async function runJournal(table: StepTable, context: StepContext): Promis
       if (isStop(error)) throw error;
       const failure = failureOf(error, name, clock.now());
       log.warn({ step: name, code: failure.code, error: describeError(error) }, 'step failed');
-      if (context.journal.kind === 'removing') throw error;
+      if (givesBack(context.journal)) throw error;
       await fail(context, step.kind === 'service' ? step.service : serviceOf(name), failure);
     }
   }

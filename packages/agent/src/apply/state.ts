@@ -60,6 +60,8 @@ export const ApplyState = Type.Object(
       strict,
     ),
     failure: Type.Union([Failure, Type.Null()]),
+    /** What could not or must not be taken off the host when its TLS was switched off. */
+    left: Type.Optional(Type.Array(Text, { maxItems: 512 })),
     /** How often a path was repaired since the last application, and when last. */
     repairs: Type.Array(Type.Object({ path: Path, count: Count, at: Type.Optional(Time) }, strict), {
       maxItems: 256,
@@ -115,7 +117,13 @@ export const WaitRecord = Type.Object({ since: Time }, strict);
 /** An application under way: what a restart of the agent goes on with. */
 export const Journal = Type.Object(
   {
-    kind: Type.Union([Type.Literal('applying'), Type.Literal('going-back'), Type.Literal('removing')]),
+    kind: Type.Union([
+      Type.Literal('applying'),
+      Type.Literal('going-back'),
+      Type.Literal('removing'),
+      /** Gives the host back what was found, and the agent stays. */
+      Type.Literal('switching-off'),
+    ]),
     desired: Type.Union([DesiredState, Type.Null()]),
     transitions: Type.Array(Transition, { maxItems: 8 }),
     steps: Type.Array(Line, { maxItems: 128 }),

@@ -44,5 +44,6 @@ export const STEPS: StepTable = {
     'remove-ports': removal.ports,
     'remove-reading': removal.reading,
     'remove-state': removal.state,
+    'off-state': removal.off,
   },
 };
