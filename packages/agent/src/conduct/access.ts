@@ -2,9 +2,10 @@ import { existsSync } from 'node:fs';
 import { connect } from 'node:net';
 import type { Duplex } from 'node:stream';
 import type { Clock } from '@virt-trust/base/clock.ts';
-import { TrustError } from '@virt-trust/base/error.ts';
+import { describeError, isTrustError, TrustError } from '@virt-trust/base/error.ts';
 import { connectLibvirtTls } from '@virt-trust/connect/probe-libvirt.ts';
 import type { LibvirtAccess } from '@virt-trust/contract/model/migration.ts';
+import { knownHint } from '../migration/hints.ts';
 import { RpcClient } from './rpc-client.ts';
 
 const DIAL_MS = 15_000;
@@ -47,7 +48,7 @@ async function streamOf(access: LibvirtAccess, where: string, parts: AccessParts
     case 'tls': {
       if (parts.tls === null) throw lacking(where, 'the certificate of this migration is gone');
       const { certificate, privateKey, trust, crl } = parts.tls;
-      return await connectLibvirtTls({
+      const options = {
         host: access.address,
         port: access.port,
         timeoutMs: DIAL_MS,
@@ -56,7 +57,12 @@ async function streamOf(access: LibvirtAccess, where: string, parts: AccessParts
         crls: crl,
         client: { certificatePem: certificate, privateKeyPem: privateKey },
         clock: parts.clock,
-      });
+      };
+      try {
+        return await connectLibvirtTls(options);
+      } catch (error) {
+        throw noConnection(error, `${where} at ${access.address} port ${access.port}`);
+      }
     }
     case 'peer':
       if (parts.peer === null) throw lacking(where, 'there is no grant for it');
@@ -74,19 +80,17 @@ function dialled(socket: ReturnType<typeof connect>, where: string): Promise<Dup
   const { promise, resolve, reject } = Promise.withResolvers<Duplex>();
   const timer = setTimeout(() => socket.destroy(new Error(`no answer within ${DIAL_MS / 1000} s`)), DIAL_MS);
   socket.once('connect', () => resolve(socket));
-  socket.once('error', (cause) =>
-    reject(
-      new TrustError(
-        'libvirt.unreachable',
-        'unavailable',
-        `unable to connect to libvirt of ${where}: ${cause.message}`,
-        {
-          cause,
-        },
-      ),
-    ),
-  );
+  socket.once('error', (cause) => reject(noConnection(cause, where)));
   return promise.finally(() => clearTimeout(timer));
+}
+
+/** A failed connection in the words of a migration. */
+function noConnection(error: unknown, where: string): TrustError {
+  const reason = describeError(error).replace(/^cannot probe .*? port \d{1,5}: /, '');
+  const message = `cannot connect to libvirt of ${where}: ${reason}`;
+  const hint = knownHint(reason) ?? (isTrustError(error) ? error.hint : undefined);
+  const details = { cause: error, ...(hint === undefined ? {} : { hint }) };
+  return new TrustError('libvirt.unreachable', 'unavailable', message, details);
 }
 
 function lacking(where: string, reason: string): TrustError {

@@ -89,12 +89,12 @@ export class MigrationWatch {
     if (!stats.isActive) return;
     const proof = await this.#release();
     await onSeen({ progress: progressOf(stats, this.#isPostCopy), proof });
+    await this.#switchWhenTime(stats);
     if (order.options.downtimeMs > 0 && !this.#downtimeSet) {
       const downtime = BigInt(order.options.downtimeMs);
       await source.call(domainMigrateSetMaxDowntime, { domain, downtime, flags: 0 });
       this.#downtimeSet = true;
     }
-    await this.#switchWhenTime(stats);
   }
 
   /** Lets the stream go at its speed once it was seen what carries it. */

@@ -5,7 +5,7 @@ const HINTS: readonly (readonly [pattern: RegExp, hint: string])[] = [
     'a certificate of one host is revoked: see virt-trust certificate list; provision that host again once it can be trusted',
   ],
   [
-    /Unable to read TLS confirmation/i,
+    /Unable to read TLS confirmation|refuses our client certificate/i,
     "the destination's libvirtd refuses our client certificate: see its log, its clock and tls_allowed_dn_list there",
   ],
   [
@@ -17,8 +17,16 @@ const HINTS: readonly (readonly [pattern: RegExp, hint: string])[] = [
     'a certificate or a clock is wrong: compare the clocks of both hosts, then provision them again',
   ],
   [
-    /does not match the hostname|hostname.*(?:mismatch|does not match)|not match.*certificate|Certificate does not match/i,
+    /does not match the hostname|hostname.*(?:mismatch|does not match)|not match.*certificate|Certificate does not match|the certificate is for .*, not for/i,
     "the destination's certificate lacks the address that is used: declare it for the host, then provision it again",
+  ],
+  [
+    /cannot trust (?:the chain|the peer|certificate)/i,
+    "one end does not trust the other's authority, or its certificate is revoked: provision both hosts again (virt-trust host provision)",
+  ],
+  [
+    /demands authentication by/i,
+    'let libvirt there take this host without more than what the mode has: auth_tls or auth_tcp = "none" in its libvirtd.conf, then restart it',
   ],
   [
     /guest CPU doesn't match|CPU.*(?:incompatible|not compatible)|unsupported configuration:.*CPU|missing features/i,
@@ -30,7 +38,7 @@ const HINTS: readonly (readonly [pattern: RegExp, hint: string])[] = [
   ],
   [
     /Unsafe migration|shared storage|without shared storage/i,
-    'the disks are not on shared storage: put them there; copying storage is not offered yet',
+    'the disks are not on shared storage: put them there, or copy them (--copy-storage all)',
   ],
   [
     /No such file or directory.*(?:image|qcow2|raw|img)|cannot access (?:storage|backing) file|Could not open .*(?:image|qcow2|img)|Storage source conflict/i,
@@ -49,8 +57,8 @@ const HINTS: readonly (readonly [pattern: RegExp, hint: string])[] = [
     'both hosts say the same host UUID: set different host_uuid in their libvirtd.conf, then restart libvirtd',
   ],
   [
-    /unable to connect to server at|Connection refused|No route to host|Connection timed out|Network is unreachable/i,
-    'the destination does not answer: see that port 16514 and 49152-49215 are open between the hosts and libvirtd runs there',
+    /unable to connect to (?:server|libvirt)|ECONNREFUSED|EHOSTUNREACH|no answer within|Connection refused|No route to host|Connection timed out|Network is unreachable/i,
+    'the destination does not answer: see that libvirtd runs and listens there, and that its port (16514 for TLS, 16509 without) and 49152-49215 are open between the hosts',
   ],
   [
     /TLS is not (?:configured|enabled)|tls-creds|Unable to access credentials|TLS certificate|Certificate file/i,
@@ -84,6 +92,13 @@ const HINTS: readonly (readonly [pattern: RegExp, hint: string])[] = [
 
 /** What to do about an error of a migration, in one sentence. */
 export function hintFor(message: string): string {
-  for (const [pattern, hint] of HINTS) if (pattern.test(message)) return hint;
-  return 'see the logs of libvirtd on both hosts: journalctl -u libvirtd, /var/log/libvirt/qemu';
+  return (
+    knownHint(message) ??
+    'see the logs of libvirtd on both hosts: journalctl -u libvirtd, /var/log/libvirt/qemu'
+  );
+}
+
+/** The same; undefined where nothing of its own is known to help. */
+export function knownHint(message: string): string | undefined {
+  return HINTS.find(([pattern]) => pattern.test(message))?.[1];
 }

@@ -169,7 +169,8 @@ class HostMigrations implements Migrations {
     for (;;) {
       const changed = this.#changed.promise;
       const { status } = await this.#find(id);
-      if (limit.aborted || this.#closed || JSON.stringify(status) !== JSON.stringify(before)) return status;
+      const isOver = limit.aborted || this.#closed || !this.#watched.has(id);
+      if (isOver || JSON.stringify(status) !== JSON.stringify(before)) return status;
       await Promise.race([changed, ended]);
     }
   }
@@ -251,12 +252,14 @@ class HostMigrations implements Migrations {
   }
 
   async #end(record: MigrationRecord, status: MigrationStatus): Promise<MigrationStatus> {
-    const changed = await this.#change(record, status);
+    // Told once nothing of it is left.
+    await this.#store.write({ ...record, status });
     await this.#store.files(status.id).destroy();
     const { phase, error } = status;
     const kind = phase.replace('-', '_');
     await this.#context.record(`migration.${kind}`, record.order.vm, error?.message ?? phase);
-    return changed.status;
+    this.#wake();
+    return status;
   }
 
   async #change(record: MigrationRecord, status: MigrationStatus): Promise<MigrationRecord> {
