@@ -68,7 +68,8 @@ async function fileFindings(order: PreflightOrder, { host }: OwnFacts): Promise<
     for (const { code, severity, text, file, remedy } of found) {
       if (severity === 'note' || !/^[a-z]+\.[a-z_]+$/.test(code)) continue;
       const what = `QEMU's files for migrations on ${order.own} (${file}): ${text}`;
-      list.add(severity === 'error' && isUsed ? 'error' : 'warning', code, what, remedy);
+      const fix = remedy.replaceAll('GROUP-OF-QEMU', String(host.qemuUser?.gids[0] ?? 'libvirt-qemu'));
+      list.add(severity === 'error' && isUsed ? 'error' : 'warning', code, what, fix);
     }
   }
   return list.all;
