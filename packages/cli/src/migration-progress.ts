@@ -13,7 +13,7 @@ export function bar(progress: MigrationProgress): string {
     estimatedSeconds === null ? '' : `${estimatedSeconds} s left`,
     memory === null
       ? `${(progress.processedBytes / MIB).toFixed(0)} MiB`
-      : `memory ${amount(memory)}${iteration === null || iteration < 2 ? '' : ` in pass ${iteration}`}`,
+      : `memory ${amount(memory)}${iteration === null || iteration === 0 ? '' : ` in pass ${iteration}`}`,
     disk === null || disk.totalBytes === 0 ? '' : `disk ${amount(disk)}`,
     expectedDowntimeMs === null ? '' : `downtime ${expectedDowntimeMs} ms`,
   ]

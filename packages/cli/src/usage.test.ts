@@ -32,7 +32,7 @@ Commands:
   authority  The authorities, one for each purpose
   crl  The lists of revoked certificates, one for each
                           authority
-  migrate [options] <vm>  Migrate a VM live over TLS
+  migrate [options] [vm]  Migrate a VM, or all of a host, or see how they would
   console [options] <vm>  Reach a VM's display over TLS, verified by name
   alarm  What wants a person's eye, and what to do about it
   webhook  Where alarms are sent to
@@ -202,7 +202,11 @@ test('completion offers the commands and options of the very command tree, in a 
   assert.deepEqual(await complete('ho'), ['host']);
   assert.deepEqual(await complete('host', 's'), ['show', 'set-address']);
   assert.deepEqual(await complete('host', 'show', 'kvm1', '--j'), ['--json']);
-  assert.deepEqual(await complete('migrate', 'web', '--from', 'kvm1', '--t'), ['--to']);
+  assert.deepEqual(await complete('migrate', 'web', '--from', 'kvm1', '--t'), [
+    '--to',
+    '--timeout',
+    '--timeout-action',
+  ]);
   assert.ok(!(await complete('agent', '')).includes('install'));
   const { output } = await shell.run('source <(virt-trust completion bash); complete -p virt-trust');
   assert.equal(output, 'complete -F _virt_trust virt-trust\n');

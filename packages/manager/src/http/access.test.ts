@@ -4,6 +4,7 @@ import * as alarmOperations from '@virt-trust/contract/manager/alarm-operations.
 import * as consoleOperations from '@virt-trust/contract/manager/console-operations.ts';
 import * as interfaceOperations from '@virt-trust/contract/manager/interface-operations.ts';
 import * as lifecycleOperations from '@virt-trust/contract/manager/lifecycle-operations.ts';
+import * as migrationOperations from '@virt-trust/contract/manager/migration-operations.ts';
 import * as operations from '@virt-trust/contract/manager/operations.ts';
 import * as secretOperations from '@virt-trust/contract/manager/secret-operations.ts';
 import { createLog } from '../log.ts';
@@ -17,6 +18,7 @@ const byName = {
   ...secretOperations,
   ...interfaceOperations,
   ...consoleOperations,
+  ...migrationOperations,
 };
 const ID = '00000000-0000-0000-0000-000000000000';
 const RANK = { auditor: 1, operator: 2, administrator: 3, public: 0 } as const;

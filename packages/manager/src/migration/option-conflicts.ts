@@ -62,6 +62,12 @@ const RULES: readonly Rule[] = [
     hint: 'use --compress zstd, or --parallel 0',
   },
   {
+    of: ['compression', 'parallel'],
+    clashes: ({ compression, parallel }) => compression === 'mt' && parallel > 0,
+    why: 'mt compresses one stream, with threads of its own, and QEMU takes it with no parallel connections',
+    hint: 'use --compress zstd, or --parallel 0',
+  },
+  {
     of: ['timeoutAction', 'live'],
     clashes: ({ timeoutSeconds, timeoutAction, live }) =>
       timeoutSeconds > 0 && timeoutAction !== 'abort' && !live,

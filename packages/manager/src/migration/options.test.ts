@@ -75,6 +75,7 @@ describe('how a VM is migrated', () => {
     ['post-copy with compression', { postCopy: true, compression: 'xbzrle' }],
     ['zstd over one connection', { compression: 'zstd' }],
     ['xbzrle over parallel connections', { compression: 'xbzrle', parallel: 2 }],
+    ['mt over parallel connections', { compression: 'mt', parallel: 2 }],
     ['suspending what stands still', { live: false, timeoutSeconds: 9, timeoutAction: 'suspend' }],
     ['disks that are named and not copied', { copyDisks: ['vda'] }],
     [

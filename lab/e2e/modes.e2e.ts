@@ -1,0 +1,337 @@
+import assert from 'node:assert/strict';
+import { execFile } from 'node:child_process';
+import { join } from 'node:path';
+import { DatabaseSync } from 'node:sqlite';
+import { after, before, describe, it } from 'node:test';
+import { isTrustError } from '@virt-trust/base/error.ts';
+import {
+  createMigrationJob,
+  evacuateHost,
+  listUnmanagedHosts,
+  planMigration,
+  putUnmanagedHost,
+} from '@virt-trust/contract/manager/migration-operations.ts';
+import { listAudit, listHosts, provisionHost, putSetting } from '@virt-trust/contract/manager/operations.ts';
+import type { HostSummary } from '@virt-trust/contract/model/host.ts';
+import type { Job } from '@virt-trust/contract/model/job.ts';
+import type { MigrateVm } from '@virt-trust/contract/model/migration.ts';
+import type { MigrationMode } from '@virt-trust/contract/model/migration-options.ts';
+import type { SettingValue } from '@virt-trust/contract/model/setting.ts';
+import { setUpAsFound } from '../src/adoptable.ts';
+import { canBootLab } from '../src/capability.ts';
+import type { Host } from '../src/host.ts';
+import { until } from '../src/until.ts';
+import { runningVms, startVm } from '../src/vm.ts';
+import { Fleet } from './fleet.ts';
+import { programPath } from './program.ts';
+import { type WireSight, watchWire } from './wire.ts';
+
+const capability = await canBootLab();
+const skip = capability.kind === 'yes' ? false : `cannot boot the lab: ${capability.why}`;
+const PATIENCE = 120_000;
+
+/** QEMU's streams, libvirt's RPC with TLS and without, and what runs between agents. */
+const WIRES = {
+  stream: 'tcp portrange 49152-49215',
+  libvirtTls: 'tcp port 16514',
+  libvirtTcp: 'tcp port 16509',
+  agents: 'tcp and (port 16516 or portrange 16520-16583)',
+} as const;
+type Wires = Record<keyof typeof WIRES, WireSight>;
+
+describe('every cell of the table by which a migration is decided', { skip }, () => {
+  let fleet: Fleet;
+  let a: Host;
+  let b: Host;
+  let c: Host;
+
+  before(async () => {
+    fleet = await Fleet.up({ lab: `e2e-modes-${process.pid}`, hosts: ['host-a', 'host-b', 'host-c'] });
+    [a, b, c] = [fleet.host('host-a'), fleet.host('host-b'), fleet.host('host-c')];
+    // Nobody's agent: libvirtd that listens for plain TCP without authentication.
+    await setUpAsFound([c], { libvirt: 'tcp', qemuTls: false });
+    await Promise.all([fleet.add('host-a'), fleet.add('host-b')]);
+    await until('hear what both hosts can do', PATIENCE, async () => {
+      const { items } = await fleet.client.call(listHosts, { query: {} });
+      return items.every(({ security }) => security.modes.includes('tls')) || undefined;
+    });
+    await startVm(a, { name: 'guest' });
+  });
+  after(() => fleet?.[Symbol.asyncDispose]());
+
+  const order = (from: Host, to: Host, ...mode: MigrationMode[]): MigrateVm => ({
+    vm: 'guest',
+    from: from.name,
+    to: to.name,
+    ...(mode.length === 0 ? {} : { mode }),
+  });
+  const set = async (setting: string, value: SettingValue | null, scope: object = {}) => {
+    await fleet.client.call(putSetting, { params: { setting }, query: scope, body: { value } });
+  };
+  const cli = (...words: string[]): Promise<{ code: number; stdout: string; stderr: string }> =>
+    programPath().then(
+      (program) =>
+        new Promise((resolve) => {
+          const env = { ...process.env, VIRT_TRUST_URL: fleet.url, VIRT_TRUST_TOKEN: fleet.token };
+          const child = execFile(program, words, { env }, (_, stdout, stderr) =>
+            resolve({ code: child.exitCode ?? 1, stdout, stderr }),
+          );
+        }),
+    );
+  const audited = async (action: string) =>
+    (await fleet.client.call(listAudit, { query: { limit: 1000 } })).items.filter(
+      (entry) => entry.action === action,
+    );
+
+  /** What is done while the wire is watched. */
+  async function watching<T>(work: () => Promise<T>): Promise<{ result: T; wires: Wires }> {
+    const watches = await Promise.all(
+      Object.entries(WIRES).map(
+        async ([name, filter]) => [name, await watchWire(fleet.lab, filter)] as const,
+      ),
+    );
+    const outcome = await work().then(
+      (result) => ({ result }),
+      (error: unknown) => ({ error }),
+    );
+    const sights = await Promise.all(
+      watches.map(async ([name, watch]) => [name, await watch.stop()] as const),
+    );
+    if ('error' in outcome) throw outcome.error;
+    return { result: outcome.result, wires: Object.fromEntries(sights) as Wires };
+  }
+
+  const migrated = (wanted: MigrateVm): Promise<{ result: Job; wires: Wires }> =>
+    watching(async () => fleet.finished(await fleet.client.call(createMigrationJob, { body: wanted })));
+
+  async function runsOnlyOn(host: Host): Promise<void> {
+    for (const one of [a, b, c])
+      assert.deepEqual(await runningVms(one), one === host ? ['guest'] : [], `on ${one.name}`);
+  }
+
+  /** Refused at once, with a reason and a way out, and noted; the VM stays. */
+  async function refused(wanted: MigrateVm, why: RegExp, code = 'migration.refused'): Promise<void> {
+    const before = await runningVms(a);
+    await assert.rejects(fleet.client.call(createMigrationJob, { body: wanted }), (error) => {
+      assert.ok(isTrustError(error, code), String(error));
+      assert.match(error.message, why);
+      assert.ok((error.hint ?? '') !== '');
+      return true;
+    });
+    assert.deepEqual(await runningVms(a), before);
+    const last = (await audited('migrate')).findLast(({ outcome }) => outcome === 'refused');
+    assert.match(last?.detail ?? '', why);
+  }
+
+  /** Waits until a host has told what it can do now. */
+  const reports = (host: Host, holds: (security: HostSummary['security']) => boolean) =>
+    until(`hear what ${host.name} can do`, PATIENCE, async () => {
+      const { items } = await fleet.client.call(listHosts, { query: {} });
+      const found = items.find(({ name }) => name === host.name);
+      return found !== undefined && holds(found.security) ? true : undefined;
+    });
+
+  const assertTls = ({ result, wires }: { result: Job; wires: Wires }) => {
+    assert.equal(result.plan?.decision.mode, 'tls');
+    assert.match(result.result ?? '', /QEMU's stream ran .*tls/);
+    assert.ok(wires.stream.tls > 0 && wires.stream.plain === 0, JSON.stringify(wires));
+    assert.ok(wires.libvirtTls.tls > 0 && wires.libvirtTls.plain === 0, JSON.stringify(wires));
+    assert.equal(wires.libvirtTcp.segments, 0);
+    assert.equal(wires.agents.plain, 0);
+    assert.deepEqual(result.warnings, []);
+  };
+  const assertPinned = ({ result, wires }: { result: Job; wires: Wires }) => {
+    assert.equal(result.plan?.decision.mode, 'pinned');
+    assert.equal(wires.stream.segments, 0);
+    assert.equal(wires.libvirtTcp.segments, 0);
+    assert.ok(wires.agents.tls > 0 && wires.agents.plain === 0, JSON.stringify(wires));
+    assert.match(result.result ?? '', /streams ran between the agents with X25519MLKEM768/);
+    assert.deepEqual(result.warnings, []);
+  };
+  const assertPlain = (wires: Wires) => {
+    assert.ok(wires.stream.plain > 0 && wires.stream.tls === 0, JSON.stringify(wires));
+    assert.ok(wires.libvirtTcp.plain > 0, JSON.stringify(wires));
+  };
+
+  it('1. tells hosts without an agent apart, and takes no wrong ones', async () => {
+    const put = (name: string, address: string) =>
+      fleet.client.call(putUnmanagedHost, { params: { name }, body: { address } });
+    const added = await cli('host', 'add', 'host-c', '--unmanaged', c.address);
+    assert.equal(added.code, 0, added.stderr);
+    assert.match(added.stderr, /warning: nothing secures migrations from and to host-c/);
+    const listed = await cli('host', 'list');
+    assert.match(listed.stdout, /host-c +default +unmanaged/);
+    await assert.rejects(put('host-a', '192.0.2.9'), (error) => isTrustError(error, 'host.managed'));
+    await assert.rejects(put('twin', b.address), (error) => isTrustError(error, 'host.name_conflict'));
+    await assert.rejects(put('here', '127.0.0.1'), (error) => isTrustError(error, 'host.address'));
+    const { items } = await fleet.client.call(listUnmanagedHosts, {});
+    assert.deepEqual(
+      items.map(({ name, address }) => [name, address]),
+      [['host-c', c.address]],
+    );
+  });
+
+  it('2. migrates by tls where both hosts have it, both ways', async () => {
+    assertTls(await migrated(order(a, b)));
+    await runsOnlyOn(b);
+    assertTls(await migrated(order(b, a)));
+    await runsOnlyOn(a);
+  });
+
+  it('3. migrates by pinned where it is asked for, both ways', async () => {
+    assertPinned(await migrated(order(a, b, 'pinned')));
+    await runsOnlyOn(b);
+    assertPinned(await migrated(order(b, a, 'pinned', 'tls')));
+    await runsOnlyOn(a);
+  });
+
+  it('4. migrates to and from a host without an agent in the clear, with the warning everywhere', async () => {
+    const { result: said, wires } = await watching(() =>
+      cli('migrate', 'guest', '--from', 'host-a', '--to', 'host-c'),
+    );
+    assert.equal(said.code, 0, said.stderr);
+    assert.match(said.stderr, /warning: guest crosses the network from host-a to host-c in the clear/);
+    assert.match(said.stdout, /guest runs on host-c; .*in the clear/);
+    assertPlain(wires);
+    await runsOnlyOn(c);
+    const there = await audited('migration.plain');
+    assert.match(there.find(({ outcome }) => outcome === 'intent')?.detail ?? '', /in the clear/);
+
+    const asked = await fleet.client.call(createMigrationJob, { body: order(c, a) });
+    assert.match(asked.warnings[0] ?? '', /guest crosses the network from host-c to host-a in the clear/);
+    assert.deepEqual([asked.plan?.decision.mode, asked.plan?.decision.conductor], ['plain', 'destination']);
+    const back = await watching(() => fleet.finished(asked));
+    assert.deepEqual(back.result.warnings, asked.warnings);
+    await runsOnlyOn(a);
+  });
+
+  it('5. refuses towards a host without an agent what needs one, whoever asks and whatever is allowed', async () => {
+    await refused(order(a, c, 'tls'), /tls: host-c has no agent/);
+    await refused(order(a, c, 'pinned'), /pinned: host-c has no agent/);
+    await set('migration.mode', ['tls', 'pinned'], { host: 'host-a' });
+    await refused(
+      order(a, c),
+      /plain: the setting migration\.mode of host-a \(host host-a\) leaves it out|host-c has no agent/,
+    );
+    await refused(
+      order(a, c, 'plain'),
+      /the setting migration\.mode of host-a \(host host-a\) leaves it out/,
+    );
+    await set('migration.mode', null, { host: 'host-a' });
+    await set('migration.mode', ['tls'], { host: 'host-c' });
+    await refused(order(a, c), /the setting migration\.mode of host-c \(host host-c\) leaves it out/);
+    await set('migration.mode', null, { host: 'host-c' });
+    const plan = await fleet.client.call(planMigration, { body: order(a, c, 'tls') });
+    assert.deepEqual([plan.ready, plan.decision.mode], [false, null]);
+    await fleet.client.call(putUnmanagedHost, {
+      params: { name: 'host-d' },
+      body: { address: '192.0.2.200' },
+    });
+    await refused({ ...order(c, a), to: 'host-d' }, /neither host-c nor host-d has an agent/);
+    await assert.rejects(fleet.client.call(evacuateHost, { params: { name: 'host-c' }, body: {} }), (error) =>
+      isTrustError(error, 'host.unmanaged'),
+    );
+    const forgotten = await cli('host', 'remove', 'host-d', '--yes');
+    assert.match(forgotten.stdout, /host-d is forgotten/);
+  });
+
+  it('6. migrates by pinned where TLS is off for one of both, and refuses tls', async () => {
+    await set('kvm.libvirtd.tls.enabled', false, { host: 'host-b' });
+    await refused(order(a, b, 'tls'), /kvm\.libvirtd\.tls\.enabled is off for host-b \(host host-b\)/);
+    await reports(b, ({ modes }) => !modes.includes('tls'));
+    assertPinned(await migrated(order(a, b)));
+    await runsOnlyOn(b);
+    assertPinned(await migrated(order(b, a)));
+    await runsOnlyOn(a);
+    await set('kvm.libvirtd.tls.enabled', null, { host: 'host-b' });
+    await reports(b, ({ modes }) => modes.includes('tls'));
+    assertTls(await migrated(order(a, b)));
+    assertTls(await migrated(order(b, a)));
+  });
+
+  it('7. refuses all but tls where QEMU of one host is set to (migrate_tls_force)', async () => {
+    await set('migration.mode', ['tls'], { host: 'host-a' });
+    await fleet.finished(await fleet.client.call(provisionHost, { params: { name: 'host-a' }, body: {} }));
+    await until('see QEMU of host-a let nothing but TLS go', PATIENCE, async () =>
+      (await fleet.show('host-a')).observed?.capabilities?.migrateTlsForce === true ? true : undefined,
+    );
+    await set('migration.mode', null, { host: 'host-a' });
+    await refused(order(a, c), /QEMU of host-a refuses migrations without native TLS/);
+    await refused(order(a, b, 'pinned'), /QEMU of host-a refuses migrations without native TLS/);
+    await refused(order(b, a, 'pinned', 'plain'), /QEMU of host-a refuses migrations without native TLS/);
+    assertTls(await migrated(order(a, b)));
+    assertTls(await migrated(order(b, a)));
+    await fleet.finished(await fleet.client.call(provisionHost, { params: { name: 'host-a' }, body: {} }));
+  });
+
+  it('8. counts a host as not secured that has not reported what it can do', async () => {
+    await b.run(['systemctl', 'stop', 'virt-trust-agent.service']);
+    await fleet.stopManager();
+    forgetReport(join(fleet.stateDirectory, 'manager', 'manager.db'), 'host-b');
+    await fleet.startManager();
+    await refused(order(a, b), /host-b has not reported what it can do, so it counts as not secured/);
+    await refused(order(b, a), /host-b has not reported/);
+    await b.run(['systemctl', 'start', 'virt-trust-agent.service']);
+    await reports(b, ({ modes }) => modes.includes('tls'));
+    assertTls(await migrated(order(a, b)));
+    assertTls(await migrated(order(b, a)));
+  });
+
+  it('9. says of wrong words what is wrong with them', async () => {
+    const wrong = async (code: number, said: RegExp, ...words: string[]) => {
+      const { code: got, stderr } = await cli('migrate', ...words);
+      assert.match(stderr, said);
+      assert.equal(got, code, stderr);
+    };
+    await wrong(2, /--from and --to are both host-a/, 'guest', '--from', 'host-a', '--to', 'host-a');
+    await wrong(2, /--to is missing/, 'guest', '--from', 'host-a');
+    await wrong(2, /of tls, pinned, plain, each once/, 'guest', '--from', 'host-a', '--mode', 'ssl');
+    await wrong(3, /cannot find host nowhere/, 'guest', '--from', 'host-a', '--to', 'nowhere');
+    await wrong(
+      2,
+      /postCopy true \(request\)/,
+      'guest',
+      '--from',
+      'host-a',
+      '--to',
+      'host-b',
+      '--post-copy',
+      '--parallel',
+      '2',
+    );
+    await wrong(
+      4,
+      /tls: host-c has no agent/,
+      'guest',
+      '--from',
+      'host-a',
+      '--to',
+      'host-c',
+      '--mode',
+      'tls',
+    );
+    await wrong(1, /nobody|no .*VM|not found|no domain/i, 'nobody', '--from', 'host-a', '--to', 'host-b');
+    await runsOnlyOn(a);
+  });
+
+  it('10. leaves no permission and no socket behind on any host', async () => {
+    for (const host of [a, b]) {
+      const found = await host.exec(['sh', '-c', 'ls /run/virt-trust/migrations; ss -Hltn "sport = :16516"']);
+      assert.equal(found.stdout, '');
+    }
+  });
+});
+
+/** As a host is known whose agent has never said what it can do. */
+function forgetReport(path: string, host: string): void {
+  const database = new DatabaseSync(path);
+  try {
+    database
+      .prepare(
+        "update hosts set document = json_set(document, '$.observed.capabilities', json('null')) where name = ?",
+      )
+      .run(host);
+  } finally {
+    database.close();
+  }
+}
