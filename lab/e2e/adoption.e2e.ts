@@ -3,6 +3,7 @@ import { after, before, describe, it } from 'node:test';
 import { systemClock } from '@virt-trust/base/clock.ts';
 import { probeVnc } from '@virt-trust/connect/probe-vnc.ts';
 import { createMigrationJob } from '@virt-trust/contract/manager/migration-operations.ts';
+import { provisionHost, putSetting } from '@virt-trust/contract/manager/operations.ts';
 import type { Gate } from '@virt-trust/contract/model/gate.ts';
 import { setUpAsFound } from '../src/adoptable.ts';
 import { canBootLab } from '../src/capability.ts';
@@ -204,7 +205,16 @@ describe('adoption: a cluster on plain TCP', { skip }, () => {
     for (const name of ['host-a', 'host-b']) await fleet.passGate(name, 'vnc-tls');
   });
 
-  it('3. has libvirt demand TLS of every native migration from then on', async () => {
+  it('3. has libvirt demand TLS of every native migration once no other mode is allowed', async () => {
+    for (const host of [a, b])
+      assert.doesNotMatch(await host.readFile('/etc/libvirt/qemu.conf'), /^migrate_tls_force/m);
+    await fleet.client.call(putSetting, {
+      params: { setting: 'migration.mode' },
+      query: {},
+      body: { value: ['tls'] },
+    });
+    for (const { name } of [a, b])
+      await fleet.finished(await fleet.client.call(provisionHost, { params: { name }, body: {} }));
     for (const host of [a, b])
       assert.match(await host.readFile('/etc/libvirt/qemu.conf'), /^migrate_tls_force *= *1$/m);
   });

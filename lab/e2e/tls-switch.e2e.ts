@@ -1,0 +1,186 @@
+import assert from 'node:assert/strict';
+import { after, before, describe, it } from 'node:test';
+import {
+  getJob,
+  listAudit,
+  listHosts,
+  listSettings,
+  provisionHost,
+  putSetting,
+} from '@virt-trust/contract/manager/operations.ts';
+import type { Setting } from '@virt-trust/contract/model/setting.ts';
+import { setUpAsFound } from '../src/adoptable.ts';
+import { canBootLab } from '../src/capability.ts';
+import type { Host } from '../src/host.ts';
+import { qemuProcesses, startVm } from '../src/vm.ts';
+import { Fleet } from './fleet.ts';
+import { clientReaches } from './old-ways.ts';
+import { sightOf } from './sight.ts';
+
+const capability = await canBootLab();
+const skip = capability.kind === 'yes' ? false : `cannot boot the lab: ${capability.why}`;
+
+const TLS = 'kvm.libvirtd.tls.enabled';
+/** What libvirt and QEMU read of ours: nothing of it is left while TLS is off. */
+const PKI = 'find /etc/pki -lname "*virt-trust*"; ls /var/lib/virt-trust/services 2>/dev/null; true';
+
+interface Scope {
+  cluster?: string;
+  host?: string;
+}
+
+describe('kvm.libvirtd.tls.enabled: TLS off and on by a setting', { skip }, () => {
+  let fleet: Fleet;
+  let a: Host;
+  let b: Host;
+  let c: Host;
+  const asFound = new Map<string, string>();
+
+  before(async () => {
+    fleet = await Fleet.up({ lab: `e2e-switch-${process.pid}`, hosts: ['host-a', 'host-b', 'host-c'] });
+    [a, b, c] = [fleet.host('host-a'), fleet.host('host-b'), fleet.host('host-c')];
+    // One with a configuration of its own that says something of TLS, one that was never touched.
+    await setUpAsFound([a], { libvirt: 'tcp', qemuTls: false });
+    for (const host of [a, b, c]) asFound.set(host.name, await sightOf(host));
+    await fleet.add('host-a', { cluster: 'rack1' });
+    await fleet.add('host-b', { cluster: 'rack1' });
+    await startVm(b, { name: 'guest' });
+  });
+  after(() => fleet?.[Symbol.asyncDispose]());
+
+  /** Sets it and waits for the hosts that follow. */
+  const put = async (value: boolean | null, scope: Scope) => {
+    const change = await fleet.client.call(putSetting, {
+      params: { setting: TLS },
+      query: scope,
+      body: { value },
+    });
+    for (const id of change.jobs) await fleet.finished(await fleet.client.call(getJob, { params: { id } }));
+    return change;
+  };
+  const explained = async (scope: Scope): Promise<Setting> => {
+    const { items } = await fleet.client.call(listSettings, { query: scope });
+    const found = items.find(({ name }) => name === TLS);
+    assert.ok(found);
+    return found;
+  };
+  const chainOf = async (scope: Scope) =>
+    (await explained(scope)).chain.map((one) => `${one.scope} ${one.target} ${one.value} ${one.wins}`);
+  const securityOf = async (name: string) => (await fleet.show(name)).security;
+  const fleetSecurity = async () => {
+    const { items } = await fleet.client.call(listHosts, { query: {} });
+    return Object.fromEntries(items.map(({ name, security }) => [name, security.modes.includes('tls')]));
+  };
+
+  it('1. shows what hosts can do, as they report it: sockets, files, versions', async () => {
+    assert.deepEqual(await fleetSecurity(), { 'host-a': true, 'host-b': true });
+    const { security, observed } = await fleet.show('host-a');
+    assert.deepEqual(security.modes, ['tls', 'pinned', 'plain'], 'plain TCP was found there');
+    assert.deepEqual(security.missing, []);
+    const reported = observed?.capabilities;
+    assert.equal(reported?.libvirtTls?.port, 16514);
+    assert.equal(reported?.libvirtTcp?.authentication, 'none');
+    assert.match(reported?.libvirtVersion ?? '', /^\d+\.\d+\.\d+$/);
+    assert.match(reported?.qemuVersion ?? '', /^\d+\.\d+\.\d+$/);
+    assert.deepEqual((await securityOf('host-b')).modes, ['tls', 'pinned']);
+    assert.deepEqual(await chainOf({ host: 'host-a' }), [
+      'host host-a null false',
+      'cluster rack1 null false',
+      'global  null false',
+      'default  true true',
+    ]);
+  });
+
+  it('2. off for the cluster: each host has its own back byte by byte, the VM runs on, no certificate is revoked', async () => {
+    const running = await qemuProcesses(b);
+    const { jobs, warnings } = await put(false, { cluster: 'rack1' });
+    assert.equal(jobs.length, 2);
+    assert.deepEqual(warnings, []);
+    for (const host of [a, b]) {
+      assert.equal(await sightOf(host), asFound.get(host.name));
+      assert.equal(await host.run(['sh', '-c', PKI]), '');
+    }
+    assert.deepEqual(await qemuProcesses(b), running);
+    assert.ok(await clientReaches(b, a, 'tcp'), 'plain TCP, as it was found');
+    for (const name of ['host-a', 'host-b']) {
+      const { state, channel, observed, security, alarms } = await fleet.show(name);
+      assert.deepEqual([state, channel, observed?.credentials], ['unsecured', 'up', []]);
+      assert.match(security.missing[0] ?? '', /TLS is switched off: .* off for cluster rack1/);
+      assert.equal(security.mend, `virt-trust setting set ${TLS} on --cluster rack1`);
+      assert.deepEqual(security.tls, { enabled: false, from: 'cluster' });
+      assert.deepEqual([alarms.critical, alarms.warning], [0, 0]);
+    }
+    assert.deepEqual(await fleetSecurity(), { 'host-a': false, 'host-b': false });
+    assert.deepEqual(await chainOf({ host: 'host-a' }), [
+      'host host-a null false',
+      'cluster rack1 false true',
+      'global  null false',
+      'default  true false',
+    ]);
+    const { items } = await fleet.client.call(listAudit, { query: { limit: 500 } });
+    const off = items.filter(({ action }) => action === 'host.tls_off');
+    assert.deepEqual(off.map(({ subject }) => subject).sort(), ['host-a', 'host-b']);
+    assert.match(off[0]?.detail ?? '', /cluster.*keys destroyed on the host and so not revoked: libvirt /);
+    assert.equal(items.filter(({ action }) => action.startsWith('certificate.revoke')).length, 0);
+  });
+
+  it('3. a host that is added while it is off is managed, and left as it was', async () => {
+    await fleet.add('host-c', { cluster: 'rack1' });
+    const { state, channel, observed } = await fleet.show('host-c');
+    assert.deepEqual([state, channel, observed?.credentials], ['unsecured', 'up', []]);
+    assert.equal(await sightOf(c), asFound.get('host-c'));
+  });
+
+  it('4. on for one host: the fleet is mixed, and shown so with what the others lack', async () => {
+    const { jobs } = await put(true, { host: 'host-b' });
+    assert.equal(jobs.length, 1);
+    assert.deepEqual(await fleetSecurity(), { 'host-a': false, 'host-b': true, 'host-c': false });
+    assert.equal((await explained({ host: 'host-b' })).from, 'host');
+    assert.equal((await explained({ host: 'host-a' })).from, 'cluster');
+    assert.equal((await fleet.show('host-b')).state, 'secured');
+  });
+
+  it('5. a host that was away is switched when it comes back', async () => {
+    await c.run(['systemctl', 'stop', 'virt-trust-agent']);
+    while ((await fleet.show('host-c')).channel !== 'down') await new Promise((go) => setTimeout(go, 200));
+    const { jobs, warnings } = await put(null, { cluster: 'rack1' });
+    assert.equal(jobs.length, 1);
+    assert.match(warnings[0] ?? '', /host host-c is switched when its channel is up again/);
+    await c.run(['systemctl', 'start', 'virt-trust-agent']);
+    while ((await fleet.show('host-c')).state !== 'secured') await new Promise((go) => setTimeout(go, 500));
+  });
+
+  it('6. on again: provisioned and proven, as before it was off', async () => {
+    assert.deepEqual(await fleetSecurity(), { 'host-a': true, 'host-b': true, 'host-c': true });
+    for (const name of ['host-a', 'host-b', 'host-c']) {
+      const { state, observed, security } = await fleet.show(name);
+      assert.equal(state, 'secured');
+      assert.deepEqual(security.missing, []);
+      const libvirt = observed?.credentials.find(({ service }) => service === 'libvirt');
+      assert.ok(libvirt?.proofs.some(({ by }) => by === 'manager'));
+    }
+    assert.equal((await explained({ cluster: 'rack1' })).from, 'default');
+  });
+
+  it('7. host provision --reconnect makes a new session and has every endpoint proven again', async () => {
+    const job = await fleet.finished(
+      await fleet.client.call(provisionHost, { params: { name: 'host-a' }, body: { reconnect: true } }),
+    );
+    const detail = (name: string) => job.steps.find((step) => step.name === name)?.detail ?? '';
+    assert.match(detail('Re-establish the channel'), /a new session with .*TLS 1\.3/);
+    const proven = detail('Prove every endpoint again');
+    assert.match(proven, /libvirt at .*16514: as-desired/);
+    assert.match(proven, /migration at .*as-desired/);
+    assert.match(proven, /libvirt from the manager: as-desired/);
+    assert.match(detail('Plan the endpoints'), /from provider internal/);
+    await assert.rejects(
+      fleet.client.call(provisionHost, { params: { name: 'host-a' }, body: { provider: 'acme' } }),
+      { code: 'provider.unknown', hint: 'there is: internal' },
+    );
+  });
+
+  it('8. gives everything back at removal, all the same', async () => {
+    for (const name of ['host-a', 'host-b', 'host-c']) await fleet.remove(name);
+    for (const host of [a, b, c]) assert.equal(await sightOf(host), asFound.get(host.name));
+  });
+});
