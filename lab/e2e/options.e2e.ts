@@ -26,6 +26,8 @@ const capability = await canBootLab();
 const skip = capability.kind === 'yes' ? false : `cannot boot the lab: ${capability.why}`;
 
 const GUEST: Guest = { name: 'guest', memoryMiB: 64, dirtyMiBPerSecond: 12 };
+/** Writes faster than what it is given takes. */
+const BUSY: Guest = { name: 'busy', memoryMiB: 64, dirtyMiBPerSecond: 48 };
 const SLOW = { bandwidthMiB: 4 };
 const AUTO_CONVERGE_FLAG = 1 << 13;
 
@@ -132,13 +134,17 @@ describe('options of a migration, as QEMU has them', { skip }, () => {
     }
 
     it(`${mode}: a VM that writes faster than it is sent is slowed down with auto-converge`, async () => {
-      const job = await migrate(fleet, wanted(mode, { bandwidthMiB: 16, autoConverge: true, downtimeMs: 1 }));
+      await startGuest(a, BUSY);
+      await receiveGuest(b, BUSY);
+      const wish = { bandwidthMiB: 24, autoConverge: true, downtimeMs: 1 };
+      const job = await migrate(fleet, { ...wanted(mode, wish), vm: 'busy' });
       const throttle = await whileRunning(fleet, job, 'see the throttle', async () => {
-        const percent = await jobFigure(a, 'guest', 'auto_converge_throttle');
+        const percent = await jobFigure(a, 'busy', 'auto_converge_throttle');
         return percent > 0 ? percent : undefined;
       });
       assert.ok(throttle >= 20, `${throttle} %`);
-      await cancelled(fleet, job, GUEST, a, b);
+      await cancelled(fleet, job, BUSY, a, b);
+      await a.run(['virsh', 'destroy', 'busy']);
     });
 
     it(`${mode}: compression that this libvirt does not know is refused with the version that does`, async () => {
