@@ -24,6 +24,7 @@ const MESSAGE = 2;
 const AUTH_POLKIT_TYPE = 2;
 const URI = 'qemu:///system';
 const CLOSE_MS = 2000;
+const OPEN_MS = 10_000;
 
 interface Pending {
   readonly procedure: Procedure<unknown, unknown>;
@@ -69,6 +70,8 @@ export class RpcClient {
   /** Opens `qemu:///system` with what a migration needs; throws `libvirt.*`. */
   static async open(stream: Duplex, options: RpcClientOptions): Promise<RpcClient> {
     const client = new RpcClient(stream, options);
+    // A daemon that stands still takes connections all the same.
+    const bound = setTimeout(() => client.#break(`no answer within ${OPEN_MS / 1000} s`), OPEN_MS);
     try {
       const { types } = await client.call(authList, {});
       const [way] = types;
@@ -79,6 +82,8 @@ export class RpcClient {
     } catch (error) {
       stream.destroy();
       throw error;
+    } finally {
+      clearTimeout(bound);
     }
   }
 
