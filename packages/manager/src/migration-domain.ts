@@ -20,7 +20,8 @@ export interface MigrationDomain {
 
 export function composeMigration(core: Core, hosts: HostsContext): MigrationDomain {
   const unmanaged = new SqliteUnmanagedHostStore(core.database, core.clock);
-  const context: MigrationContext = { ...hosts, settings: core.settings, unmanaged, jobs: core.jobs };
+  const { settings, jobs, events } = core;
+  const context: MigrationContext = { ...hosts, settings, unmanaged, jobs, events };
   const migration = migrationJob(context);
   const evacuation = evacuationJob(context, migration);
   core.jobs.register(migration);

@@ -243,9 +243,10 @@ export async function migratingFleet(
   const byName = new Map(agents);
   const issued: string[] = [];
   const logged: string[] = [];
+  const events = new EventLog(new SqliteEventStore(database, clock));
   const jobs = new JobRunner({
     store: new SqliteJobStore(database, clock),
-    events: new EventLog(new SqliteEventStore(database, clock)),
+    events,
     clock,
     log: silentLog,
     concurrency: 8,
@@ -283,6 +284,7 @@ export async function migratingFleet(
     },
     settingsOf: async () => ({ organization: 'x', allowedSkewSeconds: 60, clientCertificateMinutes: 10 }),
     settings,
+    events,
     unmanaged: new SqliteUnmanagedHostStore(database, clock),
     jobs,
   } as unknown as MigrationContext;
@@ -331,6 +333,8 @@ export async function migratingFleet(
       if (last === undefined) throw new Error('no job');
       return last;
     },
+    published: async (kind: string) =>
+      (await new SqliteEventStore(database, clock).list(0, 1000)).filter((event) => event.kind === kind),
     /** Resolves once the job is as the test waits for it. */
     async until(id: string, holds: (job: Job) => boolean): Promise<Job> {
       for await (const { job } of jobs.follow(id, new AbortController().signal)) if (holds(job)) return job;

@@ -17,6 +17,8 @@ export interface Followed {
   readonly vm: string;
   readonly job: JobContext;
   readonly report: (detail: string) => void;
+  /** Is told how far it is, at each tenth of the way. */
+  readonly onProgress: (words: string) => void;
   readonly awayLimitMs?: number;
 }
 
@@ -28,6 +30,7 @@ export interface Followed {
 export async function followMigration(followed: Followed): Promise<MigrationStatus> {
   const { channel, job, report, conductor, vm } = followed;
   const stopping = stoppingOf(job);
+  let tenths = 0;
   const cancelling = new Cancelling(followed);
   try {
     for (;;) {
@@ -42,6 +45,10 @@ export async function followMigration(followed: Followed): Promise<MigrationStat
         job.migration(status);
         if (isEnd(status)) return status;
         report(describeStage(status));
+        const reached = Math.floor((status.progress?.percent ?? 0) / 10);
+        if (reached <= tenths) continue;
+        tenths = reached;
+        followed.onProgress(describeStage(status));
       } catch (error) {
         stopping.signal.throwIfAborted();
         if (!isChannelLost(error)) throw error;

@@ -189,6 +189,38 @@ describe('the migration of a VM', () => {
     assert.deepEqual([fleet.source.grants.size, fleet.destination.grants.size], [0, 0]);
   });
 
+  it('tells how far it is in the job and in the events', async (t) => {
+    const fleet = await pair(t);
+    fleet.source.onStart = () => ({});
+    const { id } = await fleet.migrate(ORDER);
+    await fleet.until(id, started);
+    const amount = { totalBytes: 64 * 2 ** 20, processedBytes: 32 * 2 ** 20, remainingBytes: 32 * 2 ** 20 };
+    fleet.source.become(id, {
+      progress: {
+        ...amount,
+        percent: 50,
+        bytesPerSecond: 2 ** 20,
+        memory: amount,
+        disk: null,
+        iteration: 2,
+        dirtyBytesPerSecond: 0,
+        estimatedSeconds: 32,
+        expectedDowntimeMs: 300,
+        elapsedMs: 1000,
+        stage: 'pre-copy',
+      },
+    });
+    const job = await fleet.until(id, ({ progress }) => progress !== null);
+    assert.equal(job.progress?.expectedDowntimeMs, 300);
+    fleet.source.become(id, { phase: 'done', runsOn: 'destination' });
+    await fleet.over(id);
+    const [event] = await fleet.published('migration.progress');
+    assert.equal(
+      event?.message,
+      'host1 to host2: pre-copy 50 %, memory 32 of 64 MiB, pass 2, 1 MiB/s, about 32 s left, downtime 300 ms',
+    );
+  });
+
   it('outlives a channel that breaks', async (t) => {
     const fleet = await pair(t);
     fleet.source.onStart = () => ({});

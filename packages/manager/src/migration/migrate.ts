@@ -128,12 +128,17 @@ async function carryThrough(
       const last =
         found !== null && isEnd(found)
           ? found
-          : await followMigration({ channel, conductor: conductor.name, vm: asked.vm, job, report }).catch(
-              async (error: unknown) => {
-                if (!isTrustError(error, 'migration.conductor_away')) throw error;
-                throw await vmIsWhere(begun.plan, error.message, context, job);
-              },
-            );
+          : await followMigration({
+              channel,
+              conductor: conductor.name,
+              vm: asked.vm,
+              job,
+              report,
+              onProgress: (words) => tellProgress(asked, words, context),
+            }).catch(async (error: unknown) => {
+              if (!isTrustError(error, 'migration.conductor_away')) throw error;
+              throw await vmIsWhere(begun.plan, error.message, context, job);
+            });
       job.migration(last);
       report(last.phase === 'done' ? describeProof(last) : (last.error?.message ?? last.phase));
       // Who cancelled it knows why it did not arrive.
@@ -149,6 +154,13 @@ async function carryThrough(
       await lookAgain(begun.plan, context);
     }
   }
+}
+
+/** Whoever follows the manager's events sees how far it is. */
+function tellProgress({ vm, from, to }: MigrateVm, words: string, { events, log }: MigrationContext): void {
+  events
+    .publish({ kind: 'migration.progress', subject: vm, message: `${from} to ${to}: ${words}` })
+    .catch((error: unknown) => log.warn({ vm, reason: describeError(error) }, 'event lost'));
 }
 
 /** Whether only the manager stops: the migration goes on, and this job with it at the next start. */
