@@ -1,0 +1,354 @@
+import assert from 'node:assert/strict';
+import { execFile } from 'node:child_process';
+import { after, before, describe, it } from 'node:test';
+import { fileURLToPath } from 'node:url';
+import { promisify } from 'node:util';
+import { describeError } from '@virt-trust/base/error.ts';
+import { revokeCertificate } from '@virt-trust/contract/manager/lifecycle-operations.ts';
+import {
+  createMigrationJob,
+  getMigrationMatrix,
+  planMigration,
+} from '@virt-trust/contract/manager/migration-operations.ts';
+import type { MigrateVm } from '@virt-trust/contract/model/migration.ts';
+import type { MigrationPlan } from '@virt-trust/contract/model/migration-plan.ts';
+import { makeTestCertificate, type TestIdentity } from '@virt-trust/libvirt/test-certificates.ts';
+import { OID } from '@virt-trust/pki/der/oid.ts';
+import { canBootLab } from '../src/capability.ts';
+import type { Host } from '../src/host.ts';
+import { until } from '../src/until.ts';
+import { runningVms, startVm } from '../src/vm.ts';
+import { Fleet } from './fleet.ts';
+
+const capability = await canBootLab();
+const skip = capability.kind === 'yes' ? false : `cannot boot the lab: ${capability.why}`;
+
+const MAIN = fileURLToPath(new URL('../../packages/cli/src/main.ts', import.meta.url));
+const DIRECTORY = '/etc/pki/libvirt-migrate';
+const DISK = '/srv/picky.img';
+/** `VIR_MIGRATE_UNSAFE`: what is on local disks here has nothing in it. */
+const UNSAFE = 512;
+
+/** A VM that wants more of its host than most. */
+const PICKY = (devices: string, cpu = '') => `<domain type='qemu'>
+  <name>picky</name><memory unit='MiB'>64</memory><vcpu>1</vcpu>${cpu}
+  <os><type arch='x86_64' machine='pc'>hvm</type></os>
+  <devices><emulator>/usr/bin/qemu-system-x86_64</emulator>${devices}</devices>
+</domain>
+`;
+
+const QEMU = '/usr/bin/qemu-system-x86_64';
+/** A QEMU that has no sse4.1, as libvirt is told, too: what is in its cache it takes for what the machine has. */
+const OLD_CPU = `
+set -e; mv ${QEMU} ${QEMU}.real
+printf '#!/bin/sh\\nfor a do shift; case "$a" in *sse4.1=on*) a=$(printf %%s "$a" | sed s/sse4.1=on/sse4.1=off/) ;; esac; set -- "$@" "$a"; done\\nexec ${QEMU}.real "$@"\\n' >${QEMU}
+chmod 755 ${QEMU}; systemctl restart libvirtd
+virsh domcapabilities --virttype qemu --emulatorbin ${QEMU} >/dev/null
+sed -i "/name='sse4.1'/s/value='true'/value='false'/" /var/cache/libvirt/qemu/capabilities/*.xml
+systemctl restart libvirtd`;
+const OLD_CPU_MENDED = `set -e; mv -f ${QEMU}.real ${QEMU}; rm -f /var/cache/libvirt/qemu/capabilities/*.xml; systemctl restart libvirtd; virsh capabilities >/dev/null`;
+
+describe('the preflight of a migration', { skip }, () => {
+  let fleet: Fleet;
+  let a: Host;
+  let b: Host;
+  let authority: TestIdentity;
+
+  before(async () => {
+    fleet = await Fleet.up({ lab: `e2e-preflight-${process.pid}`, hosts: ['host-a', 'host-b', 'host-c'] });
+    [a, b] = [fleet.host('host-a'), fleet.host('host-b')];
+    for (const name of ['host-a', 'host-b', 'host-c']) await fleet.add(name);
+    await startVm(a, { name: 'guest' });
+    authority = await makeTestCertificate({ subject: 'CN=Story CA', ca: true });
+  });
+  after(() => fleet?.[Symbol.asyncDispose]());
+
+  const order = (more: Partial<MigrateVm> = {}): MigrateVm => ({
+    vm: 'guest',
+    from: 'host-a',
+    to: 'host-b',
+    mode: ['tls'],
+    ...more,
+  });
+  const plan = (more: Partial<MigrateVm> = {}): Promise<MigrationPlan> =>
+    fleet.client.call(planMigration, { body: order(more) });
+
+  /** The plan names it, for that host, and says how to mend it; whatever else it finds is for the reader of a failure. */
+  async function finds(code: string, host: string | null, more: Partial<MigrateVm> = {}) {
+    const made = await plan(more);
+    assert.equal(made.ready, false);
+    const found = made.findings.filter((one) => one.code === code && one.host === host);
+    assert.ok(found.length > 0, JSON.stringify(made.findings, null, 1));
+    for (const { what, fix } of found) assert.ok(what !== '' && fix !== '');
+    return made;
+  }
+
+  /** What the migration itself says when it is made in spite of all; the VM stays where it was. */
+  async function failure(more: Partial<MigrateVm> = {}): Promise<string> {
+    const { vm } = order(more);
+    try {
+      await fleet.finished(
+        await fleet.client.call(createMigrationJob, { body: order({ force: true, ...more }) }),
+      );
+    } catch (error) {
+      assert.ok((await runningVms(a)).includes(vm));
+      assert.ok(!(await runningVms(b)).includes(vm));
+      return describeError(error);
+    }
+    throw new assert.AssertionError({ message: 'it was migrated' });
+  }
+
+  const mounted = new Map<Host, Set<string>>();
+  /** Puts other bytes in place of a file that virt-trust keeps right: it cannot be renamed over, so it stays. */
+  async function replace(host: Host, name: string, text: string, mode = 0o644): Promise<void> {
+    const place = (await host.run(['readlink', '-f', `${DIRECTORY}/${name}`])).trim();
+    const own = `/root/story-${name}`;
+    await host.writeFile(own, text, mode);
+    await host.run(['mount', '--bind', own, place]);
+    mounted.set(host, (mounted.get(host) ?? new Set()).add(place));
+  }
+  async function giveBack(): Promise<void> {
+    for (const [host, places] of mounted) for (const place of places) await host.run(['umount', place]);
+    mounted.clear();
+  }
+
+  const leaf = (names: readonly string[], end: 'server' | 'client', notAfter?: string) =>
+    makeTestCertificate({
+      subject: 'O=Story,CN=host',
+      issuer: authority,
+      names: names.map((address) => ({ kind: 'ip' as const, value: address })),
+      purposes: { oids: [end === 'server' ? OID.serverAuth : OID.clientAuth], critical: false },
+      ...(notAfter === undefined ? {} : { notAfter }),
+    });
+
+  /** Both hosts trust an authority of the story's own and serve what it issued. */
+  async function serveOwn(namesOfB: readonly string[], notAfterOfB?: string): Promise<void> {
+    for (const host of [a, b]) {
+      const isB = host === b;
+      const server = await leaf(isB ? namesOfB : [a.address], 'server', isB ? notAfterOfB : undefined);
+      const client = await leaf([host.address], 'client');
+      await replace(host, 'ca-cert.pem', authority.pem);
+      await replace(host, 'server-cert.pem', server.pem);
+      await replace(host, 'server-key.pem', server.keyPem);
+      await replace(host, 'client-cert.pem', client.pem);
+      await replace(host, 'client-key.pem', client.keyPem);
+    }
+  }
+
+  async function startPicky(devices: string, cpu = ''): Promise<void> {
+    await a.writeFile('/run/picky.xml', PICKY(devices, cpu));
+    await a.run(['virsh', 'create', '/run/picky.xml']);
+  }
+  const endPicky = () => a.run(['virsh', 'destroy', 'picky']);
+
+  it('1. is ready where all is well, by real handshakes in both directions', async () => {
+    const made = await plan();
+    assert.deepEqual([made.ready, made.findings], [true, []], JSON.stringify(made, null, 1));
+    const seen = made.handshakes.map(
+      ({ service, from, to, outcome }) => `${service} ${from} ${to} ${outcome}`,
+    );
+    assert.deepEqual(
+      seen.toSorted(),
+      ['libvirt', 'migration', 'peer'].flatMap((service) => [
+        `${service} host-a host-b good`,
+        `${service} host-b host-a good`,
+      ]),
+    );
+    const stream = made.handshakes.find(({ service, to }) => service === 'migration' && to === 'host-b');
+    const { observed } = await fleet.show('host-b');
+    const settled = observed?.credentials.find(({ service }) => service === 'migration');
+    assert.equal(stream?.servedPin, settled?.pin);
+    assert.equal(stream?.serialNumber, settled?.serialNumber);
+    assert.match(stream?.target ?? '', new RegExp(`^${b.address.replaceAll('.', '\\.')}:49[12]\\d\\d$`));
+  });
+
+  it('2. leaves nothing behind: no grant, no listener, no process', async () => {
+    for (const host of [a, b]) {
+      await until(`see ${host.name} listen for nobody`, 30_000, async () => {
+        const listening = await host.run(['ss', '-Htln']);
+        return /:(?:16516|49[12]\d\d|165[2-8]\d)\b/.test(listening) ? undefined : true;
+      });
+      assert.equal((await host.exec(['pgrep', 'qemu-nbd'])).stdout, '');
+      const { stdout } = await host.exec(['sh', '-c', 'ls -d /run/virt-trust/preflight-* 2>/dev/null']);
+      assert.equal(stdout, '');
+    }
+  });
+
+  it('3. sees an expired certificate at the destination, which no migration gets past', async () => {
+    await serveOwn([b.address]);
+    assert.equal((await plan()).ready, true);
+    await giveBack();
+    await serveOwn([b.address], '2026-02-01T00:00:00Z');
+    const made = await finds('certificate.expired', 'host-b');
+    assert.ok(made.findings.some(({ what }) => /2026-02-01/.test(what)));
+    assert.match(await failure(), /expired|no TLS for migrations/);
+    await giveBack();
+  });
+
+  it('4. sees a certificate without the name by which it is reached', async () => {
+    await serveOwn(['192.0.2.77']);
+    const made = await finds('name.mismatch', 'host-b');
+    assert.ok(made.findings.some(({ what }) => what.includes('192.0.2.77') && what.includes(b.address)));
+    assert.match(await failure(), /does not match the hostname|certificate/i);
+    await giveBack();
+  });
+
+  it('5. sees two authorities that do not know each other', async () => {
+    await serveOwn([b.address]);
+    const places = mounted.get(a) ?? new Set();
+    for (const place of places) await a.run(['umount', place]);
+    mounted.delete(a);
+    await finds('trust.untrusted', 'host-b');
+    assert.match(await failure(), /certificate|issuer/i);
+    await giveBack();
+  });
+
+  it('6. sees a key that QEMU may not read', async () => {
+    const key = await b.readFile(`${DIRECTORY}/server-key.pem`);
+    await replace(b, 'server-key.pem', key, 0o600);
+    await finds('files.unreadable', 'host-b');
+    await finds('qemu.cannot_serve', 'host-b');
+    assert.match(await failure(), /read|no TLS for migrations/i);
+    await giveBack();
+    await isReady();
+  });
+
+  it('7. sees ports that a firewall on the way drops', async () => {
+    const rule = (verdict: string) =>
+      b.run([
+        'sh',
+        '-c',
+        `nft delete table inet story 2>/dev/null; nft 'table inet story { chain input { type filter hook input priority 0; policy accept; tcp dport 49152-49215 ip saddr ${a.address} ${verdict}; } }'`,
+      ]);
+    await rule('drop');
+    const made = await finds('port.filtered', 'host-b');
+    assert.equal(
+      made.handshakes.find(({ service, from }) => service === 'migration' && from === 'host-a')?.outcome,
+      'unreachable',
+    );
+    // The same port, refused at once: TCP's patience with silence is not what is tested.
+    await rule('reject with tcp reset');
+    assert.match(await failure(), /unable to connect|refused|connect/i);
+    await b.run(['nft', 'delete', 'table', 'inet', 'story']);
+  });
+
+  it('8. sees a disk that the destination does not have, and libvirt fails over it', async () => {
+    await a.run(['truncate', '-s', '1M', DISK]);
+    await startPicky(
+      `<disk type='file' device='disk'><driver name='qemu' type='raw'/><source file='${DISK}'/><target dev='vda' bus='virtio'/></disk>`,
+    );
+    const asked = { vm: 'picky', flags: UNSAFE };
+    await finds('disk.missing', 'host-b', asked);
+    await finds('disk.not_shared', 'host-a', { vm: 'picky' });
+    await finds('disk.not_made', 'host-b', { vm: 'picky', copyStorage: 'all' });
+    assert.match(await failure(asked), /picky\.img/);
+    assert.match(await failure({ vm: 'picky' }), /without shared storage is unsafe/);
+    await endPicky();
+  });
+
+  it('9. sees a bridge that the destination does not have', async () => {
+    await a.run(['sh', '-c', 'ip link add br7 type bridge && ip link set br7 up']);
+    await startPicky("<interface type='bridge'><source bridge='br7'/></interface>");
+    await finds('bridge.missing', 'host-b', { vm: 'picky' });
+    assert.match(await failure({ vm: 'picky' }), /br7/);
+    await endPicky();
+  });
+
+  it('10. sees a CPU that the destination has not', async () => {
+    const cpu =
+      "<cpu mode='custom' match='exact' check='partial'><model fallback='forbid'>qemu64</model><feature policy='require' name='sse4.1'/></cpu>";
+    await startPicky('', cpu);
+    assert.equal((await plan({ vm: 'picky' })).ready, true);
+    await b.run(['sh', '-c', OLD_CPU], { timeout: 120_000 });
+    const made = await finds('vm.cpu', 'host-b', { vm: 'picky' });
+    assert.ok(made.findings.some(({ what }) => what.includes('sse4.1')));
+    assert.match(await failure({ vm: 'picky' }), /CPU/);
+    await b.run(['sh', '-c', OLD_CPU_MENDED], { timeout: 120_000 });
+    await endPicky();
+  });
+
+  it('11. sees two hosts of one UUID, and a VM that is there already', async () => {
+    const uuid = /<uuid>([0-9a-f-]+)<\/uuid>/.exec(await a.run(['virsh', 'capabilities']))?.[1] ?? '';
+    const conf = '/etc/libvirt/libvirtd.conf';
+    await b.run([
+      'sh',
+      '-c',
+      `cp $(readlink -f ${conf}) /root/conf; { cat /root/conf; echo 'host_uuid = "${uuid}"'; } >/root/conf.same; mount --bind /root/conf.same $(readlink -f ${conf}); systemctl restart libvirtd; virsh version >/dev/null`,
+    ]);
+    await finds('host.same_uuid', null);
+    assert.match(await failure(), /same host|UUID/i);
+    await b.run([
+      'sh',
+      '-c',
+      `umount $(readlink -f ${conf}); systemctl restart libvirtd; virsh version >/dev/null`,
+    ]);
+    await startVm(b, { name: 'guest' });
+    await finds('vm.name_taken', 'host-b');
+    await b.run(['virsh', 'destroy', 'guest']);
+    await isReady();
+  });
+
+  it('12. shows three hosts towards each other, with real handshakes, and what is wrong', async () => {
+    const matrix = await fleet.client.call(getMigrationMatrix, { query: { probe: true } });
+    assert.equal(matrix.pairs.length, 6);
+    assert.deepEqual(
+      new Set(matrix.pairs.map(({ mode, ready }) => `${mode} ${ready}`)),
+      new Set(['tls true']),
+    );
+    assert.equal(
+      await cli('migrate', '--matrix', '--probe'),
+      `FROM \\ TO   1 2 3
+1 host-a    . T T
+2 host-b    T . T
+3 host-c    T T .
+
+T tls   P pinned   C plain, in the clear   x would fail   - no mode is feasible
+small letters: with warnings
+
+6 pairs: 6 tls (with real handshakes)
+`,
+    );
+    await b.run([
+      'nft',
+      'table inet story { chain input { type filter hook input priority 0; policy accept; tcp dport 49152-49215 reject with tcp reset; } }',
+    ]);
+    const text = await cli('migrate', '--matrix', '--probe');
+    assert.match(text, /^1 host-a {4}\. x T$/m);
+    assert.match(text, /^2 host-b {4}t \. t$/m);
+    assert.match(text, /^3 host-c {4}T x \.$/m);
+    assert.match(text, /^6 pairs: 4 tls, 2 would fail \(with real handshakes\)$/m);
+    assert.match(
+      text,
+      /^ {2}error: .*host-b.*\(qemu\.cannot_serve|port\.closed, host-b, host-a to host-b\)$/m,
+    );
+    await b.run(['nft', 'delete', 'table', 'inet', 'story']);
+  });
+
+  it('13. takes no host whose certificate was revoked, whatever is forced', async () => {
+    const { observed } = await fleet.show('host-b');
+    const serving = observed?.credentials.find(({ service }) => service === 'migration')?.serialNumber;
+    const job = await fleet.client.call(revokeCertificate, {
+      params: { serial: serving ?? '' },
+      body: { reason: 'keyCompromise' },
+    });
+    await fleet.finished(job).catch(() => {});
+    const made = await plan();
+    assert.equal(made.ready, false);
+    assert.ok(
+      made.findings.some(({ code, severity }) => code === 'crl.revoked' && severity === 'unsafe'),
+      JSON.stringify(made.findings, null, 1),
+    );
+    assert.match(await failure(), /revoked/);
+  });
+
+  /** What was mended is seen by the host, and told. */
+  const isReady = () =>
+    until('see the plan ready again', 60_000, async () => ((await plan()).ready ? true : undefined));
+
+  /** What the program prints for a person. */
+  async function cli(...args: string[]): Promise<string> {
+    const env = { ...process.env, VIRT_TRUST_URL: fleet.url, VIRT_TRUST_TOKEN: fleet.token };
+    const { stdout } = await promisify(execFile)(process.execPath, [MAIN, ...args], { env });
+    return stdout;
+  }
+});
