@@ -2,7 +2,7 @@ import assert from 'node:assert/strict';
 import { execFile } from 'node:child_process';
 import { join } from 'node:path';
 import { DatabaseSync } from 'node:sqlite';
-import { after, before, describe, it } from 'node:test';
+import { after, before, beforeEach, describe, it } from 'node:test';
 import { isTrustError } from '@virt-trust/base/error.ts';
 import {
   createMigrationJob,
@@ -55,6 +55,12 @@ describe('every cell of the table by which a migration is decided', { skip }, ()
       const { items } = await fleet.client.call(listHosts, { query: {} });
       return items.every(({ security }) => security.modes.includes('tls')) || undefined;
     });
+    await startVm(a, { name: 'guest' });
+  });
+  beforeEach(async () => {
+    const [here, there, elsewhere] = await Promise.all([a, b, c].map(runningVms));
+    if (here?.length === 1 && there?.length === 0 && elsewhere?.length === 0) return;
+    for (const host of [a, b, c]) await host.exec(['virsh', 'destroy', 'guest']);
     await startVm(a, { name: 'guest' });
   });
   after(() => fleet?.[Symbol.asyncDispose]());

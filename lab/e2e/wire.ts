@@ -11,7 +11,7 @@ export interface WireSight {
   /** Of all kinds, also of connections that were there before. */
   readonly segments: number;
   readonly connections: number;
-  /** Began with a TLS record of a ClientHello (RFC 8446 §5.1). */
+  /** Began with a TLS record of a ClientHello (RFC 8446 §5.1), or as NBD with STARTTLS and then one. */
   readonly tls: number;
   readonly plain: number;
 }
@@ -72,7 +72,7 @@ export async function watchWire(
 
 /** Reads a pcap file (draft-ietf-opsawg-pcap) of Ethernet frames with TCP in IPv4 or IPv6. */
 function readCapture(capture: Buffer): WireSight {
-  const first = new Map<string, 'tls' | 'plain'>();
+  const first = new Map<string, Buffer>();
   const clients = new Set<string>();
   let segments = 0;
   for (let at = 24; at + 16 <= capture.length; ) {
@@ -83,19 +83,32 @@ function readCapture(capture: Buffer): WireSight {
     if (segment === null) continue;
     segments += 1;
     if (segment.syn && !segment.ack) clients.add(segment.flow);
-    if (segment.payload.length === 0 || !clients.has(segment.flow) || first.has(segment.flow)) continue;
-    first.set(
-      segment.flow,
-      segment.payload[0] === 22 && segment.payload[1] === 3 && segment.payload[5] === 1 ? 'tls' : 'plain',
-    );
+    if (segment.payload.length === 0 || !clients.has(segment.flow)) continue;
+    const said = first.get(segment.flow) ?? Buffer.alloc(0);
+    if (said.length < FIRST_BYTES) first.set(segment.flow, Buffer.concat([said, segment.payload]));
   }
-  const kinds = [...first.values()];
+  const kinds = [...first.values()].map((said) =>
+    isClientHello(said) || isClientHello(said.subarray(startTlsLength(said))) ? 'tls' : 'plain',
+  );
   return {
     segments,
     connections: clients.size,
     tls: kinds.filter((kind) => kind === 'tls').length,
     plain: kinds.filter((kind) => kind === 'plain').length,
   };
+}
+
+/** So much of what a client says is enough to tell what it speaks. */
+const FIRST_BYTES = 64;
+
+function isClientHello(said: Buffer): boolean {
+  return said[0] === 22 && said[1] === 3 && said[5] === 1;
+}
+
+/** How long the client's part of NBD is before TLS begins: its flags and NBD_OPT_STARTTLS (NBD protocol, "Option types"). */
+function startTlsLength(said: Buffer): number {
+  const option = Buffer.from('IHAVEOPT\0\0\0\x05\0\0\0\0', 'latin1');
+  return said.subarray(4, 4 + option.length).equals(option) ? 4 + option.length : said.length;
 }
 
 function tcpOf(frame: Buffer) {

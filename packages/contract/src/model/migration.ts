@@ -170,7 +170,7 @@ export const MigrateVm = Type.Object(
     vm: VmName,
     from: Name,
     to: Name,
-    /** In place of the setting migration.mode. */
+    /** In this order, in place of that of the setting migration.mode; what the setting of either host leaves out is not taken. */
     mode: Type.Optional(Type.Array(MigrationMode, { minItems: 1, maxItems: 3 })),
     /** In spite of findings that say that it would fail; never in spite of what makes it unsafe. */
     force: Type.Optional(Type.Boolean()),
