@@ -167,7 +167,6 @@ export async function runAgent(options: AgentOptions): Promise<RunningAgent> {
       log,
       clock,
     });
-    await arrivals.start();
     await grants.start(
       new PeerDoor({
         identity: () => identity.current,
@@ -178,6 +177,8 @@ export async function runAgent(options: AgentOptions): Promise<RunningAgent> {
         clock,
       }),
     );
+    // After the grants, by which it knows which streams go on.
+    await arrivals.start();
     if (order.mode === 'manage') timer = await keepPortOpen(context, addresses.all, channel.port);
     // Last, because its answer says that all is there.
     local = await openLocalDoor({ path: paths.socket, handlers, log });

@@ -80,6 +80,7 @@ export const hostEngines: EngineFactory = async (context) => {
   const grants = new HostGrants({
     context,
     isOver: async ({ id }) => OVER.has((await migrations.get(id, 0, new AbortController().signal)).phase),
+    isRunning: (id) => arrivals.isRunning(id),
     release: async (id) => {
       await Promise.all([arrivals.release(id), preflights.release(id)]);
     },

@@ -98,6 +98,7 @@ export function noEngines(asked: string[] = []): EngineFactory {
       start: async () => {},
       create: () => noMigration('create'),
       end: () => noMigration('end'),
+      isRunning: async () => false,
       release: async () => {},
       close: async () => {},
     },

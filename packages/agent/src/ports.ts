@@ -161,6 +161,8 @@ export interface Arrivals {
     vm: { readonly xml: string; readonly persistentXml: string | null },
   ): Promise<{ relayPort: number | null }>;
   end(grant: Grant, outcome: string): Promise<void>;
+  /** Whether streams of a grant are taken still. */
+  isRunning(id: string): Promise<boolean>;
   /** Ends all that a grant had opened, sockets included. */
   release(id: string): Promise<void>;
   close(): Promise<void>;

@@ -51,6 +51,7 @@ export function grantingEngines(asked: string[] = []): EngineFactory {
       grants: new HostGrants({
         context,
         isOver: async () => false,
+        isRunning: async () => false,
         release: async (id) => void note('release', id),
       }),
       migrations: {

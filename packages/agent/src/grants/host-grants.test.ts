@@ -29,6 +29,7 @@ async function hostWith(t: TestContext, mode: 'manage' | 'observe' = 'manage') {
   const events: string[] = [];
   const released: string[] = [];
   const over = new Set<string>();
+  const running = new Set<string>();
   const world = { now: Date.UTC(2026, 0, 1) as Instant, managers, mode, canListen: true };
   const firewall = new Firewall(paths, noHostCommands);
   const door = {
@@ -72,6 +73,7 @@ async function hostWith(t: TestContext, mode: 'manage' | 'observe' = 'manage') {
     events,
     released,
     over,
+    running,
     firewall,
     paths,
     a: managers[0] as (typeof managers)[0],
@@ -82,6 +84,7 @@ async function hostWith(t: TestContext, mode: 'manage' | 'observe' = 'manage') {
       const grants = new HostGrants({
         context,
         isOver: async ({ id }) => over.has(id),
+        isRunning: async (id) => running.has(id),
         release: async (id) => void released.push(id),
       });
       made.push(grants);
@@ -239,6 +242,11 @@ test('a migration that nobody ever said to be over is not told of for ever', asy
   await grants.put(grant, host.a);
   await grants.begin(grant.id);
   host.world.now = (grant.notAfter + DAY) as Instant;
+  host.running.add(grant.id);
+  await grants.refresh();
+  assert.throws(() => grants.admit(grant.id, FROM_PEER, STATUS), { code: 'grant.expired' });
+  assert.deepEqual(host.released, [], 'its streams are not cut');
+  host.running.delete(grant.id);
   await grants.refresh();
   assert.deepEqual(grants.list(), []);
   assert.equal(host.door.state, 'closed');

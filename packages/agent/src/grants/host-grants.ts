@@ -23,6 +23,8 @@ export interface HostGrantsParts {
   readonly context: Pick<AgentContext, 'paths' | 'mode' | 'keys' | 'firewall' | 'clock' | 'log' | 'record'>;
   /** Whether the migration of a grant, begun on this host as the source, is over. */
   readonly isOver: (grant: Grant) => Promise<boolean>;
+  /** Whether streams of a grant run on this host as the destination. */
+  readonly isRunning: (id: string) => Promise<boolean>;
   /** Ends all that a grant had opened on this host. */
   readonly release: (id: string) => Promise<void>;
   /** How often what is over is looked for. */
@@ -182,8 +184,13 @@ export class HostGrants implements Grants {
       else if (grant.peer.pins.some((pin) => managers.isTrusted(pin as SpkiPin)))
         over.set(id, "its peer's key is a manager's");
       else if (!isTrusted && !begun) over.set(id, 'its manager is none of this host any more');
-      else if (!isOpen(held, now)) over.set(id, begun ? 'nobody said that it is over' : 'it expired unused');
-      else if (begun && (await this.#isOver(grant))) over.set(id, MIGRATION_OVER);
+      else if (!isOpen(held, now)) {
+        // What has begun is never cut by the time of its grant.
+        if (!begun) over.set(id, 'it expired unused');
+        else if (!(await this.#asked(this.#parts.isRunning(id), true)))
+          over.set(id, 'nobody said that it is over');
+      } else if (begun && grant.role === 'source' && (await this.#asked(this.#parts.isOver(grant), false)))
+        over.set(id, MIGRATION_OVER);
       // A migration that runs may still tell how it does; nothing else.
       else if (!isTrusted && now < grant.notAfter)
         cut.set(id, { ...held, grant: { ...grant, notAfter: now } });
@@ -193,13 +200,13 @@ export class HostGrants implements Grants {
     await this.#openings.retry(this.#port ?? 0, [...this.#held.values()]);
   }
 
-  async #isOver(grant: Grant): Promise<boolean> {
-    if (grant.role !== 'source') return false;
+  /** What another part of the agent says; where it can't be asked, what cuts and closes nothing. */
+  async #asked(question: Promise<boolean>, otherwise: boolean): Promise<boolean> {
     try {
-      return await this.#parts.isOver(grant);
+      return await question;
     } catch (error) {
-      this.#parts.context.log.warn({ id: grant.id, reason: describeError(error) }, 'cannot ask a migration');
-      return false;
+      this.#parts.context.log.warn({ reason: describeError(error) }, 'cannot ask after a migration');
+      return otherwise;
     }
   }
 

@@ -20,7 +20,7 @@ export interface PeerClientOptions {
 }
 
 /** The peer's end of the channel that is up. */
-export interface ReachedPeer {
+interface ReachedPeer {
   /** The address of `reachedAt` that answered. */
   readonly address: string;
   readonly pin: string;

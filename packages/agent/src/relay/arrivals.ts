@@ -15,6 +15,8 @@ export interface HostArrivalsParts {
   readonly qemuUser: () => Promise<{ readonly uid: number; readonly gid: number }>;
   readonly findGrant: (id: string) => Grant | undefined;
   readonly startMs?: number;
+  /** How often relays are looked at. */
+  readonly lookMs?: number;
 }
 
 const START_MS = 15 * SECOND;
@@ -63,6 +65,10 @@ export class HostArrivals implements Arrivals {
   async end(grant: Grant, outcome: string): Promise<void> {
     this.#parts.context.log.info({ id: grant.id, outcome }, 'the source says that it is over');
     await this.release(grant.id);
+  }
+
+  isRunning(id: string): Promise<boolean> {
+    return this.#parts.processes.isRunning(id);
   }
 
   release(id: string): Promise<void> {
@@ -124,7 +130,7 @@ export class HostArrivals implements Arrivals {
 
   #watch(grant: Grant): void {
     this.#watched.set(grant.id, grant);
-    this.#timer ??= setInterval(() => void this.#look(), LOOK_MS).unref();
+    this.#timer ??= setInterval(() => void this.#look(), this.#parts.lookMs ?? LOOK_MS).unref();
   }
 
   async #look(): Promise<void> {
