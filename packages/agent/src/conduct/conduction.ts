@@ -16,6 +16,7 @@ import type { TypedParameter } from '@virt-trust/libvirt/typed-params.ts';
 import { isLibvirtError, type MigratableVm, readMigratable, stateOf } from './domain.ts';
 import { type Journal, type Outcome, operatorNeeded } from './outcome.ts';
 import { migrationFlags, migrationParameters, type StreamUris } from './parameters.ts';
+import { untilTransferEnded } from './recovery.ts';
 import type { RpcClient } from './rpc-client.ts';
 import { type Place, Settling } from './settling.ts';
 import type { MigrationWatch } from './watch.ts';
@@ -261,6 +262,8 @@ export class Conduction {
       })
       .then(() => undefined)
       .catch((error: unknown) => error);
+    // Lost, and not told: it may be under way still, and must not be confirmed before its end.
+    if (!isLibvirtError(failure)) await untilTransferEnded(domain.uuid, this.#parts);
     const reason = betterOf(failure, atDestination);
     const trouble = this.#parts.streamTrouble();
     const told = watch.wasTimedOut

@@ -63,7 +63,7 @@ export async function recover(
 }
 
 /** A transfer goes on without us until the destination, which lost us too, ends it; helps it to its end. */
-async function untilTransferEnded(
+export async function untilTransferEnded(
   uuid: string,
   { order, openSource, now, sleep }: Pick<SettlingParts, 'order' | 'openSource' | 'now' | 'sleep'>,
 ): Promise<void> {
