@@ -2,6 +2,7 @@ import assert from 'node:assert/strict';
 import { mkdir, writeFile } from 'node:fs/promises';
 import { join } from 'node:path';
 import { type TestContext, test } from 'node:test';
+import { isTrustError } from '@virt-trust/base/error.ts';
 import type { RunHostCommand } from '@virt-trust/check/host/host-command.ts';
 import { temporaryRoot } from '../fixtures.ts';
 import { type AgentPaths, agentPaths } from '../paths.ts';
@@ -48,6 +49,25 @@ test('a CRL is loaded by VNC servers that ask viewers for certificates, and by n
   await effects.load('vnc');
   assert.ok(asked.some((line) => line.includes(UUIDS.asks) && /display-?reload/.test(line)));
   assert.ok(!asked.some((line) => line.includes(UUIDS.plain)));
+});
+
+test('a VM that arrives by migration loads a CRL once it has, and the others not again for that', async (t) => {
+  const { paths, asked, effects } = await host(t, (args) => (args[0] === '-C' ? '7\n' : ''));
+  await putQemu(paths, 7, UUIDS.plain, true);
+  await putQemu(paths, 8, UUIDS.asks, true);
+  const state = (job: string) =>
+    writeFile(paths.at('/run/libvirt/qemu/vm8.xml'), `<domstatus>${job}<domain id='1'></domain></domstatus>`);
+  const reloaded = (uuid: string) =>
+    asked.filter((line) => line.includes(uuid) && /display-?reload/.test(line)).length;
+  await state("<job type='none' async='migration in' phase='prepare'></job>");
+  for (const _ of [1, 2])
+    await assert.rejects(effects.load('vnc'), (error) => isTrustError(error, 'vnc.arriving'));
+  assert.deepEqual([reloaded(UUIDS.plain), reloaded(UUIDS.asks)], [1, 0]);
+  await state('');
+  await effects.load('vnc');
+  assert.deepEqual([reloaded(UUIDS.plain), reloaded(UUIDS.asks)], [1, 1]);
+  await effects.load('vnc');
+  assert.deepEqual([reloaded(UUIDS.plain), reloaded(UUIDS.asks)], [2, 2]);
 });
 
 test('nothing has to load the CRL of migrations, which are read each time, nor of SPICE, which reads none', async (t) => {
