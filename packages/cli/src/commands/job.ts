@@ -36,6 +36,7 @@ export function addJobCommands(program: Command): void {
       const one = await managerClient().call(getJob, { params: { id } });
       if (options.json === true) return writeJson(one);
       writeLine(`${one.kind} ${one.subject}: ${one.state}`);
+      for (const warning of one.warnings) writeLine(`  warning: ${warning}`);
       for (const step of one.steps)
         writeLine(
           `  ${step.state === 'done' ? '✔' : step.state === 'failed' ? '✖' : '…'} ${step.name}${step.detail === '' ? '' : ` - ${step.detail}`}`,

@@ -26,6 +26,8 @@ export function agentPair(from: MigrationEnd, to: MigrationEnd): AgentPair {
 export interface GrantOrder {
   readonly order: MigrationOrder;
   readonly vm: PreparedVm;
+  /** The destination's address that was chosen for the migration: tried first. */
+  readonly migrationAddress: string | null;
   /** Until when connections may begin, by the clock of each host. */
   readonly notAfter: Readonly<Record<Grant['role'], number>>;
 }
@@ -46,9 +48,13 @@ export async function giveGrants(
 }
 
 /** What a host is told of the other; pure. */
-export function grantFor(role: Grant['role'], peer: Host, { order, vm, notAfter }: GrantOrder): Grant {
+export function grantFor(
+  role: Grant['role'],
+  peer: Host,
+  { order, vm, migrationAddress, notAfter }: GrantOrder,
+): Grant {
   const { id, mode, options } = order;
-  const first = role === 'source' ? [order.stream?.address ?? ''].filter(Boolean) : [];
+  const first = role === 'source' && migrationAddress !== null ? [migrationAddress] : [];
   return {
     id,
     role,

@@ -121,7 +121,12 @@ async function carryThrough(
       const ahead = await job.step('Compare the clocks', (report) =>
         compareClocks(begun.order, context, job, report),
       );
-      await startConducting({ order: begun.order, conductor, channel, pair, ahead }, context, job);
+      const migrationAddress = begun.plan.addresses?.migrationAddress ?? null;
+      await startConducting(
+        { order: begun.order, conductor, channel, pair, ahead, migrationAddress },
+        context,
+        job,
+      );
       isRunning = true;
     }
     const status = await job.step('Migrate', async (report) => {

@@ -15,11 +15,13 @@ export interface Conducting {
   /** Source and destination where both take part by their agents; else empty. */
   readonly pair: readonly Host[];
   readonly ahead: Ahead;
+  /** The destination's address that was chosen for the migration. */
+  readonly migrationAddress: string | null;
 }
 
 /** Has the conducting agent prepare, gives both agents leave to talk and the conductor its certificate, and starts. */
 export async function startConducting(
-  { order, conductor, channel, pair, ahead }: Conducting,
+  { order, conductor, channel, pair, ahead, migrationAddress }: Conducting,
   context: MigrationContext,
   job: JobContext,
 ): Promise<void> {
@@ -36,7 +38,7 @@ export async function startConducting(
       const minutes = await context.settings.value('migration.grant_minutes', subjectOf(conductor));
       const until = context.clock.now() + minutes * MINUTE;
       const notAfter = { source: until + ahead.source, destination: until + ahead.destination };
-      await giveGrants({ source, destination }, { order, vm, notAfter }, context, signal);
+      await giveGrants({ source, destination }, { order, vm, migrationAddress, notAfter }, context, signal);
       report(`for ${minutes} minutes, or until the migration is over`);
     });
   const certificate =
