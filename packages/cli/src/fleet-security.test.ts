@@ -48,3 +48,10 @@ test('a host that has not reported is no secured one, whatever else is known of 
   assert.equal(securityCell(host('a', [])), 'tls pinned');
   assert.equal(securityCell(host('a', ['x'], { modes: [] })), 'none');
 });
+
+test('a host without an agent is one of the fleet, and not secured', () => {
+  assert.deepEqual(fleetSecurityLines([host('a', [])], [{ name: 'old', address: '192.0.2.7' }]), [
+    '1 of 2 hosts secured; the others lack:',
+    '  old: it has no agent; mend it with: virt-trust host remove old && virt-trust host add old --ssh root@192.0.2.7',
+  ]);
+});

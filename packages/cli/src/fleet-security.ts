@@ -1,4 +1,5 @@
 import type { HostSummary } from '@virt-trust/contract/model/host.ts';
+import type { UnmanagedHost } from '@virt-trust/contract/model/unmanaged-host.ts';
 import { formatTime, writeLine } from './output.ts';
 
 type Secured = Pick<HostSummary, 'name' | 'security'>;
@@ -13,11 +14,18 @@ export function securityCell({ security: { reported, modes } }: Secured): string
 }
 
 /** How many hosts of a fleet are secured; where not all, what the others lack and what mends it. */
-export function fleetSecurityLines(hosts: readonly Secured[]): string[] {
-  if (hosts.length === 0) return [];
-  const lacking = hosts.filter(({ security }) => security.missing.length > 0);
-  const secured = hosts.length - lacking.length;
-  const summary = `${secured} of ${hosts.length} hosts secured${lacking.length === 0 ? '' : '; the others lack:'}`;
+export function fleetSecurityLines(
+  hosts: readonly Secured[],
+  unmanaged: readonly Pick<UnmanagedHost, 'name' | 'address'>[] = [],
+): string[] {
+  const total = hosts.length + unmanaged.length;
+  if (total === 0) return [];
+  const lacking: Lacking[] = [
+    ...hosts.filter(({ security }) => security.missing.length > 0),
+    ...unmanaged.map(withoutAgent),
+  ];
+  const secured = total - lacking.length;
+  const summary = `${secured} of ${total} hosts secured${lacking.length === 0 ? '' : '; the others lack:'}`;
   const groups = new Map<string, { names: string[]; mends: string[] }>();
   for (const { name, security } of lacking)
     for (const what of security.missing) {
@@ -28,6 +36,15 @@ export function fleetSecurityLines(hosts: readonly Secured[]): string[] {
       groups.set(what, group);
     }
   return [summary, ...[...groups].map(([what, group]) => lineOf(what, group))];
+}
+
+type Lacking = Pick<HostSummary, 'name'> & {
+  readonly security: Pick<HostSummary['security'], 'missing' | 'mend'>;
+};
+
+function withoutAgent({ name, address }: Pick<UnmanagedHost, 'name' | 'address'>): Lacking {
+  const mend = `virt-trust host remove ${name} && virt-trust host add ${name} --ssh root@${address}`;
+  return { name, security: { missing: ['it has no agent'], mend } };
 }
 
 function lineOf(what: string, { names, mends }: { names: string[]; mends: string[] }): string {

@@ -14,7 +14,7 @@ export function writeHosts(hosts: readonly HostSummary[], unmanaged: readonly Un
       a < b ? -1 : 1,
     ),
   );
-  for (const line of fleetSecurityLines(hosts)) writeLine(line);
+  for (const line of fleetSecurityLines(hosts, unmanaged)) writeLine(line);
 }
 
 function rowOf(one: HostSummary): string[] {

@@ -33,6 +33,7 @@ certificate.lifetime = "90d" (from cluster)
   cluster lab: "90d", which wins
   global: not set
   default: "180d"
+warning: no host is in cluster lab: this holds for those that will be
 $ virt-trust setting get certificate.lifetime --cluster lab
 certificate.lifetime = "90d" (from cluster)
   How long certificates are valid whose successors are loaded live: of libvirt, migration, VNC and backups. From 5m to 3650d, never past the authority's end; renewed after half of it. Default: "180d".
@@ -106,7 +107,8 @@ migration.post_copy = true (from cluster)
   cluster lab: true, which wins
   global: not set
   default: false
-$ virt-trust setting set migration.live off --cluster lab --json | tail -5
+warning: no host is in cluster lab: this holds for those that will be
+$ virt-trust setting set migration.live off --cluster lab --json 2>/dev/null | tail -5
   "warnings": [
     "no host is in cluster lab: this holds for those that will be"
   ],
@@ -306,6 +308,25 @@ $ virt-trust host add kvm1 --ssh root@kvm1 --ssh-port 70000
 error: option '--ssh-port <port>' argument '70000' is invalid. It must be a whole number from 1 to 65535.
 hint: see what there is with --help
 [exit 2]
+$ virt-trust host provision
+error: cannot provision: no host was named
+hint: name hosts, or a cluster with --cluster
+[exit 2]
+$ virt-trust host provision --cluster nowhere
+error: cannot provision cluster nowhere: no managed host is in it
+hint: see them with: virt-trust host list
+[exit 3]
+$ virt-trust host provision kvm1 --provider acme
+error: cannot find host kvm1: there is none of that name
+hint: see them with: virt-trust host list
+[exit 3]
+$ virt-trust host provision kvm1 kvm2
+HOST  STATE  WHAT CAME OF IT
+kvm1  refused  cannot find host kvm1: there is none of that name
+kvm2  refused  cannot find host kvm2: there is none of that name
+error: cannot provision 2 of 2 hosts: kvm1, kvm2
+hint: each says above why; the others are done
+[exit 1]
 $ virt-trust host gate kvm1 everything
 error: command-argument value 'everything' is invalid for argument 'gate'. Allowed choices are serve, vnc-tls, plain-tcp-off, retire-found-ca.
 hint: see what there is with --help
