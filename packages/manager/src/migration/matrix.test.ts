@@ -1,0 +1,127 @@
+import assert from 'node:assert/strict';
+import { describe, it } from 'node:test';
+import { instant } from '@virt-trust/base/instant.ts';
+import { silentLog } from '@virt-trust/base/log.ts';
+import { parseSpkiPin } from '@virt-trust/base/spki-pin.ts';
+import type { HostCapabilities } from '@virt-trust/contract/model/capabilities.ts';
+import { declaredOn, settledState, testHost, testInterface, testInventory } from '../hosts/fixtures.ts';
+import type { MigrationEnd } from './facts.ts';
+import { testCapabilities } from './fixtures.ts';
+import { type MatrixContext, matrixOf } from './matrix.ts';
+
+const PIN = parseSpkiPin(`sha256:${'A'.repeat(43)}`);
+
+function managed(index: number, more: Partial<HostCapabilities> | null = {}): MigrationEnd {
+  const name = `h${index}`;
+  const address = `192.0.${index >> 8}.${index & 255}`;
+  const libvirt = { ...LIBVIRT, hostUuid: name };
+  return {
+    kind: 'managed',
+    name,
+    host: testHost(name, {
+      agentPins: [PIN],
+      declared: declaredOn('eth0', { dns: [name], addresses: [address] }),
+      inventory: testInventory({ libvirt, interfaces: [testInterface('eth0', [address])] }),
+      observed: settledState('ours', {
+        capabilities: more === null ? null : testCapabilities({ libvirtTcp: null, ...more }),
+      }),
+    }),
+  };
+}
+
+const LIBVIRT = {
+  version: '9.0.0',
+  daemonMode: 'monolithic',
+  running: true,
+  tlsListening: true,
+  tcpListening: false,
+  authTls: 'none',
+  sasl: false,
+  allowedDns: null,
+  migrateTlsForce: false,
+  vncTls: false,
+  vncTlsVerify: false,
+  spiceTls: false,
+  definedVms: 0,
+} as const;
+
+const UNMANAGED: MigrationEnd = {
+  kind: 'unmanaged',
+  name: 'old',
+  host: { name: 'old', cluster: 'default', address: '192.0.9.9', addedAt: 0 },
+};
+
+/** What a matrix asks of the manager, with how often. */
+function context() {
+  const asked = { certificates: 0, settings: 0 };
+  const parts = {
+    clock: { now: () => instant(0) },
+    log: silentLog,
+    channels: { stateOf: () => ({ kind: 'up' }) },
+    revocations: { revocationOf: () => null },
+    certificates: {
+      namesOf: async () => {
+        asked.certificates++;
+        return null;
+      },
+    },
+    settings: {
+      explain: async (name: string) => {
+        asked.settings++;
+        const value = name === 'migration.mode' ? ['tls', 'pinned', 'plain'] : true;
+        return { value, chain: [] };
+      },
+    },
+  };
+  return { asked, context: parts as unknown as MatrixContext };
+}
+
+const signal = new AbortController().signal;
+
+describe('the matrix of migrations', () => {
+  it('has each host towards each other, and none towards itself', async () => {
+    const ends = [managed(1), managed(2), managed(3, { nativeTls: false }), managed(4, null), UNMANAGED];
+    const { hosts, pairs, probed } = await matrixOf(ends, context().context, { probe: false, signal });
+    assert.deepEqual([hosts, probed], [['h1', 'h2', 'h3', 'h4', 'old'], false]);
+    const cells = new Map(pairs.map((pair) => [`${pair.from} ${pair.to}`, `${pair.mode} ${pair.ready}`]));
+    assert.equal(cells.size, 20);
+    assert.equal(cells.get('h1 h2'), 'tls true');
+    assert.equal(cells.get('h1 h3'), 'pinned true');
+    assert.equal(cells.get('h1 h4'), 'null false');
+    assert.equal(cells.get('h1 old'), 'plain true');
+    assert.equal(cells.get('old h1'), 'plain true');
+    const refused = pairs.find(({ from, to }) => from === 'h1' && to === 'h4');
+    assert.equal(refused?.findings[0]?.code, 'mode.none');
+    assert.match(refused?.detail ?? '', /h4 has not reported/);
+    assert.ok(pairs.find(({ to }) => to === 'old')?.findings.some(({ code }) => code === 'mode.plain'));
+  });
+
+  it('reads what is known of a host once, however many pairs it is one of', async () => {
+    const reads = async (count: number) => {
+      const { asked, context: parts } = context();
+      const ends = Array.from({ length: count }, (_, index) => {
+        const end = managed(index + 1);
+        if (end.kind !== 'managed') return end;
+        const credentials = end.host.observed?.credentials.map((one) => {
+          return { ...one, serialNumber: `${index}`.padStart(4, '0') };
+        });
+        const observed = { ...settledState('ours'), ...end.host.observed, credentials: credentials ?? [] };
+        return { ...end, host: { ...end.host, observed } };
+      });
+      const { pairs } = await matrixOf(ends, parts, { probe: false, signal });
+      assert.equal(pairs.length, count * (count - 1));
+      return asked;
+    };
+    const [few, many] = [await reads(5), await reads(50)];
+    assert.deepEqual(many, { certificates: 10 * few.certificates, settings: 10 * few.settings });
+    assert.equal(many.certificates, 50);
+  });
+
+  it('ends when nobody waits for it any more', async () => {
+    const ends = Array.from({ length: 30 }, (_, index) => managed(index + 1));
+    await assert.rejects(
+      matrixOf(ends, context().context, { probe: false, signal: AbortSignal.abort(new Error('gone')) }),
+      /gone/,
+    );
+  });
+});
