@@ -1,7 +1,7 @@
 import type { TypedParameter } from './typed-params.ts';
 
 /** Bytes of memory or disks that are under way. */
-export interface JobAmount {
+interface JobAmount {
   readonly totalBytes: number;
   readonly processedBytes: number;
   readonly remainingBytes: number;

@@ -39,7 +39,7 @@ const parameters = xdrList(typedParameter, MIGRATE_PARAMETERS);
 const nothing: XdrCodec<object> = { encode: () => new Uint8Array(), decode: () => ({}) };
 
 /** A VM as libvirt's RPC names it; `id` is -1 where it does not run. */
-export const remoteDomain = xdrStruct({ name: text, uuid: xdrUuid, id: xdrInteger });
+const remoteDomain = xdrStruct({ name: text, uuid: xdrUuid, id: xdrInteger });
 export type RemoteDomain = XdrValue<typeof remoteDomain>;
 
 const ofDomain = xdrStruct({ domain: remoteDomain });

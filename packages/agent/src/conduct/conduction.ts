@@ -144,13 +144,13 @@ export class Conduction {
           },
         ),
       );
-    return await this.#transfer(underWay, streams, begun);
+    return await this.#transfer(underWay, streams, { ...begun, persistentXml: vm.persistentXml });
   }
 
   async #transfer(
     underWay: UnderWay,
     streams: StreamUris,
-    begun: { readonly cookieOut: Uint8Array; readonly xml: string },
+    begun: { readonly cookieOut: Uint8Array; readonly xml: string; readonly persistentXml: string | null },
   ): Promise<Outcome> {
     const { order } = this.#parts;
     const { source, destination, domain, flags, protection } = underWay;
@@ -173,12 +173,18 @@ export class Conduction {
     }
     const { uriOut } = prepared;
     // The destination says the port; through agents' streams each side has its own URI.
-    const params = migrationParameters(order, streams, 'source').map(
+    const streamParams = migrationParameters(order, streams, 'source').map(
       (parameter): TypedParameter =>
         parameter.name === uri && uriOut !== null && order.stream !== null
           ? { name: uri, kind: 'string', value: uriOut }
           : parameter,
     );
+    // As it was granted: of a VM that is not defined libvirt would send a form of its own.
+    const stored: TypedParameter[] =
+      begun.persistentXml === null
+        ? []
+        : [{ name: MIGRATE_PARAMETER_NAMES.persistentXml, kind: 'string', value: begun.persistentXml }];
+    const params = [...streamParams, ...stored];
     if ((flags & MIGRATE_FLAGS.offline) !== 0)
       return await this.#finish({ ...underWay, flags }, params, NONE, destinationFlags);
 

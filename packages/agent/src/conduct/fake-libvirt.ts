@@ -26,7 +26,7 @@ import { decodeWhole } from '@virt-trust/libvirt/xdr-codec.ts';
 
 export const VM_UUID = '00cc6257-5d60-4ebb-a478-444f0538f75e';
 export const VM = { name: 'vm', uuid: VM_UUID, id: 1 };
-export const VM_XML =
+const VM_XML =
   "<domain type='qemu'><name>vm</name><devices><disk type='file'><source file='/a'/><target dev='vda'/></disk></devices></domain>";
 
 /** What a fake libvirt answers one procedure with; it may wait, throw `FakeError`, or cut the connection. */

@@ -159,7 +159,7 @@ export class MigrationWatch {
 }
 
 /** Waits, but no longer than until the signal. */
-export async function untilAborted(signal: AbortSignal, milliseconds: number): Promise<void> {
+async function untilAborted(signal: AbortSignal, milliseconds: number): Promise<void> {
   if (signal.aborted) return;
   const { promise, resolve } = Promise.withResolvers<void>();
   const timer = setTimeout(resolve, milliseconds);
