@@ -124,6 +124,7 @@ describe('what options of a migration come to', { skip }, () => {
           ...CALM,
           disk: { format, sizeMiB: 64, backing },
         };
+        for (const host of [a, b]) await host.exec([...VIRSH, 'destroy', guest.name]);
         await startGuest(a, guest);
         if (backing) await shareBase(a, b, guest);
         await receiveGuest(b, guest);
@@ -135,7 +136,8 @@ describe('what options of a migration come to', { skip }, () => {
             'see the disk in the progress',
             ({ progress }) => progress?.disk ?? undefined,
           );
-          assert.equal(disk.totalBytes, 64 * 2 ** 20);
+          // What the VM writes again counts again.
+          assert.ok(disk.totalBytes >= 64 * 2 ** 20, `${disk.totalBytes} octets`);
         }
         await fleet.finished(job);
         const words = await findIntact(b, guest);

@@ -81,7 +81,7 @@ export function describeProof({ mode, proof }: MigrationStatus): string {
     case 'pinned':
       return proof?.channel === undefined
         ? 'done in mode pinned; it was over before its streams could be seen'
-        : `${proof.channel.streams} streams ran between the agents with ${proof.channel.group}, the other's key being ${proof.channel.peerPin}`;
+        : `${proof.channel.streams === 1 ? '1 stream' : `${proof.channel.streams} streams`} ran between the agents with ${proof.channel.group}, the other's key being ${proof.channel.peerPin}`;
     case 'plain':
       return `QEMU's stream ran${way} in the clear`;
   }
