@@ -141,6 +141,14 @@ describe('the preflight of a migration', { skip }, () => {
   }
   const endPicky = () => a.run(['virsh', 'destroy', 'picky']);
 
+  /** What a firewall in front of host-b does with QEMU's ports; undefined for nothing. */
+  async function filter(rule: string | undefined): Promise<void> {
+    await b.exec(['nft', 'delete', 'table', 'inet', 'story']);
+    if (rule === undefined) return;
+    const chain = `type filter hook input priority 0; policy accept;\ntcp dport 49152-49215 ${rule}`;
+    await b.run(['nft', `table inet story {\nchain input {\n${chain}\n}\n}`]);
+  }
+
   it('1. is ready where all is well, by real handshakes in both directions', async () => {
     const made = await plan();
     assert.deepEqual([made.ready, made.findings], [true, []], JSON.stringify(made, null, 1));
@@ -214,12 +222,7 @@ describe('the preflight of a migration', { skip }, () => {
   });
 
   it('7. sees ports that a firewall on the way drops', async () => {
-    const rule = (verdict: string) =>
-      b.run([
-        'sh',
-        '-c',
-        `nft delete table inet story 2>/dev/null; nft 'table inet story { chain input { type filter hook input priority 0; policy accept; tcp dport 49152-49215 ip saddr ${a.address} ${verdict}; } }'`,
-      ]);
+    const rule = (verdict: string) => filter(`ip saddr ${a.address} ${verdict}`);
     await rule('drop');
     const made = await finds('port.filtered', 'host-b');
     assert.equal(
@@ -229,7 +232,7 @@ describe('the preflight of a migration', { skip }, () => {
     // The same port, refused at once: TCP's patience with silence is not what is tested.
     await rule('reject with tcp reset');
     assert.match(await failure(), /unable to connect|refused|connect/i);
-    await b.run(['nft', 'delete', 'table', 'inet', 'story']);
+    await filter(undefined);
   });
 
   it('8. sees a disk that the destination does not have, and libvirt fails over it', async () => {
@@ -273,7 +276,7 @@ describe('the preflight of a migration', { skip }, () => {
     await b.run([
       'sh',
       '-c',
-      `cp $(readlink -f ${conf}) /root/conf; { cat /root/conf; echo 'host_uuid = "${uuid}"'; } >/root/conf.same; mount --bind /root/conf.same $(readlink -f ${conf}); systemctl restart libvirtd; virsh version >/dev/null`,
+      `cp $(readlink -f ${conf}) /root/conf; { grep -v ^host_uuid /root/conf; echo 'host_uuid = "${uuid}"'; } >/root/conf.same; mount --bind /root/conf.same $(readlink -f ${conf}); systemctl restart libvirtd; virsh version >/dev/null`,
     ]);
     await finds('host.same_uuid', null);
     assert.match(await failure(), /same host|UUID/i);
@@ -308,10 +311,7 @@ small letters: with warnings
 6 pairs: 6 tls (with real handshakes)
 `,
     );
-    await b.run([
-      'nft',
-      'table inet story { chain input { type filter hook input priority 0; policy accept; tcp dport 49152-49215 reject with tcp reset; } }',
-    ]);
+    await filter('reject with tcp reset');
     const text = await cli('migrate', '--matrix', '--probe');
     assert.match(text, /^1 host-a {4}\. x T$/m);
     assert.match(text, /^2 host-b {4}t \. t$/m);
@@ -321,7 +321,7 @@ small letters: with warnings
       text,
       /^ {2}error: .*host-b.*\(qemu\.cannot_serve|port\.closed, host-b, host-a to host-b\)$/m,
     );
-    await b.run(['nft', 'delete', 'table', 'inet', 'story']);
+    await filter(undefined);
   });
 
   it('13. takes no host whose certificate was revoked, whatever is forced', async () => {

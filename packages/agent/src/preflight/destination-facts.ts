@@ -8,11 +8,15 @@ import type { VmLink, VmNeeds } from './vm-needs.ts';
 
 const POOLS_LIMIT = 256;
 
-/** What this host has of what a VM needs. */
+/**
+ * What a host has of what a VM needs. Of another than this one `libvirt` alone is asked: its files, bridges and memory
+ * are not seen, and taken to be there.
+ */
 export async function readDestinationFacts(
   needs: VmNeeds,
   xml: string,
   libvirt: LibvirtQuestions,
+  isHere = true,
 ): Promise<DestinationFacts> {
   const paths = [...needs.disks.flatMap(({ path }) => (path === null ? [] : [path])), ...needs.bootFiles];
   const directories = [
@@ -23,10 +27,10 @@ export async function readDestinationFacts(
       libvirt.vms('--all'),
       libvirt.vms('--state-running'),
       libvirt.vms('--state-paused'),
-      existing(paths),
+      isHere ? existing(paths) : new Set(paths),
       directories.length === 0 ? new Set<string>() : readPools(libvirt),
-      readFree(directories),
-      readLinks(needs.links, libvirt),
+      isHere ? readFree(directories) : new Map<string, number>(),
+      readLinks(needs.links, libvirt, isHere),
       libvirt.objection([
         'domcapabilities',
         ...given('--virttype', needs.type),
@@ -34,7 +38,7 @@ export async function readDestinationFacts(
         ...given('--machine', needs.machine),
         ...given('--emulatorbin', needs.emulator),
       ]),
-      readAvailableMemory(),
+      isHere ? readAvailableMemory() : null,
     ]);
   const nameOfUuid = all.get(needs.uuid);
   return {
@@ -109,7 +113,11 @@ async function readFree(directories: readonly string[]): Promise<Map<string, num
   return found;
 }
 
-async function readLinks(links: readonly VmLink[], libvirt: LibvirtQuestions): Promise<Set<string>> {
+async function readLinks(
+  links: readonly VmLink[],
+  libvirt: LibvirtQuestions,
+  isHere: boolean,
+): Promise<Set<string>> {
   const found = new Set<string>();
   if (links.length === 0) return found;
   const networks = new Set(await libvirt.lines(['net-list', '--name']));
@@ -118,9 +126,10 @@ async function readLinks(links: readonly VmLink[], libvirt: LibvirtQuestions): P
     const isThere =
       kind === 'network'
         ? networks.has(name)
-        : /^[^/\s]{1,15}$/.test(name) &&
-          !name.startsWith('.') &&
-          (await stat(`/sys/class/net/${name}`).catch(() => undefined)) !== undefined;
+        : !isHere ||
+          (/^[^/\s]{1,15}$/.test(name) &&
+            !name.startsWith('.') &&
+            (await stat(`/sys/class/net/${name}`).catch(() => undefined)) !== undefined);
     if (isThere) found.add(`${kind} ${name}`);
   }
   return found;

@@ -2,22 +2,24 @@ import { isTrustError, type TrustError } from '@virt-trust/base/error.ts';
 import type { RunHostCommand } from '@virt-trust/check/host/host-command.ts';
 import { clean } from './finding-list.ts';
 
-const LOCAL = ['-c', 'qemu:///system'];
+const LOCAL = 'qemu:///system';
 const QUESTION_MS = 20_000;
 
-/** Asks libvirt of this host what a preflight wants to know; changes nothing. */
+/** Asks libvirt, of this host or another, what a preflight wants to know; changes nothing. */
 export class LibvirtQuestions {
   readonly #run: RunHostCommand;
   readonly #signal: AbortSignal;
+  readonly #uri: string;
 
-  constructor(run: RunHostCommand, signal: AbortSignal) {
+  constructor(run: RunHostCommand, signal: AbortSignal, uri = LOCAL) {
     this.#run = run;
     this.#signal = signal;
+    this.#uri = uri;
   }
 
   /** The answer; throws where libvirt refuses. */
   async ask(args: readonly string[], stdin?: string): Promise<string> {
-    const { stdout } = await this.#run('virsh', [...LOCAL, ...args], {
+    const { stdout } = await this.#run('virsh', ['-c', this.#uri, ...args], {
       timeoutMs: QUESTION_MS,
       signal: this.#signal,
       ...(stdin === undefined ? {} : { stdin }),

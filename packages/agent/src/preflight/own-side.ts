@@ -30,7 +30,10 @@ export async function ownFindings(order: PreflightOrder, facts: OwnFacts): Promi
   const list = new FindingList(order.own);
   if (order.mode === 'tls') {
     list.all.push(...(await fileFindings(order, facts)));
-    if (order.role === 'destination') await clientFindings(list, order, facts);
+    if (order.role === 'destination') {
+      await clientFindings(list, order, facts);
+      list.all.push(...(await daemonFiles(order, facts)));
+    }
     crlAge(list, order, facts);
   } else if (facts.host.qemuSettings.migrateTlsForce)
     list.error(
@@ -72,6 +75,29 @@ async function fileFindings(order: PreflightOrder, { host }: OwnFacts): Promise<
       list.add(severity === 'error' && isUsed ? 'error' : 'warning', code, what, fix);
     }
   }
+  return list.all;
+}
+
+/** libvirt's own files: what it has loaded goes on, which the handshake shows; its next start or reload would not. */
+async function daemonFiles(order: PreflightOrder, { host }: OwnFacts): Promise<FindingList['all']> {
+  const list = new FindingList(order.own);
+  const { files } = host.libvirtd;
+  const [identity] = files.identities;
+  if (identity === undefined || files.caCertificate === undefined) return [];
+  const paths = {
+    ca: files.caCertificate,
+    crl: files.crl ?? '/nonexistent',
+    certificate: identity.certificate,
+    key: identity.key,
+    dhParameters: undefined,
+  };
+  for (const { code, severity, text, file, remedy } of await judgeSet(
+    paths,
+    { role: 'server', at: host.at, qemuUser: undefined },
+    host.libvirt,
+  ))
+    if (severity === 'error')
+      list.warning(code, `libvirt's files on ${order.own} (${file}): ${text}`, remedy);
   return list.all;
 }
 

@@ -11,6 +11,7 @@ import type {
   PreflightReport,
 } from '@virt-trust/contract/model/preflight.ts';
 import type { QemuUser } from '../apply/services/qemu-process.ts';
+import { hostPort } from '../apply/services/reach.ts';
 import { crlDocument } from '../crl/record.ts';
 import { peerClient } from '../peers/peer-client.ts';
 import type { AgentContext, Grants, Preflights } from '../ports.ts';
@@ -85,7 +86,7 @@ export class HostPreflights implements Preflights {
     ]);
     const [own, vm, handshakes] = await Promise.all([
       ownFindings(order, { host, at, listening, crl, firewall, opened }),
-      this.#vm(order, libvirt, list),
+      this.#vm(order, libvirt, list, signal),
       order.handshakes ? this.#handshakes(order, host, crl?.pem, list, signal) : [],
     ]);
     const versions = capabilities();
@@ -109,6 +110,7 @@ export class HostPreflights implements Preflights {
     order: PreflightOrder,
     libvirt: LibvirtQuestions,
     list: FindingList,
+    signal: AbortSignal,
   ): Promise<PreflightReport['vm']> {
     if (order.vm === null) return null;
     try {
@@ -116,6 +118,8 @@ export class HostPreflights implements Preflights {
         const found = await readSourceVm(order.vm, order.options, libvirt);
         if (found !== null) {
           list.all.push(...sourceFindings(found.seen, order.options, order));
+          if (order.mode === 'plain' && !order.hasPeerAgent)
+            await this.#overTheNetwork(order, found.report.xml, list, signal);
           return found.report;
         }
         list.error(
@@ -141,6 +145,46 @@ export class HostPreflights implements Preflights {
       );
     }
     return null;
+  }
+
+  /** A destination without an agent: what its libvirt says over plain TCP, where that is open. */
+  async #overTheNetwork(
+    order: PreflightOrder,
+    xml: string,
+    list: FindingList,
+    signal: AbortSignal,
+  ): Promise<void> {
+    const { libvirtAddress, libvirtPort } = order.destination;
+    const uri = `qemu+tcp://${hostPort(libvirtAddress, libvirtPort)}/system`;
+    const remote = new LibvirtQuestions(this.#parts.context.run, signal, uri);
+    try {
+      const hostUuid = parseCapabilities(await remote.ask(['capabilities'])).hostUuid;
+      const own = parseCapabilities(
+        await new LibvirtQuestions(this.#parts.context.run, signal).ask(['capabilities']),
+      ).hostUuid;
+      if (hostUuid !== undefined && hostUuid === own)
+        list.add(
+          'error',
+          'host.same_uuid',
+          `${order.own} and ${order.peer} have the same host UUID ${own}: libvirt takes them for one host and refuses`,
+          'on one of them: set host_uuid = "$(uuidgen)" in /etc/libvirt/libvirtd.conf (virtqemud.conf), then systemctl restart libvirtd',
+          null,
+        );
+      const needs = vmNeedsOf(xml);
+      const facts = await readDestinationFacts(needs, xml, remote, false);
+      const asked = { options: order.options, disks: [], own: order.peer, peer: order.own };
+      list.all.push(...destinationFindings(needs, facts, asked));
+    } catch (error) {
+      if (signal.aborted) throw error;
+      // The handshake says it in full.
+      list.add(
+        'warning',
+        'host.unseen',
+        `libvirt of ${order.peer} was not asked whether it can run the VM: ${wordsOf(error)}`,
+        `see that it listens for plain TCP without authentication, or take it under management: virt-trust host add`,
+        order.peer,
+      );
+    }
   }
 
   async #handshakes(
