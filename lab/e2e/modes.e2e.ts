@@ -283,7 +283,52 @@ describe('every cell of the table by which a migration is decided', { skip }, ()
     assertTls(await migrated(order(b, a)));
   });
 
-  it('9. says of wrong words what is wrong with them', async () => {
+  it('9. uses what an agent tells that only looks, and has the other one conduct', async () => {
+    assert.equal((await cli('host', 'remove', 'host-c', '--yes')).code, 0);
+    await fleet.add('host-c', { observe: true });
+    await reports(c, ({ reported }) => reported);
+    await refused(order(a, c, 'pinned'), /the agent on host-c only looks/);
+    const there = await migrated(order(a, c));
+    assertPlain(there.wires);
+    assert.deepEqual([there.result.plan?.decision.mode, there.result.warnings.length], ['plain', 1]);
+    await runsOnlyOn(c);
+    const back = await migrated(order(c, a));
+    assertPlain(back.wires);
+    assert.equal(back.result.plan?.decision.conductor, 'destination');
+    await runsOnlyOn(a);
+    await c.run(['systemctl', 'stop', 'libvirtd-tcp.socket', 'libvirtd.service']);
+    await c.run(['systemctl', 'start', 'libvirtd.service']);
+    await until('hear that host-c listens no more', PATIENCE, async () =>
+      (await fleet.show('host-c')).observed?.capabilities?.libvirtTcp === null ? true : undefined,
+    );
+    await refused(order(a, c), /libvirt of host-c does not listen for plain TCP/);
+  });
+
+  it('10. empties a host from the command line, and says where each VM is', async () => {
+    await startVm(a, { name: 'second' });
+    const said = await cli('migrate', '--all', '--from', 'host-a', '--concurrency', '2');
+    assert.equal(said.code, 0, said.stderr);
+    assert.match(said.stdout, /host-a is empty: guest, second on host-b/);
+    assert.match(said.stderr, /✔ Migrate guest to host-b/);
+    assert.deepEqual(new Set(await runningVms(b)), new Set(['guest', 'second']));
+    await b.run(['virsh', 'destroy', 'second']);
+    const back = await cli(
+      'migrate',
+      '--all',
+      '--from',
+      'host-b',
+      '--to',
+      'host-a',
+      '--mode',
+      'pinned',
+      '--json',
+    );
+    assert.equal(back.code, 0, back.stderr);
+    assert.equal((JSON.parse(back.stdout) as Job).state, 'done');
+    await runsOnlyOn(a);
+  });
+
+  it('11. says of wrong words what is wrong with them', async () => {
     const wrong = async (code: number, said: RegExp, ...words: string[]) => {
       const { code: got, stderr } = await cli('migrate', ...words);
       assert.match(stderr, said);
@@ -307,7 +352,7 @@ describe('every cell of the table by which a migration is decided', { skip }, ()
     );
     await wrong(
       4,
-      /tls: host-c has no agent/,
+      /tls: the agent on host-c only looks/,
       'guest',
       '--from',
       'host-a',
@@ -320,7 +365,7 @@ describe('every cell of the table by which a migration is decided', { skip }, ()
     await runsOnlyOn(a);
   });
 
-  it('10. leaves no permission and no socket behind on any host', async () => {
+  it('12. leaves no permission and no socket behind on any host', async () => {
     for (const host of [a, b]) {
       const found = await host.exec(['sh', '-c', 'ls /run/virt-trust/migrations; ss -Hltn "sport = :16516"']);
       assert.equal(found.stdout, '');

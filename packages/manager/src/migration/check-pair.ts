@@ -52,6 +52,8 @@ export async function checkPair(
   report: (detail: string) => void,
 ): Promise<MigrationPlan> {
   const plan = await checkedPlan(order, planned, context, job.signal);
+  // What was not asked any more is no finding.
+  job.signal.throwIfAborted();
   job.plan(plan);
   const against = blocking(plan.findings, order.force === true);
   if (against[0] !== undefined) throw refusal(order, against[0], against);

@@ -191,6 +191,17 @@ describe('the migration of a VM', () => {
     assert.deepEqual([fleet.source.grants.size, fleet.destination.grants.size], [0, 0]);
   });
 
+  it('is cancelled while the pair is checked, and nothing is begun', async (t) => {
+    const fleet = await pair(t);
+    fleet.destination.up = false;
+    const { id } = await fleet.migrate(ORDER);
+    await fleet.until(id, ({ steps }) => steps.some(({ name }) => name === 'Check the pair'));
+    await fleet.jobs.cancel(id, 'token:test');
+    assert.equal((await fleet.over(id)).state, 'cancelled');
+    assert.equal(fleet.source.orders.size, 0);
+    assert.equal(fleet.source.grants.size, 0);
+  });
+
   it('tells how far it is in the job and in the events', async (t) => {
     const fleet = await pair(t);
     fleet.source.onStart = () => ({});
