@@ -127,7 +127,7 @@ describe('mode pinned: migrations between two hosts without libvirt PKI', { skip
   });
 
   it('5. goes on while both agents are killed', async () => {
-    const job = await migrate(fleet, pinned('guest', 'host-b', 'host-a', { bandwidthMiB: 4 }));
+    const job = await migrate(fleet, pinned('guest', 'host-b', 'host-a', { bandwidthMiB: 8 }));
     await whileRunning(fleet, job, 'see the stream begin', ({ progress }) =>
       (progress?.processedBytes ?? 0) > 4 << 20 ? true : undefined,
     );

@@ -1,4 +1,5 @@
 import type { Duplex } from 'node:stream';
+import { noteCarried } from './scavenge.ts';
 
 /**
  * Carries bytes both ways between two streams until both directions have ended or one breaks; then both are gone.
@@ -41,6 +42,7 @@ function pump(from: Duplex, to: Duplex, onEnd: () => void): void {
       setImmediate(flush);
     }
     if (!to.write(chunk)) from.pause();
+    noteCarried(chunk.length);
   });
   to.on('drain', () => from.resume());
   from.once('end', () => {
