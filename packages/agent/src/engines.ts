@@ -31,6 +31,7 @@ export const hostEngines: EngineFactory = async (context) => {
   const effects = new SystemEffects({ paths, run, firewall, clock });
   const capabilities = new HostCapabilityWatch({
     ...context,
+    isUnderWay: () => apply.isUnderWay,
     daemonMode: () => readDaemonMode(run),
     peer: { peerPort: PEER_PORT, peerVersions: [1] },
     reloadWaits: () => apply.reloadWaits(),

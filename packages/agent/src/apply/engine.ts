@@ -186,6 +186,11 @@ export class JournaledEngine implements ApplyEngine {
     }
   }
 
+  /** Whether the host is being changed now, and does not just wait. */
+  get isUnderWay(): boolean {
+    return this.#journal !== undefined && !WAITING.has(this.#step);
+  }
+
   get #step(): string | undefined {
     return this.#journal?.steps[this.#journal.at];
   }

@@ -30,6 +30,7 @@ async function hostOf(t: TestContext, options: { found?: boolean; mode?: 'manage
     sockets: [SOCKET, ...TLS],
     answers: true,
     unreadable: new Set<string>(),
+    underWay: false,
     now: instant(Date.now()),
     asked: [] as string[],
     events: [] as string[],
@@ -54,6 +55,7 @@ async function hostOf(t: TestContext, options: { found?: boolean; mode?: 'manage
     daemonMode: async () => 'monolithic',
     peer: { peerPort: 16516, peerVersions: [1] },
     reloadWaits: () => [],
+    isUnderWay: () => host.underWay,
     readableForQemu: async (files) => new Set(files.filter((file) => !host.unreadable.has(file))),
     record: async (kind, subject, message) => void host.events.push(`${kind} ${subject} ${message}`),
   });
@@ -169,6 +171,18 @@ test('a change is told once, with what there is now; a look without one costs on
   await report();
   assert.match(host.events[1] ?? '', /^capabilities.changed host libvirt with TLS off, .*plain TCP on/);
   assert.equal(host.events.length, 2);
+});
+
+test('while the daemon is being restarted nobody asks it anything, but whoever restarted it', async (t) => {
+  const { report, host, watch } = await hostOf(t);
+  await report();
+  host.asked.length = 0;
+  host.underWay = true;
+  host.sockets = [SOCKET];
+  assert.notEqual((await report()).libvirtTls, null);
+  assert.deepEqual(host.asked, []);
+  await watch.changed();
+  assert.equal(watch.report()?.libvirtTls, null);
 });
 
 test('a look that fails leaves the report as it was, and the next one makes it good', async (t) => {

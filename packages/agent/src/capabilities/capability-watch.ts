@@ -14,7 +14,11 @@ const FULL_MS = 10 * MINUTE;
 /** A daemon that hangs must hold up nobody who waits for a look. */
 const PATIENCE_MS = 5 * SECOND;
 
-type WatchParts = LookParts & Pick<AgentContext, 'record' | 'log'>;
+type WatchParts = LookParts &
+  Pick<AgentContext, 'record' | 'log'> & {
+    /** Whether the daemon is being stopped and started now: whoever asks it something then starts it in between. */
+    readonly isUnderWay: () => boolean;
+  };
 
 /** Knows what this host can do in migrations, and tells of changes. */
 export class HostCapabilityWatch implements CapabilityWatch {
@@ -39,8 +43,10 @@ export class HostCapabilityWatch implements CapabilityWatch {
     });
   }
 
+  /** Where a crash interrupted an application, that tells when it is over. */
   async start(): Promise<void> {
-    await this.changed();
+    if (this.#parts.isUnderWay()) this.#rounds.soon();
+    else await this.changed();
   }
 
   report(): HostCapabilities | null {
@@ -52,7 +58,7 @@ export class HostCapabilityWatch implements CapabilityWatch {
     this.#due = true;
     const { promise, resolve } = Promise.withResolvers<void>();
     const timer = setTimeout(resolve, PATIENCE_MS);
-    await Promise.race([this.look(), promise]);
+    await Promise.race([this.#inTurn(() => this.#look()), promise]);
     clearTimeout(timer);
     this.#rounds.soon();
   }
@@ -62,9 +68,15 @@ export class HostCapabilityWatch implements CapabilityWatch {
     await this.#turn;
   }
 
-  /** Looks, where anything is other than at the last look. */
+  /** Looks, where anything is other than at the last look, and nobody works on the host. */
   async look(): Promise<void> {
-    this.#turn = this.#turn.then(() => this.#look());
+    await this.#inTurn(async () => {
+      if (!this.#parts.isUnderWay()) await this.#look();
+    });
+  }
+
+  async #inTurn(work: () => Promise<void>): Promise<void> {
+    this.#turn = this.#turn.then(work);
     await this.#turn;
   }
 
