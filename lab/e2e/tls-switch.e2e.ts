@@ -91,6 +91,30 @@ describe('kvm.libvirtd.tls.enabled: TLS off and on by a setting', { skip }, () =
     ]);
   });
 
+  it('1a. sees what somebody changes on the host, and what a host can do that is only observed', async () => {
+    const force = (edit: string) =>
+      b.run(['sh', '-c', `${edit} && systemctl restart libvirtd.service`]).then(() => {});
+    const modes = async (wanted: string) => {
+      while ((await securityOf('host-b')).modes.join() !== wanted)
+        await new Promise((go) => setTimeout(go, 200));
+    };
+    await force("printf 'migrate_tls_force = 1\\n' >>/etc/libvirt/qemu.conf");
+    await modes('tls');
+    await force("sed -i --follow-symlinks '/^migrate_tls_force/d' /etc/libvirt/qemu.conf");
+    await modes('tls,pinned');
+    await b.run(['systemctl', 'stop', 'libvirtd-tls.socket', 'libvirtd.service']);
+    await modes('pinned');
+    await b.run(['systemctl', 'start', 'libvirtd-tls.socket']);
+    await modes('tls,pinned');
+    await fleet.add('host-c', { cluster: 'rack1', observe: true });
+    while (!(await securityOf('host-c')).reported) await new Promise((go) => setTimeout(go, 200));
+    const seen = await securityOf('host-c');
+    assert.deepEqual(seen.modes, []);
+    assert.equal(seen.missing[0], 'its agent only looks');
+    assert.match(seen.mend, /^virt-trust host add host-c --ssh /);
+    assert.equal(await sightOf(c), asFound.get('host-c'));
+  });
+
   it('2. off for the cluster: each host has its own back byte by byte, the VM runs on, no certificate is revoked', async () => {
     const running = await qemuProcesses(b);
     const { jobs, warnings } = await put(false, { cluster: 'rack1' });
@@ -110,7 +134,7 @@ describe('kvm.libvirtd.tls.enabled: TLS off and on by a setting', { skip }, () =
       assert.deepEqual(security.tls, { enabled: false, from: 'cluster' });
       assert.deepEqual([alarms.critical, alarms.warning], [0, 0]);
     }
-    assert.deepEqual(await fleetSecurity(), { 'host-a': false, 'host-b': false });
+    assert.deepEqual(await fleetSecurity(), { 'host-a': false, 'host-b': false, 'host-c': false });
     assert.deepEqual(await chainOf({ host: 'host-a' }), [
       'host host-a null false',
       'cluster rack1 false true',
@@ -124,7 +148,7 @@ describe('kvm.libvirtd.tls.enabled: TLS off and on by a setting', { skip }, () =
     assert.equal(items.filter(({ action }) => action.startsWith('certificate.revoke')).length, 0);
   });
 
-  it('3. a host that is added while it is off is managed, and left as it was', async () => {
+  it('3. a host that is taken under management while it is off is, and left as it was', async () => {
     await fleet.add('host-c', { cluster: 'rack1' });
     const { state, channel, observed } = await fleet.show('host-c');
     assert.deepEqual([state, channel, observed?.credentials], ['unsecured', 'up', []]);
