@@ -53,7 +53,7 @@ function noVm({ vm, from }: MigrationOrder): TrustError {
   return new TrustError(
     'migration.no_vm',
     'not-found',
-    `cannot migrate ${vm}: libvirt of ${from} has no domain of that name`,
+    `cannot migrate ${vm}: failed to get domain ${vm}: libvirt of ${from} has none of that name`,
     {
       hint: `see which are there: virsh -c qemu:///system list --all, on ${from}`,
     },

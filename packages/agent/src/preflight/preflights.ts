@@ -124,8 +124,8 @@ export class HostPreflights implements Preflights {
         }
         list.error(
           'vm.unknown',
-          `${order.own} has no VM ${order.vm}`,
-          `see what it has: virsh list --all on ${order.own}`,
+          `failed to get domain ${order.vm}: ${order.own} has no VM of that name`,
+          `the VM does not run on the source host now: see what that has, virsh list --all on ${order.own}`,
         );
       } else if (order.vmXml !== null) {
         const needs = vmNeedsOf(order.vmXml);
