@@ -294,10 +294,8 @@ describe('the preflight of a migration', { skip }, () => {
   it('12. shows three hosts towards each other, with real handshakes, and what is wrong', async () => {
     const matrix = await fleet.client.call(getMigrationMatrix, { query: { probe: true } });
     assert.equal(matrix.pairs.length, 6);
-    assert.deepEqual(
-      new Set(matrix.pairs.map(({ mode, ready }) => `${mode} ${ready}`)),
-      new Set(['tls true']),
-    );
+    const wrong = matrix.pairs.filter(({ mode, ready }) => mode !== 'tls' || !ready);
+    assert.deepEqual(wrong, [], JSON.stringify(wrong, null, 1));
     assert.equal(
       await cli('migrate', '--matrix', '--probe'),
       `FROM \\ TO   1 2 3
@@ -338,6 +336,8 @@ small letters: with warnings
       made.findings.some(({ code, severity }) => code === 'crl.revoked' && severity === 'unsafe'),
       JSON.stringify(made.findings, null, 1),
     );
+    // By the source's agent, too, which looks at its own CRL as no QEMU does.
+    assert.ok(made.findings.some(({ what }) => /host-a cannot use QEMU's stream .*revoked/.test(what)));
     assert.match(await failure(), /revoked/);
   });
 

@@ -31,6 +31,8 @@ interface Judged {
   readonly source: Known;
   readonly destination: Known;
   readonly pair: MatrixPair;
+  /** Of the decision. */
+  readonly explanation: string;
   readonly addresses: PairAddresses | null;
 }
 
@@ -91,7 +93,7 @@ async function judge(source: Known, destination: Known, certificates: NameSource
       fix: error.hint ?? `see the addresses of both: virt-trust interface list ${names.from}`,
     };
     const pair = { ...names, mode: null, ready: false, detail: error.message, findings: [finding] };
-    return { source, destination, addresses: null, pair };
+    return { source, destination, addresses: null, pair, explanation: error.message };
   }
   const conducted = source.facts.kind === 'managed' ? 'libvirtAddress' : 'sourceAddress';
   const decision = decideMigration({
@@ -124,7 +126,7 @@ async function judge(source: Known, destination: Known, certificates: NameSource
     mode: decision.mode,
     ...conclusion(decision.mode, decision.explanation, findings),
   };
-  return { source, destination, addresses, pair };
+  return { source, destination, addresses, pair, explanation: decision.explanation };
 }
 
 const PLAIN_FIX = 'bring both hosts to TLS: virt-trust host provision';
@@ -144,7 +146,7 @@ function conclusion(
 
 /** What both agents find out of each other by real handshakes, added to what they reported. */
 async function probed(
-  { source, destination, addresses, pair }: Judged,
+  { source, destination, addresses, pair, explanation }: Judged,
   context: MatrixContext,
   signal: AbortSignal,
 ) {
@@ -165,7 +167,9 @@ async function probed(
       context,
       signal,
     );
-    return { ...pair, ...conclusion(pair.mode, pair.detail, [...pair.findings, ...answer.findings]) };
+    // What was seen now stands in for what was seen some time ago.
+    const before = pair.findings.filter(({ code }) => code !== 'served.other');
+    return { ...pair, ...conclusion(pair.mode, explanation, [...before, ...answer.findings]) };
   } catch (error) {
     if (signal.aborted) throw error;
     const finding: Finding = {
