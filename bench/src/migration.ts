@@ -1,6 +1,7 @@
+import { loadavg } from 'node:os';
 import { createMigrationJob } from '@virt-trust/contract/manager/migration-operations.ts';
 import type { MigrateVm } from '@virt-trust/contract/model/migration.ts';
-import { MIGRATION_MODES, type MigrationMode } from '@virt-trust/contract/model/migration-options.ts';
+import type { MigrationMode } from '@virt-trust/contract/model/migration-options.ts';
 import { setUpAsFound } from '@virt-trust/lab/adoptable.ts';
 import { type Guest, receiveGuest, startGuest } from '@virt-trust/lab/guest/guest.ts';
 import type { Host } from '@virt-trust/lab/host.ts';
@@ -15,10 +16,16 @@ const LEAST_THROUGHPUT = 0.8;
 const MOST_CPU = 1.3;
 const MIB = 2 ** 20;
 
+/** `native` is what the modes are measured against: `virsh migrate --tls` by hand, with nothing of ours taking part. */
+type Way = 'native' | MigrationMode;
+const WAYS: readonly Way[] = ['native', 'tls', 'pinned', 'plain'];
+
 interface Workload {
   readonly what: string;
   readonly guest: Guest;
   readonly wish: Partial<MigrateVm>;
+  /** The same for virsh(1). */
+  readonly virsh: readonly string[];
 }
 
 const BIG: Guest = { name: 'big', memoryMiB: 2048, workingSetMiB: 512, dirtyMiBPerSecond: 20 };
@@ -29,9 +36,19 @@ const STORED: Guest = {
   disk: { format: 'qcow2', sizeMiB: 1024 },
 };
 const WORKLOADS: readonly Workload[] = [
-  { what: '2 GiB', guest: BIG, wish: {} },
-  { what: '2 GiB, `--parallel 4`', guest: BIG, wish: { parallel: 4 } },
-  { what: '512 MiB and a disk of 1 GiB copied', guest: STORED, wish: { copyStorage: 'all' } },
+  { what: '2 GiB', guest: BIG, wish: {}, virsh: [] },
+  {
+    what: '2 GiB, `--parallel 4`',
+    guest: BIG,
+    wish: { parallel: 4 },
+    virsh: ['--parallel', '--parallel-connections', '4'],
+  },
+  {
+    what: '512 MiB and a disk of 1 GiB copied',
+    guest: STORED,
+    wish: { copyStorage: 'all' },
+    virsh: ['--copy-storage-all'],
+  },
 ];
 
 interface Run {
@@ -43,21 +60,28 @@ interface Run {
   readonly mibPerSecond: number;
 }
 
-/** Of each mode, its runs in the order of the rounds. */
-type Runs = Record<MigrationMode, Run[]>;
+type Grown = Awaited<ReturnType<MemoryWatch['stop']>>;
+
+/** Of each way, its runs in the order of the rounds. */
+type Runs = Record<Way, Run[]>;
 
 /** Migrates a guest and counts what all processes of both hosts took for it. */
 async function migrate(
   { client, signal }: Bed,
   [from, to]: readonly [Host, Host],
-  { guest, wish }: Workload,
-  mode: MigrationMode,
+  { guest, wish, virsh }: Workload,
+  way: Way,
 ): Promise<Run> {
   const cpu = async () => (await from.cpuSeconds()) + (await to.cpuSeconds());
   await receiveGuest(to, guest);
-  const body = { vm: guest.name, from: from.name, to: to.name, mode: [mode], ...wish };
   const [before, began] = [await cpu(), performance.now()];
-  await finish(client, await client.call(createMigrationJob, { body }, { signal }), signal);
+  if (way === 'native') {
+    const where = [guest.name, `qemu+tcp://${to.address}/system`, '--migrateuri', `tcp://${to.address}`];
+    await from.run(['virsh', 'migrate', '--live', '--tls', ...virsh, ...where], { signal });
+  } else {
+    const body = { vm: guest.name, from: from.name, to: to.name, mode: [way], ...wish };
+    await finish(client, await client.call(createMigrationJob, { body }, { signal }), signal);
+  }
   const wall = (performance.now() - began) / 1000;
   const spent = (await cpu()) - before;
   const stats = await to.run(['virsh', 'domjobinfo', guest.name, '--completed', '--rawstats']);
@@ -66,29 +90,29 @@ async function migrate(
   return { wall, cpu: spent, mibPerSecond: moved / (field('time_elapsed') / 1000) };
 }
 
-/** One round not counted, in which memory is watched, then rounds in which the modes take turns. */
+/** One round not counted, in which memory is watched, then rounds in which the ways take turns. */
 async function measure(
   bed: Bed,
   workload: Workload,
   say: (line: string) => void,
-): Promise<{ runs: Runs; memory: Map<MigrationMode, Awaited<ReturnType<MemoryWatch['stop']>>> }> {
+): Promise<{ runs: Runs; memory: Map<Way, Grown> }> {
   const hosts: [Host, Host] = [bed.lab.host('bench-a'), bed.lab.host('bench-b')];
   await startGuest(hosts[0], workload.guest);
-  const runs: Runs = { tls: [], pinned: [], plain: [] };
-  const memory = new Map<MigrationMode, Awaited<ReturnType<MemoryWatch['stop']>>>();
+  const runs: Runs = { native: [], tls: [], pinned: [], plain: [] };
+  const memory = new Map<Way, Grown>();
   for (let round = 0; round <= ROUNDS; round++) {
-    for (const mode of MIGRATION_MODES) {
-      const watch = round === 0 ? await MemoryWatch.start(hosts) : undefined;
+    for (const way of WAYS) {
+      const watch = round === 0 && way !== 'native' ? await MemoryWatch.start(hosts) : undefined;
       try {
-        const run = await migrate(bed, hosts, workload, mode);
+        const run = await migrate(bed, hosts, workload, way);
         hosts.reverse();
-        if (round > 0) runs[mode].push(run);
+        if (round > 0) runs[way].push(run);
         say(
-          `${workload.what}, ${mode}, ${round === 0 ? 'warm-up' : `round ${round}`}: ${run.wall.toFixed(1)} s, ${run.mibPerSecond.toFixed(0)} MiB/s, CPU ${run.cpu.toFixed(1)} s`,
+          `${workload.what}, ${way}, ${round === 0 ? 'warm-up' : `round ${round}`}: ${run.wall.toFixed(1)} s, ${run.mibPerSecond.toFixed(0)} MiB/s, CPU ${run.cpu.toFixed(1)} s`,
         );
       } finally {
         const seen = await watch?.stop();
-        if (seen !== undefined) memory.set(mode, seen);
+        if (seen !== undefined) memory.set(way, seen);
       }
     }
   }
@@ -97,20 +121,20 @@ async function measure(
 }
 
 /** Pair by pair, since the machine's speed drifts. */
-function ratio(runs: Runs, mode: MigrationMode, figure: keyof Run): number {
-  return median(runs[mode].map((run, index) => run[figure] / (runs.tls[index]?.[figure] ?? Number.NaN)));
+function ratio(runs: Runs, way: Way, figure: keyof Run): number {
+  return median(runs[way].map((run, index) => run[figure] / (runs.native[index]?.[figure] ?? Number.NaN)));
 }
 
 function rowsOf(what: string, runs: Runs): Measurement[] {
-  return MIGRATION_MODES.map((mode) => {
-    const middle = (figure: keyof Run) => median(runs[mode].map((run) => run[figure]));
-    const of = (figure: keyof Run) => ratio(runs, mode, figure).toFixed(2);
+  return WAYS.map((way) => {
+    const middle = (figure: keyof Run) => median(runs[way].map((run) => run[figure]));
+    const of = (figure: keyof Run) => ratio(runs, way, figure).toFixed(2);
     const aims =
-      mode === 'pinned' ? ` (at least ${LEAST_THROUGHPUT} and at most ${MOST_CPU} are aimed at)` : '';
+      way === 'pinned' ? ` (at least ${LEAST_THROUGHPUT} and at most ${MOST_CPU} are aimed at)` : '';
     return {
-      what: `${what}, ${mode}`,
+      what: `${what}, ${way}`,
       value: `${middle('mibPerSecond').toFixed(0)} MiB/s; ${middle('wall').toFixed(1)} s in all; CPU ${middle('cpu').toFixed(1)} s`,
-      ratio: `${of('mibPerSecond')} of tls’s throughput, ${of('cpu')} of its CPU, ${of('wall')} of its time${aims}`,
+      ratio: `${of('mibPerSecond')} of native’s throughput, ${of('cpu')} of its CPU, ${of('wall')} of its time${aims}`,
     };
   });
 }
@@ -133,10 +157,10 @@ export const migrationSuite: Suite = {
       for (const workload of WORKLOADS) {
         const { runs, memory } = await measure(bed, workload, say);
         rows.push(...rowsOf(workload.what, runs));
-        for (const [mode, seen] of memory)
+        for (const [way, seen] of memory)
           for (const [process, { grown: by, most }] of seen)
             grown.push({
-              what: `${workload.what}, ${mode}: memory of the ${NAMES[process]}`,
+              what: `${workload.what}, ${way}: memory of the ${NAMES[process]}`,
               value: `${by.toFixed(1)} MB more, ${most.toFixed(1)} MB at most`,
               ratio: `${(by / MOST_GROWTH_MB).toFixed(2)} of the ${MOST_GROWTH_MB} MB aimed at`,
             });
@@ -144,9 +168,10 @@ export const migrationSuite: Suite = {
       return {
         rows: [...rows, ...grown],
         notes: [
-          `Two hosts of the lab under software emulation, on the machine’s cores together with the manager. The guests’ memory is incompressible, and they dirty it at 20 MiB/s (of the 2 GiB one, 512 MiB of it). Medians of ${ROUNDS} rounds in which the modes take turns; ratios are medians of the ratios within a round.`,
+          `Two hosts of the lab under software emulation, on the machine’s cores together with the manager. The guests’ memory is incompressible, and they dirty it at 20 MiB/s (of the 2 GiB one, 512 MiB of it). `native` is `virsh migrate --tls` by hand, libvirt’s calls over plain TCP; the others are the modes, as `virt-trust migrate` has them. Medians of ${ROUNDS} rounds in which the ways take turns; ratios are medians of the ratios within a round.`,
           'Throughput is memory as libvirt counts it, and the disk, by the time that libvirt says the transfer took; the time in all is that of the whole job, with its checks before and the truth after. CPU is that of all processes of both hosts from control groups: QEMU with the guest in it, libvirtd, agents, conductor, relay.',
           'Memory is RssAnon: what the agent holds beyond what it held before, and what the conductor and the relay, which are processes of one migration, hold beyond what they held when they were first seen (at most 0.15 s old).',
+          `When it ended the machine’s load was ${loadavg()[1]?.toFixed(1)}: what else runs on the cores is in the times.`,
         ],
       };
     }),
