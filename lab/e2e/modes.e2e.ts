@@ -32,7 +32,8 @@ const PATIENCE = 120_000;
 
 /** QEMU's streams, libvirt's RPC with TLS and without, and what runs between agents. */
 const WIRES = {
-  stream: 'tcp portrange 49152-49215',
+  // Clients' own ports may be in that range, too.
+  stream: 'tcp portrange 49152-49215 and not port 22 and not port 16509 and not portrange 16514-16583',
   libvirtTls: 'tcp port 16514',
   libvirtTcp: 'tcp port 16509',
   agents: 'tcp and (port 16516 or portrange 16520-16583)',

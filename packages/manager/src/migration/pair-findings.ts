@@ -35,16 +35,18 @@ export function pairFindings(facts: PairFacts): Finding[] {
   ];
 }
 
-/** An unmanaged side says nothing of itself. */
+/** A side without an agent that takes part says nothing of itself. */
 function unseen({ kind, name }: MigrationEnd): Finding[] {
-  if (kind !== 'unmanaged') return [];
+  if (kind === 'managed') return [];
+  const observed = kind === 'observed';
+  const add = `virt-trust host add ${name} --ssh USER@ADDRESS`;
   return [
     {
       code: 'host.unseen',
       severity: 'note',
       host: name,
-      what: `${name} has no agent: only what can be seen of it from the other host was checked, neither its storage nor its networks nor its clock`,
-      fix: `take it under management: virt-trust host remove ${name}, then virt-trust host add ${name} --ssh USER@ADDRESS`,
+      what: `${observed ? `the agent on ${name} only looks` : `${name} has no agent`}: only what can be seen of it from the other host was checked, neither its storage nor its networks nor its clock`,
+      fix: `take it under management: ${observed ? add : `virt-trust host remove ${name}, then ${add}`}`,
     },
   ];
 }

@@ -142,7 +142,8 @@ async function ask(
   { channels, clock }: PreflightContext,
   signal: AbortSignal,
 ): Promise<{ answer: SideAnswer | null; findings: readonly Finding[] }> {
-  if (side.kind === 'unmanaged') return { answer: null, findings: [] };
+  // An agent that only looks takes part as little as none: it would take itself for the one that conducts.
+  if (side.kind !== 'managed') return { answer: null, findings: [] };
   let answer: SideAnswer | null = null;
   const failed = await whyNotAsked(side.name, async () => {
     const channel = await channels.of(side.host);
