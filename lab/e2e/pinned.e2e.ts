@@ -3,10 +3,11 @@ import { randomUUID } from 'node:crypto';
 import { after, before, describe, it } from 'node:test';
 import { MINUTE, SECOND } from '@virt-trust/base/instant.ts';
 import { deleteGrant, putGrant } from '@virt-trust/contract/agent/grant-operations.ts';
+import { createMigration, getMigration, startMigration } from '@virt-trust/contract/agent/operations.ts';
 import { getJob, listAudit, putSetting } from '@virt-trust/contract/manager/operations.ts';
 import { type Grant, PEER_PORT } from '@virt-trust/contract/model/grant.ts';
-import type { MigrateVm } from '@virt-trust/contract/model/migration.ts';
-import type { MigrationWish } from '@virt-trust/contract/model/migration-options.ts';
+import type { MigrateVm, MigrationOrder } from '@virt-trust/contract/model/migration.ts';
+import type { MigrationOptions, MigrationWish } from '@virt-trust/contract/model/migration-options.ts';
 import { migrationXmlDigest } from '@virt-trust/libvirt/migration-xml.ts';
 import { canBootLab } from '../src/capability.ts';
 import { exec } from '../src/command.ts';
@@ -36,6 +37,23 @@ const BETWEEN_AGENTS = 'tcp and (port 16516 or portrange 16520-16583)';
 /** Everything of libvirt's and QEMU's own: RPC with and without TLS, streams, disks. */
 const LIBVIRT_AND_QEMU = 'tcp and (port 16509 or port 16514 or portrange 49152-49215)';
 const PATIENCE = 90_000;
+const OPTIONS: MigrationOptions = {
+  live: true,
+  offline: false,
+  persistent: false,
+  undefineSource: false,
+  copyStorage: 'none',
+  copyDisks: [],
+  postCopy: false,
+  parallel: 0,
+  compression: 'none',
+  autoConverge: false,
+  bandwidthMiB: 0,
+  downtimeMs: 0,
+  timeoutSeconds: 0,
+  timeoutAction: 'abort',
+  flags: 0,
+};
 const KEYS = '/var/lib/virt-trust/agent/identity/keys.json';
 const VIRSH = ['virsh', '--connect', 'qemu:///system'];
 
@@ -261,14 +279,65 @@ describe('mode pinned: migrations between two hosts without libvirt PKI', { skip
     assert.equal(await vmState(b, 'guest'), '');
   });
 
-  it('9. leaves nothing when the grants are gone: no socket, port, process, rule or file', async () => {
-    for (const id of grants) await second?.of(b).call(deleteGrant, { params: { id } });
+  it("9. does not cut a stream that runs when the grant's time is over", async () => {
+    const agents = { a: second?.of(a), b: second?.of(b) };
+    const id = randomUUID();
+    const order: MigrationOrder = {
+      id,
+      vm: 'guest',
+      mode: 'pinned',
+      from: 'host-a',
+      to: 'host-b',
+      source: { kind: 'local' },
+      destination: { kind: 'peer' },
+      peerAgent: true,
+      stream: null,
+      tls: null,
+      // Some 16 s for what the guest has and writes meanwhile.
+      options: { ...OPTIONS, bandwidthMiB: 8 },
+      doubtSeconds: 60,
+    };
+    const prepared = await agents.a?.call(createMigration, { body: order });
+    assert.ok(prepared);
+    const notAfter = Date.now() + 10 * SECOND;
+    const vm = { name: 'guest', ...prepared.vm };
+    grants.add(id);
+    const { grant } = await granted({ id, vm, notAfter });
+    const { agentPins } = await fleet.show('host-b');
+    const peer = {
+      ...grant.peer,
+      name: 'host-b',
+      pins: agentPins,
+      addresses: [b.address],
+      reachedAt: [b.address],
+    };
+    const body: Grant = { ...grant, role: 'source', operations: ['status'], peer };
+    await agents.a?.call(putGrant, { params: { id }, body });
+    await agents.a?.call(startMigration, { params: { id }, body: { certificate: null } });
+    const status = async () => agents.a?.call(getMigration, { params: { id }, query: { wait: 5 } });
+    const running = await until('see the time go by', PATIENCE, async () => {
+      const now = await status();
+      return Date.now() > notAfter || now?.phase !== 'running' ? now : undefined;
+    });
+    assert.equal(running?.phase, 'running', JSON.stringify(running));
+    const done = await until('see it end', PATIENCE, async () => {
+      const now = await status();
+      return now?.phase === 'running' ? undefined : now;
+    });
+    assert.equal(done?.phase, 'done', JSON.stringify(done));
+    assert.equal(done?.runsOn, 'destination');
+    await findIntact(b, GUEST);
+  });
+
+  it('10. leaves nothing when the grants are gone: no socket, port, process, rule or file', async () => {
+    for (const id of grants)
+      for (const host of [a, b]) await second?.of(host).call(deleteGrant, { params: { id } });
     await nothingIsLeft();
   });
 
-  it('10. still migrates', async () => {
-    await migrated(pinned('guest', 'host-a', 'host-b'));
-    await findIntact(b, GUEST);
+  it('11. still migrates', async () => {
+    await migrated(pinned('guest', 'host-b', 'host-a'));
+    await findIntact(a, GUEST);
     await nothingIsLeft();
   });
 });

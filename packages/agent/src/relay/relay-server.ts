@@ -13,11 +13,10 @@ import { type RefusalReason, RefusalReporter } from '@virt-trust/channel/refusal
 import { type Sleep, systemSleep } from '@virt-trust/channel/sleep.ts';
 import { type Grant, RELAY_PORTS } from '@virt-trust/contract/model/grant.ts';
 import { MigrationFilter, newMigrationCourse } from '@virt-trust/libvirt/migration-filter.ts';
-import type { MigrationPolicy } from '@virt-trust/libvirt/migration-policy.ts';
-import { migrationXmlDigest } from '@virt-trust/libvirt/migration-xml.ts';
 import { carry } from './carry.ts';
+import { policyOf } from './grant-policy.ts';
 import { STREAM_ALPN, type StreamKind, streamKindOf, streamTlsOptions, watchPeer } from './relay-tls.ts';
-import { type MigrationSockets, unixUri } from './sockets.ts';
+import type { MigrationSockets } from './sockets.ts';
 
 export interface RelayServerOptions {
   readonly grant: Grant;
@@ -217,7 +216,7 @@ export class RelayServer {
   }
 
   async #relayRpc(socket: TLSSocket): Promise<void> {
-    const filter = new MigrationFilter(policyOf(this.#options), this.#course);
+    const filter = new MigrationFilter(policyOf(this.#options.grant, this.#options.sockets), this.#course);
     const libvirt = connect({ path: this.#options.libvirtSocket });
     try {
       await Promise.all([
@@ -260,19 +259,6 @@ export class RelayServer {
   #refuse(socket: Socket, reason: RefusalReason): void {
     this.#refusals.refuse(peerAddress(socket.remoteAddress) || 'unknown', reason);
   }
-}
-
-function policyOf({ grant, sockets }: RelayServerOptions): MigrationPolicy {
-  const { vm } = grant;
-  if (vm === null) throw new TrustError('grant.not_pinned', 'internal', 'cannot filter without a VM');
-  return {
-    vm,
-    flags: grant.flags,
-    streams: grant.streams,
-    streamUri: unixUri(sockets.stream),
-    disksUri: vm.copiedDisks.length > 0 ? unixUri(sockets.disks) : null,
-    digest: migrationXmlDigest,
-  };
 }
 
 function isStreamKind(operation: string): operation is StreamKind {
