@@ -104,7 +104,10 @@ describe('kvm.libvirtd.tls.enabled: TLS off and on by a setting', { skip }, () =
     await modes('tls,pinned');
     await b.run(['systemctl', 'stop', 'libvirtd-tls.socket', 'libvirtd.service']);
     await modes('pinned');
-    await b.run(['systemctl', 'start', 'libvirtd-tls.socket']);
+    // systemd starts a socket only while its service is stopped, and any client of another socket starts that.
+    const start =
+      'for n in $(seq 20); do systemctl stop libvirtd.service; systemctl start $0 && exit; done; exit 1';
+    await b.run(['sh', '-c', start, 'libvirtd-tls.socket']);
     await modes('tls,pinned');
     await fleet.add('host-c', { cluster: 'rack1', observe: true });
     while (!(await securityOf('host-c')).reported) await new Promise((go) => setTimeout(go, 200));

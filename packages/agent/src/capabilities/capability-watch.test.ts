@@ -173,6 +173,17 @@ test('a change is told once, with what there is now; a look without one costs on
   assert.equal(host.events.length, 2);
 });
 
+test('a daemon that does not run is not started by being asked; one that was started since is asked anew', async (t) => {
+  const { report, host, started } = await hostOf(t);
+  await report();
+  host.asked.length = 0;
+  host.sockets = [SOCKET];
+  assert.deepEqual([(await report()).pinned, host.asked.includes('virsh')], [true, false]);
+  await started();
+  host.answers = false;
+  assert.deepEqual([(await report()).pinned, host.asked.includes('virsh')], [false, true]);
+});
+
 test('while the daemon is being restarted nobody asks it anything, but whoever restarted it', async (t) => {
   const { report, host, watch } = await hostOf(t);
   await report();

@@ -26,7 +26,7 @@ export class InForce<T> {
 }
 
 /** Undefined where the daemon does not run. */
-async function startOf(pidFile: string): Promise<Start | undefined> {
+export async function startOf(pidFile: string): Promise<Start | undefined> {
   try {
     const pid = (await readFile(pidFile, 'utf8')).slice(0, 16).trim();
     if (!/^\d+$/.test(pid)) return undefined;

@@ -8,7 +8,7 @@ import type { HostCapabilities } from '@virt-trust/contract/model/capabilities.t
 import { parseVersions, portsOf } from '../inventory/libvirt.ts';
 import { readEffectiveSettings } from '../inventory/settings.ts';
 import type { AgentContext } from '../ports.ts';
-import { InForce } from './in-force.ts';
+import { InForce, startOf } from './in-force.ts';
 import { type Listeners, listenerOn, readListeners } from './listeners.ts';
 import { lookAtNativeTls } from './native-tls.ts';
 
@@ -35,6 +35,8 @@ export interface Look {
   /** When the passing of time alone may change it. */
   readonly until: Instant | null;
 }
+
+type Versions = ReturnType<typeof parseVersions>;
 
 const URI = ['-c', 'qemu:///system'];
 const TIMEOUT_MS = 20_000;
@@ -64,6 +66,8 @@ export class Looks {
   readonly #parts: LookParts;
   readonly #rpc = new InForce<string>();
   readonly #force = new InForce<boolean>();
+  /** What the daemon said last. */
+  #said: Versions | undefined;
 
   constructor(parts: LookParts) {
     this.#parts = parts;
@@ -76,7 +80,7 @@ export class Looks {
     const [settings, listeners, running] = await Promise.all([
       readEffectiveSettings(paths, daemonMode ?? 'monolithic'),
       readListeners(run),
-      daemonMode === undefined ? undefined : this.#ask(),
+      daemonMode === undefined ? undefined : this.#ask(paths.at(places.qemuPid)),
     ]);
     const [authentication, migrateTlsForce] = await Promise.all([
       this.#rpc.of(
@@ -127,16 +131,21 @@ export class Looks {
     });
   }
 
-  /** Undefined where the daemon does not answer. */
-  async #ask() {
+  /**
+   * Undefined where the daemon does not answer. One that idles, or that somebody stopped just now, is not started by
+   * being asked: it is what it was, as long as its socket is there.
+   */
+  async #ask(pidFile: string): Promise<Versions | undefined> {
+    if (this.#said !== undefined && (await startOf(pidFile)) === undefined) return this.#said;
     try {
       const { stdout } = await this.#parts.run('virsh', [...URI, 'version', '--daemon'], {
         timeoutMs: TIMEOUT_MS,
       });
-      return parseVersions(stdout);
+      this.#said = parseVersions(stdout);
     } catch {
-      return undefined;
+      this.#said = undefined;
     }
+    return this.#said;
   }
 
   async #version(programs: readonly string[]): Promise<string | undefined> {
