@@ -8,7 +8,7 @@ import type { AgentContext } from '../ports.ts';
 import { type ShortServer, serveBare, serveWithQemu } from './qemu-server.ts';
 
 /** What QEMU on this host serves migrations with. */
-export interface MigrationPlaces {
+interface MigrationPlaces {
   readonly directory: string;
   readonly ports: { readonly min: number; readonly max: number };
 }
