@@ -1,4 +1,5 @@
 import assert from 'node:assert/strict';
+import { readFile, writeFile } from 'node:fs/promises';
 import { after, before, beforeEach, describe, it } from 'node:test';
 import { getJob, listHosts, provisionHost, putSetting } from '@virt-trust/contract/manager/operations.ts';
 import type { Job } from '@virt-trust/contract/model/job.ts';
@@ -24,6 +25,8 @@ const MODES = ['tls', 'pinned', 'plain'] as const;
 /** As fast as the network goes. */
 const UNLIMITED = '8796093022207';
 const DOUBT_SECONDS = 12;
+/** Of the machine, which its hosts have in common. */
+const USERFAULTFD = '/proc/sys/vm/unprivileged_userfaultfd';
 
 /** Has libvirt's Prepare wait for as long as a file is there. */
 const HOOK = `#!/bin/sh
@@ -35,8 +38,10 @@ describe('migrations that go wrong', { skip }, () => {
   let fleet: Fleet;
   let a: Host;
   let b: Host;
+  let userfaultfd = '0';
 
   before(async () => {
+    userfaultfd = await readFile(USERFAULTFD, 'utf8');
     fleet = await Fleet.up({ lab: `e2e-failures-${process.pid}`, hosts: ['host-a', 'host-b'] });
     [a, b] = [fleet.host('host-a'), fleet.host('host-b')];
     await b.writeFile('/etc/libvirt/hooks/qemu', HOOK, 0o755);
@@ -45,7 +50,10 @@ describe('migrations that go wrong', { skip }, () => {
     await set('migration.doubt_limit', `${DOUBT_SECONDS}s`);
     await heard();
   });
-  after(() => fleet?.[Symbol.asyncDispose]());
+  after(async () => {
+    await writeFile(USERFAULTFD, userfaultfd);
+    await fleet?.[Symbol.asyncDispose]();
+  });
 
   /** Each begins with the guest on host-a alone. */
   beforeEach(async () => {
@@ -290,7 +298,9 @@ describe('migrations that go wrong', { skip }, () => {
     });
 
     it(`12. ${mode}: post-copy breaks: the VM is paused on both, and an operator is needed`, async () => {
-      const job = await underWay(mode, { postCopy: true, timeoutSeconds: 0 });
+      await writeFile(USERFAULTFD, '1');
+      const job = await underWay(mode, { postCopy: true });
+      await a.run([...VIRSH, 'migrate-setspeed', GUEST.name, '1', '--postcopy']);
       await a.run([...VIRSH, 'migrate-postcopy', GUEST.name]);
       await until('see post-copy', PATIENCE, async () =>
         (await vmState(b, GUEST.name)) === 'running' ? true : undefined,
@@ -299,8 +309,12 @@ describe('migrations that go wrong', { skip }, () => {
       const last = await ended(job);
       told(last, /in phase (perform|finish|confirm)/, /./);
       assert.equal(last.migration?.phase, 'operator-needed');
+      assert.match(last.error?.hint ?? '', /--postcopy-resume/);
       await isFenced(GUEST, a);
       await b.plugCable();
+      await until('see it stand still on host-b', PATIENCE, async () =>
+        (await vmState(b, GUEST.name)) === 'paused' ? true : undefined,
+      );
       await nothingLeft(a, b);
       for (const host of [b, a]) await host.exec([...VIRSH, 'destroy', GUEST.name]);
     });

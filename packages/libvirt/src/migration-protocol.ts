@@ -95,6 +95,10 @@ export const domainGetJobStats = procedure(
   xdrStruct({ type: xdrInteger, params: xdrList(typedParameter, JOB_STATS) }),
 );
 export const domainAbortJob = procedure('DOMAIN_ABORT_JOB', 164, ofDomain, nothing);
+/** libvirt 8.5: with `ABORT_JOB_POSTCOPY` also in post-copy, which is broken then on both hosts until it is resumed. */
+export const domainAbortJobFlags = procedure('DOMAIN_ABORT_JOB_FLAGS', 442, ofDomainWithFlags, nothing);
+/** `VIR_DOMAIN_ABORT_JOB_POSTCOPY` */
+export const ABORT_JOB_POSTCOPY = 1;
 export const domainSuspend = procedure('DOMAIN_SUSPEND', 34, ofDomain, nothing);
 export const domainResume = procedure('DOMAIN_RESUME', 28, ofDomain, nothing);
 export const domainDestroy = procedure('DOMAIN_DESTROY', 12, ofDomain, nothing);

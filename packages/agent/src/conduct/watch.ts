@@ -2,7 +2,9 @@ import type { MigrationOrder, MigrationStatus } from '@virt-trust/contract/model
 import type { MigrationProgress } from '@virt-trust/contract/model/migration-options.ts';
 import type { JobStats } from '@virt-trust/libvirt/job-stats.ts';
 import {
+  ABORT_JOB_POSTCOPY,
   domainAbortJob,
+  domainAbortJobFlags,
   domainMigrateSetMaxDowntime,
   domainMigrateSetMaxSpeed,
   domainMigrateStartPostCopy,
@@ -50,6 +52,9 @@ export class MigrationWatch {
   #isPostCopy = false;
   #timedOut = false;
   #aborted = false;
+  /** Whether the destination was lost in post-copy, and how much had gone over when. */
+  #mayBreak = false;
+  #sent = { octets: -1, at: 0 };
 
   constructor(parts: WatchParts) {
     this.#parts = parts;
@@ -65,9 +70,14 @@ export class MigrationWatch {
     return this.#isPostCopy;
   }
 
-  /** Ends the transfer because nobody is there to take the VM; in post-copy there is no way back. */
+  /**
+   * Ends the transfer because nobody is there to take the VM. In post-copy there is no way back: that goes on for as long
+   * as memory goes over, which it does without the destination's libvirt.
+   */
   async abandon(): Promise<void> {
-    await this.#abort().catch(() => {});
+    await this.#abort().catch(() => {
+      this.#mayBreak = true;
+    });
   }
 
   /** Looks until the migration is over. */
@@ -90,6 +100,7 @@ export class MigrationWatch {
     const proof = await this.#release();
     await onSeen({ progress: progressOf(stats, this.#isPostCopy), proof });
     await this.#switchWhenTime(stats);
+    await this.#breakWhenStuck(stats);
     if (order.options.downtimeMs > 0 && !this.#downtimeSet) {
       const downtime = BigInt(order.options.downtimeMs);
       await source.call(domainMigrateSetMaxDowntime, { domain, downtime, flags: 0 });
@@ -142,6 +153,16 @@ export class MigrationWatch {
         break;
     }
     this.#timedOut = true;
+  }
+
+  /** TCP would wait for a destination that is gone for a quarter of an hour, with the VM standing still on both hosts. */
+  async #breakWhenStuck({ data }: JobStats): Promise<void> {
+    const { order, source, domain, now } = this.#parts;
+    if (!this.#mayBreak) return;
+    if (data.processedBytes !== this.#sent.octets) this.#sent = { octets: data.processedBytes, at: now() };
+    if (now() - this.#sent.at < order.doubtSeconds * 1000) return;
+    await source.call(domainAbortJobFlags, { domain, flags: ABORT_JOB_POSTCOPY });
+    this.#mayBreak = false;
   }
 
   async #startPostCopy(): Promise<void> {

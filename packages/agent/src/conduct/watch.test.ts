@@ -1,0 +1,63 @@
+import assert from 'node:assert/strict';
+import { test } from 'node:test';
+import {
+  ABORT_JOB_POSTCOPY,
+  domainAbortJob,
+  domainAbortJobFlags,
+  domainGetJobStats,
+} from '@virt-trust/libvirt/migration-protocol.ts';
+import { VM } from './fake-libvirt.ts';
+import { orderOf } from './fixtures.ts';
+import type { RpcClient } from './rpc-client.ts';
+import { MigrationWatch } from './watch.ts';
+
+const DOUBT_SECONDS = 30;
+
+/** A watch at whose source libvirt says how much went over at each look; ends when the list is over. */
+async function abandoned(sent: readonly number[], isPostCopy: boolean): Promise<string[]> {
+  const asked: string[] = [];
+  const over = new AbortController();
+  let looks = 0;
+  const call = async (procedure: object, args: { flags?: number }) => {
+    if (procedure === domainGetJobStats) {
+      const processed = sent[looks++];
+      if (looks >= sent.length) over.abort();
+      const params = [
+        { name: 'data_total', kind: 'ulong', value: 1000n },
+        { name: 'data_processed', kind: 'ulong', value: BigInt(processed ?? 0) },
+      ];
+      return { type: 2, params };
+    }
+    if (procedure === domainAbortJob) {
+      asked.push('abort');
+      if (isPostCopy) throw new Error('cannot abort migration in post-copy mode');
+    }
+    if (procedure === domainAbortJobFlags) asked.push(`break ${args.flags}`);
+    return {};
+  };
+  const watch = new MigrationWatch({
+    order: orderOf({ doubtSeconds: DOUBT_SECONDS }),
+    source: { isLost: false, call } as unknown as RpcClient,
+    domain: VM,
+    proof: { tls: async () => undefined, connection: async () => undefined },
+    // Each look is a third of the time of doubt after the one before.
+    now: () => (looks * DOUBT_SECONDS * 1000) / 3,
+    isCancelled: () => false,
+    onSeen: async () => {},
+  });
+  await watch.abandon();
+  await watch.run(over.signal);
+  return asked;
+}
+
+test('a transfer to a destination that was lost is ended', async () => {
+  assert.deepEqual(await abandoned([1, 2], false), ['abort']);
+});
+
+test('in post-copy it goes on as long as memory goes over, also without the libvirt of the destination', async () => {
+  assert.deepEqual(await abandoned([1, 2, 3, 4, 5, 6], true), ['abort']);
+});
+
+test('post-copy of which nothing goes over any more is broken after the time of doubt, once', async () => {
+  assert.deepEqual(await abandoned([1, 2, 2, 2, 2, 2], true), ['abort', `break ${ABORT_JOB_POSTCOPY}`]);
+});
