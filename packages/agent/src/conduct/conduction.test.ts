@@ -1,11 +1,12 @@
 import assert from 'node:assert/strict';
 import { describe, it } from 'node:test';
 import type { MigrationOrder } from '@virt-trust/contract/model/migration.ts';
-import { Conduction, type PeerDoor } from './conduction.ts';
+import { Conduction } from './conduction.ts';
 import { FakeError, FakeLibvirt, VM_UUID } from './fake-libvirt.ts';
 import { FakeTime, orderOf } from './fixtures.ts';
 import type { Journal } from './outcome.ts';
 import { tcpStreams } from './parameters.ts';
+import type { PeerDoor } from './parts.ts';
 import { recover } from './recovery.ts';
 import { RpcClient } from './rpc-client.ts';
 import { MigrationWatch } from './watch.ts';

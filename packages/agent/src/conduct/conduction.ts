@@ -1,5 +1,5 @@
 import { describeError, isTrustError, TrustError } from '@virt-trust/base/error.ts';
-import type { MigrationOrder, MigrationStatus } from '@virt-trust/contract/model/migration.ts';
+import type { MigrationStatus } from '@virt-trust/contract/model/migration.ts';
 import {
   domainGetState,
   domainMigrateBegin3Params,
@@ -13,9 +13,11 @@ import {
 } from '@virt-trust/libvirt/migration-protocol.ts';
 import { migrationXmlDigest } from '@virt-trust/libvirt/migration-xml.ts';
 import type { TypedParameter } from '@virt-trust/libvirt/typed-params.ts';
-import { isLibvirtError, type MigratableVm, readMigratable, stateOf } from './domain.ts';
+import { isLibvirtError, readMigratable, stateOf } from './domain.ts';
+import { betterOf, cancelled, noDomain } from './failures.ts';
 import { type Journal, type Outcome, operatorNeeded } from './outcome.ts';
 import { migrationFlags, migrationParameters, type StreamUris } from './parameters.ts';
+import type { ConductionParts } from './parts.ts';
 import { untilTransferEnded } from './recovery.ts';
 import type { RpcClient } from './rpc-client.ts';
 import { type Place, Settling } from './settling.ts';
@@ -24,30 +26,6 @@ import type { MigrationWatch } from './watch.ts';
 /** `virDomainState`: VIR_DOMAIN_PAUSED. */
 const PAUSED = 3;
 const NONE = new Uint8Array();
-
-/** The destination's agent, where there is one. */
-export interface PeerDoor {
-  /** Tells it that the migration begins. */
-  begin(vm: MigratableVm): Promise<void>;
-  vmState(): Promise<{ readonly state: string | null; readonly reason: string }>;
-}
-
-export interface ConductionParts {
-  readonly order: MigrationOrder;
-  readonly openSource: () => Promise<RpcClient>;
-  readonly openDestination: () => Promise<RpcClient>;
-  readonly peer: PeerDoor | null;
-  /** The streams, once the peer knows of the migration. */
-  readonly streams: () => Promise<StreamUris>;
-  /** Makes durable how far it is, before it goes on. */
-  readonly journal: (journal: Journal) => Promise<void>;
-  readonly isCancelled: () => boolean;
-  readonly watch: (source: RpcClient, domain: RemoteDomain) => MigrationWatch;
-  /** What broke a stream, where it went through agents. */
-  readonly streamTrouble: () => string | null;
-  readonly now: () => number;
-  readonly sleep: (milliseconds: number) => Promise<void>;
-}
 
 /** What is known once the VM's transfer began. */
 interface UnderWay {
@@ -391,33 +369,4 @@ export class Conduction {
     this.#journal = { ...this.#journal, ...change };
     await this.#parts.journal(this.#journal);
   }
-}
-
-function noDomain({ vm, from }: MigrationOrder): TrustError {
-  return new TrustError(
-    'migration.no_vm',
-    'not-found',
-    `Domain not found: libvirt of ${from} has no domain ${vm}`,
-  );
-}
-
-function cancelled({ vm }: MigrationOrder): TrustError {
-  return new TrustError('migration.cancelled', 'failed', `cannot migrate ${vm}: it was cancelled`);
-}
-
-/** `virErrorNumber` and `virErrorDomain`. */
-const OPERATION_FAILED = 9;
-const MIGRATE_FINISH_OK = 93;
-const FROM_QEMU = 10;
-
-/** As virDomainMigrateVersion3Full chooses: what the destination's QEMU died of says more than that the stream ended. */
-function betterOf(performed: unknown, finished: unknown): unknown {
-  const codes = (error: unknown) => {
-    return isLibvirtError(error)
-      ? (error as TrustError<{ code: number; domain: number }>).context
-      : undefined;
-  };
-  const [own, other] = [codes(performed), codes(finished)];
-  const isVague = own?.domain === FROM_QEMU && own.code === OPERATION_FAILED;
-  return isVague && other?.domain === FROM_QEMU && other.code !== MIGRATE_FINISH_OK ? finished : performed;
 }

@@ -9,8 +9,8 @@ import {
   type RemoteDomain,
 } from '@virt-trust/libvirt/migration-protocol.ts';
 import type { TypedParameter } from '@virt-trust/libvirt/typed-params.ts';
-import type { PeerDoor } from './conduction.ts';
 import { findDomain, isLibvirtError, stateOf } from './domain.ts';
+import type { PeerDoor } from './parts.ts';
 import type { RpcClient } from './rpc-client.ts';
 import { judgeDestination, type Verdict } from './verdict.ts';
 
