@@ -13,6 +13,7 @@ import { IdentityStore } from '../identity.ts';
 import { hintFor } from '../migration/hints.ts';
 import { type AgentPaths, agentPaths } from '../paths.ts';
 import { type PeerClient, peerClient } from '../peers/peer-client.ts';
+import { migrationSockets, removeSocketDirectory } from '../relay/sockets.ts';
 import { openStreams, type SourceStreams } from '../relay/source-streams.ts';
 import { openAccess } from './access.ts';
 import { Conduction } from './conduction.ts';
@@ -103,6 +104,9 @@ class Conductor {
   async close(): Promise<void> {
     clearInterval(this.#timer);
     await this.#streams?.close();
+    const { mode, id, vm } = this.#commission.order;
+    // Also what a process before this one, which was killed, left.
+    if (mode === 'pinned') await removeSocketDirectory(migrationSockets(this.#paths.root, id, vm));
     this.#peer?.close();
   }
 
