@@ -168,7 +168,7 @@ export const migrationSuite: Suite = {
       return {
         rows: [...rows, ...grown],
         notes: [
-          `Two hosts of the lab under software emulation, on the machine’s cores together with the manager. The guests’ memory is incompressible, and they dirty it at 20 MiB/s (of the 2 GiB one, 512 MiB of it). `native` is `virsh migrate --tls` by hand, libvirt’s calls over plain TCP; the others are the modes, as `virt-trust migrate` has them. Medians of ${ROUNDS} rounds in which the ways take turns; ratios are medians of the ratios within a round.`,
+          `Two hosts of the lab under software emulation, on the machine’s cores together with the manager. The guests’ memory is incompressible, and they dirty it at 20 MiB/s (of the 2 GiB one, 512 MiB of it). \`native\` is \`virsh migrate --tls\` by hand, libvirt’s calls over plain TCP; the others are the modes, as \`virt-trust migrate\` has them. Medians of ${ROUNDS} rounds in which the ways take turns; ratios are medians of the ratios within a round.`,
           'Throughput is memory as libvirt counts it, and the disk, by the time that libvirt says the transfer took; the time in all is that of the whole job, with its checks before and the truth after. CPU is that of all processes of both hosts from control groups: QEMU with the guest in it, libvirtd, agents, conductor, relay.',
           'Memory is RssAnon: what the agent holds beyond what it held before, and what the conductor and the relay, which are processes of one migration, hold beyond what they held when they were first seen (at most 0.15 s old).',
           `When it ended the machine’s load was ${loadavg()[1]?.toFixed(1)}: what else runs on the cores is in the times.`,
