@@ -144,12 +144,14 @@ describe('mode pinned: migrations between two hosts without libvirt PKI', { skip
     await nothingIsLeft();
   });
 
-  it('5. goes on while both agents are killed', async () => {
+  it('5. goes on while one agent is killed and the other is stopped', async () => {
     const job = await migrate(fleet, pinned('guest', 'host-b', 'host-a', { bandwidthMiB: 8 }));
     await whileRunning(fleet, job, 'see the stream begin', ({ progress }) =>
       (progress?.processedBytes ?? 0) > 4 << 20 ? true : undefined,
     );
-    for (const host of [a, b]) await host.run(['systemctl', 'kill', '-s', 'KILL', 'virt-trust-agent']);
+    await a.run(['systemctl', 'kill', '-s', 'KILL', 'virt-trust-agent']);
+    await b.run(['systemctl', 'stop', 'virt-trust-agent']);
+    await b.run(['systemctl', 'start', 'virt-trust-agent']);
     await fleet.finished(job);
     await findIntact(a, GUEST);
     await nothingIsLeft();
@@ -339,5 +341,12 @@ describe('mode pinned: migrations between two hosts without libvirt PKI', { skip
     await migrated(pinned('guest', 'host-b', 'host-a'));
     await findIntact(a, GUEST);
     await nothingIsLeft();
+  });
+
+  it('12. leaves nothing of the agents when the hosts are removed', async () => {
+    for (const host of [a, b]) {
+      await fleet.remove(host.name);
+      assert.equal((await host.exec(['test', '-e', '/run/virt-trust'])).code, 1);
+    }
   });
 });

@@ -35,6 +35,8 @@ export async function uninstallAgent(options: UninstallOptions = {}): Promise<vo
   await rm(paths.program, { force: true });
   await removeCutCopies(dirname(paths.program));
   await removeEmpty(dirname(paths.program));
+  // systemd keeps it beyond the service's end; a relay ends where its order is gone.
+  await rm(paths.run, { recursive: true, force: true });
   await service.stop();
 }
 

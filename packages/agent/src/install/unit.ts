@@ -24,7 +24,8 @@ TimeoutStopSec=30
 KillMode=mixed
 RuntimeDirectory=virt-trust
 RuntimeDirectoryMode=0711
-RuntimeDirectoryPreserve=restart
+# Conductors and relays of migrations go on without the agent, and have their files there.
+RuntimeDirectoryPreserve=yes
 UMask=0077
 LimitCORE=0
 
