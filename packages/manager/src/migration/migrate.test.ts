@@ -2,19 +2,11 @@ import assert from 'node:assert/strict';
 import { describe, it } from 'node:test';
 import type { Job } from '@virt-trust/contract/model/job.ts';
 import { settledState } from '../hosts/fixtures.ts';
-import { temporaryDirectory } from '../store/fixtures.ts';
-import { migratingFleet } from './fixture-fleet.ts';
+import { migratingFleet, migratingPair as pair } from './fixture-fleet.ts';
 import { testCapabilities } from './fixtures.ts';
 
 const ORDER = { vm: 'guest', from: 'host1', to: 'host2' } as const;
 const noTls = { observed: settledState('none', { capabilities: testCapabilities({ libvirtTls: null }) }) };
-
-async function pair(t: Parameters<typeof migratingFleet>[0], directory = temporaryDirectory(t)) {
-  const fleet = await migratingFleet(t, directory);
-  await fleet.add('host1');
-  await fleet.add('host2');
-  return { ...fleet, directory, source: fleet.agentOf('host1'), destination: fleet.agentOf('host2') };
-}
 
 const started = (job: Job) => job.steps.some(({ name, state }) => name === 'Migrate' && state === 'running');
 
@@ -278,67 +270,5 @@ describe('the migration of a VM', () => {
       error?.message ?? '',
       /knows no more of it; it does not run on host1; on host2 it is running/,
     );
-  });
-});
-
-describe('emptying a host', () => {
-  it('moves each VM, so many at once, to the hosts with the fewest', async (t) => {
-    const fleet = await pair(t);
-    await fleet.add('host3', { cluster: 'other' });
-    await fleet.add('host4');
-    fleet.source.vms = ['vm1', 'vm2', 'vm3', 'vm4'];
-    let most = 0;
-    fleet.source.onStart = ({ vm }) => {
-      const running = [...fleet.source.statuses.values()].filter(({ phase }) => phase === 'running').length;
-      most = Math.max(most, running);
-      fleet.source.vms = fleet.source.vms.filter((name) => name !== vm);
-      return { phase: 'done', runsOn: 'destination' };
-    };
-    const job = await fleet.over((await fleet.evacuate('host1', { concurrency: 2 })).id);
-    assert.equal(job.error, null);
-    assert.match(job.result ?? '', /^host1 is empty: /);
-    const went = [...fleet.source.orders.values()].map(({ to }) => to).toSorted();
-    assert.deepEqual(went, ['host2', 'host2', 'host4', 'host4']);
-    assert.ok(most <= 2);
-  });
-
-  it('goes on past what fails, tries another host, and says which VM is where and why', async (t) => {
-    const fleet = await pair(t);
-    await fleet.add('host4');
-    fleet.source.vms = ['good', 'bad'];
-    fleet.source.onStart = ({ vm }) =>
-      vm === 'bad'
-        ? { phase: 'failed', step: 'prepare', runsOn: 'source', error: { message: 'no such CPU', hint: '' } }
-        : { phase: 'done', runsOn: 'destination' };
-    const job = await fleet.over((await fleet.evacuate('host1')).id);
-    assert.equal(job.error?.code, 'migration.evacuation_incomplete');
-    assert.match(
-      job.error?.message ?? '',
-      /1 of 2 VMs did not leave: bad \(.*no such CPU.*no such CPU.*\); moved: good on host\d/,
-    );
-    assert.equal([...fleet.source.orders.values()].filter(({ vm }) => vm === 'bad').length, 2);
-  });
-
-  it('cancels all that runs when it is cancelled', async (t) => {
-    const fleet = await pair(t);
-    fleet.source.vms = ['vm1', 'vm2', 'vm3'];
-    fleet.source.onStart = () => ({});
-    const { id } = await fleet.evacuate('host1', { concurrency: 2 });
-    await fleet.until(
-      id,
-      ({ steps }) => steps.filter(({ name }) => name.startsWith('Migrate ')).length === 2,
-    );
-    await fleet.jobs.cancel(id, 'token:test');
-    assert.equal((await fleet.over(id)).state, 'cancelled');
-    assert.ok([...fleet.source.statuses.values()].every(({ phase }) => phase === 'cancelled'));
-    assert.ok([...fleet.source.orders.values()].every(({ vm }) => vm !== 'vm3'));
-  });
-
-  it('says why where there is nowhere to go', async (t) => {
-    const fleet = await pair(t);
-    fleet.source.vms = ['vm1'];
-    fleet.destination.up = false;
-    const { error } = await fleet.over((await fleet.evacuate('host1')).id);
-    assert.match(error?.message ?? '', /no other host of cluster default is secured and there/);
   });
 });
