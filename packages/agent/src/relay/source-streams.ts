@@ -11,7 +11,7 @@ import type { StreamKind } from './relay-tls.ts';
 import { makeSocketDirectory, migrationSockets, removeSocketDirectory, unixUri } from './sockets.ts';
 
 /** The destination's relay, as the peer's answer and the grant name it. */
-export interface RelayPeer {
+interface RelayPeer {
   /** Where it is reached, best first. */
   readonly reachedAt: readonly string[];
   /** The answer's `relayPort`. */
@@ -41,7 +41,7 @@ export interface SourceStreamsOptions {
 }
 
 /** What carried the migration, for its proof. */
-export interface StreamsUsed {
+interface StreamsUsed {
   readonly peerPin: SpkiPin;
   /** Key exchange, such as X25519MLKEM768. */
   readonly group: string;
