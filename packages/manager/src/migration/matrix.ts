@@ -144,6 +144,18 @@ function conclusion(
   };
 }
 
+/** What a probe finds out by itself, of which the reports may be old. */
+const SEEN_ANEW: ReadonlySet<string> = new Set([
+  'agent.unreachable',
+  'certificate.expired',
+  'crl.stale',
+  'host.same_uuid',
+  'libvirt.down',
+  'name.mismatch',
+  'served.other',
+  'version.older',
+]);
+
 /** What both agents find out of each other by real handshakes, added to what they reported. */
 async function probed(
   { source, destination, addresses, pair, explanation }: Judged,
@@ -168,7 +180,10 @@ async function probed(
       signal,
     );
     // What was seen now stands in for what was seen some time ago.
-    const before = pair.findings.filter(({ code }) => code !== 'served.other');
+    const wasAsked = [answer.source ?? end.kind, answer.destination ?? destination.end.kind].every(
+      (side) => side === 'unmanaged' || typeof side === 'object',
+    );
+    const before = wasAsked ? pair.findings.filter(({ code }) => !SEEN_ANEW.has(code)) : pair.findings;
     return { ...pair, ...conclusion(pair.mode, explanation, [...before, ...answer.findings]) };
   } catch (error) {
     if (signal.aborted) throw error;
