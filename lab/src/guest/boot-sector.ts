@@ -10,9 +10,9 @@ export interface BootParameters {
 }
 
 export const SECTOR_BYTES = 512;
-export const TICKS_PER_SECOND = 20;
+const TICKS_PER_SECOND = 20;
 /** What PCI leaves to memory below 4 GiB; paging is off. */
-export const MOST_MEMORY_MIB = 3072;
+const MOST_MEMORY_MIB = 3072;
 
 const PAGES_PER_MIB = 256;
 const PARAMETERS_AT = 490;

@@ -9,7 +9,7 @@ const FILL_TIMEOUT = 180_000;
 const WRITTEN_SECTORS = 256;
 
 /** A disk of the guest's own, which it boots from; `backing` is a raw base that every host has, below a qcow2 overlay. */
-export interface GuestDisk {
+interface GuestDisk {
   readonly format: 'raw' | 'qcow2';
   readonly sizeMiB: number;
   readonly backing?: boolean;
