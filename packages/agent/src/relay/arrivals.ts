@@ -38,7 +38,12 @@ export class HostArrivals implements Arrivals {
 
   async start(): Promise<void> {
     const { context, findGrant } = this.#parts;
-    for (const id of await relayIds(context.paths)) {
+    const ids = await relayIds(context.paths);
+    const kept = new Set(ids.map(openingOf));
+    // A host that booted anew has no relay, but its firewall is opened again.
+    for (const what of await context.firewall.opened())
+      if (what.startsWith(PREFIX) && !kept.has(what)) await context.firewall.close(what);
+    for (const id of ids) {
       const grant = findGrant(id);
       if (grant === undefined) await this.release(id);
       else this.#watch(grant);
