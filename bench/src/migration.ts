@@ -121,20 +121,22 @@ async function measure(
 }
 
 /** Pair by pair, since the machine's speed drifts. */
-function ratio(runs: Runs, way: Way, figure: keyof Run): number {
-  return median(runs[way].map((run, index) => run[figure] / (runs.native[index]?.[figure] ?? Number.NaN)));
+function ratio(runs: Runs, way: Way, base: Way, figure: keyof Run): string {
+  const ratios = runs[way].map((run, index) => run[figure] / (runs[base][index]?.[figure] ?? Number.NaN));
+  return median(ratios).toFixed(2);
 }
 
 function rowsOf(what: string, runs: Runs): Measurement[] {
   return WAYS.map((way) => {
     const middle = (figure: keyof Run) => median(runs[way].map((run) => run[figure]));
-    const of = (figure: keyof Run) => ratio(runs, way, figure).toFixed(2);
+    const against = (base: Way) =>
+      `${ratio(runs, way, base, 'mibPerSecond')} of ${base}’s throughput, ${ratio(runs, way, base, 'cpu')} of its CPU`;
     const aims =
       way === 'pinned' ? ` (at least ${LEAST_THROUGHPUT} and at most ${MOST_CPU} are aimed at)` : '';
     return {
       what: `${what}, ${way}`,
       value: `${middle('mibPerSecond').toFixed(0)} MiB/s; ${middle('wall').toFixed(1)} s in all; CPU ${middle('cpu').toFixed(1)} s`,
-      ratio: `${of('mibPerSecond')} of native’s throughput, ${of('cpu')} of its CPU, ${of('wall')} of its time${aims}`,
+      ratio: way === 'native' ? '1.00' : `${against('native')}; ${against('tls')}${aims}`,
     };
   });
 }
