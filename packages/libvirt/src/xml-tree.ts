@@ -1,6 +1,6 @@
 import { TrustError } from '@virt-trust/base/error.ts';
 
-/** An element of a document: its attributes, its child elements, and its text where it has no children. */
+/** An element of a document: its attributes, its child elements, and its text, which beside children is mostly none. */
 export interface XmlElement {
   readonly name: string;
   readonly attributes: ReadonlyMap<string, string>;
@@ -34,7 +34,7 @@ export function parseXml(xml: string): XmlElement {
   let at = 0;
   let count = 0;
   const close = (open: Open) => {
-    const element = { ...open, text: open.children.length > 0 ? '' : open.text.trim() };
+    const element = { ...open, text: open.text.trim() };
     const parent = stack.at(-1);
     if (parent !== undefined) parent.children.push(element);
     else if (root === undefined) root = element;

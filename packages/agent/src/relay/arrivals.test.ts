@@ -28,7 +28,8 @@ if (process.argv[2] === 'relay') {
   process.exit(0);
 }
 
-const XML = '<domain><name>web</name></domain>';
+const UUID = '00cc6257-5d60-4ebb-a478-444f0538f75e';
+const XML = `<domain><name>web</name><uuid>${UUID}</uuid></domain>`;
 const own = { uid: process.getuid?.() ?? 0, gid: process.getgid?.() ?? 0 };
 const source = identityOf('agent');
 
@@ -103,7 +104,7 @@ async function destination(t: TestContext) {
       },
       vm: {
         name: 'web',
-        uuid: randomUUID(),
+        uuid: UUID,
         xmlSha256: migrationXmlDigest(XML),
         persistentXmlSha256: null,
         copiedDisks: [],
@@ -130,6 +131,41 @@ test('a source whose VM is not the grant’s is refused, and it is told', async 
   await assert.rejects(host.create(grant({ mode: 'tls' }), other), { code: 'migration.other_xml' });
   assert.deepEqual(events, Array(3).fill('migration.cut_off'));
   await assert.rejects(host.create(grant({ role: 'source' }), VM), { code: 'migration.no_arrival' });
+});
+
+test('a source that had a definition granted which commands its destination, or is another VM’s, gets no relay', async (t) => {
+  const { arrivals, grant, events, open } = await destination(t);
+  const host = arrivals();
+  const lies = [
+    XML.replace('</domain>', "<seclabel type='static' model='dac'><label>+0:+0</label></seclabel></domain>"),
+    XML.replace('<name>web', '<name>db'),
+    XML.replace(UUID, UUID.replace('00cc', '11cc')),
+    XML.replace('</domain>', '<name>db</name></domain>'),
+    XML.replace('<uuid>', '<uuid><![CDATA[]]>'),
+  ];
+  for (const xml of lies) {
+    const { vm } = grant();
+    assert.ok(vm !== null);
+    const digest = migrationXmlDigest(xml);
+    const alone = grant({ vm: { ...vm, xmlSha256: digest } });
+    await assert.rejects(host.create(alone, { xml, persistentXml: null }), {
+      code: 'migration.undue_definition',
+    });
+    const stored = grant({ vm: { ...vm, persistentXmlSha256: digest } });
+    await assert.rejects(host.create(stored, { xml: XML, persistentXml: xml }), {
+      code: 'migration.undue_definition',
+    });
+  }
+  assert.deepEqual(events, Array(2 * lies.length).fill('migration.cut_off'));
+  assert.deepEqual([...open], []);
+});
+
+test('a source that keeps back the persistent definition which it had granted gets no relay', async (t) => {
+  const { arrivals, grant } = await destination(t);
+  const { vm } = grant();
+  assert.ok(vm !== null);
+  const stored = grant({ vm: { ...vm, persistentXmlSha256: migrationXmlDigest(XML) } });
+  await assert.rejects(arrivals().create(stored, VM), { code: 'migration.other_xml' });
 });
 
 test('a migration in another mode gets no relay', async (t) => {

@@ -2,6 +2,7 @@ import { mkdir } from 'node:fs/promises';
 import { describeError, TrustError } from '@virt-trust/base/error.ts';
 import { SECOND } from '@virt-trust/base/instant.ts';
 import type { Grant } from '@virt-trust/contract/model/grant.ts';
+import { definedVm, undueParts } from '@virt-trust/libvirt/migration-definition.ts';
 import { migrationXmlDigest } from '@virt-trust/libvirt/migration-xml.ts';
 import type { OwnProcesses } from '../conduct/own-process.ts';
 import type { AgentContext, Arrivals } from '../ports.ts';
@@ -58,13 +59,29 @@ export class HostArrivals implements Arrivals {
     if (vm === null || grant.role !== 'destination') throw noArrival(grant.id);
     const persistent = persistentXml === null ? null : migrationXmlDigest(persistentXml);
     // SECURITY: what the manager let through is what it saw at the source, not what the source says now.
-    if (
-      migrationXmlDigest(xml) !== vm.xmlSha256 ||
-      (persistent ?? vm.persistentXmlSha256) !== vm.persistentXmlSha256
-    )
+    if (migrationXmlDigest(xml) !== vm.xmlSha256 || persistent !== vm.persistentXmlSha256)
       throw await this.#otherXml(grant, vm.name);
     if (grant.mode !== 'pinned') return { relayPort: null };
+    await this.#requireDue(grant, vm, persistentXml === null ? [xml] : [xml, persistentXml]);
     return await this.#inTurn(grant.id, async () => ({ relayPort: await this.#relay(grant, vm.name) }));
+  }
+
+  /**
+   * SECURITY: the digests of a grant are the source's own word of before, so that what they stand for is judged here, where
+   * it is to be started: that it is this VM, and that it asks for no more of this host than a VM.
+   */
+  async #requireDue(grant: Grant, vm: NonNullable<Grant['vm']>, xmls: readonly string[]): Promise<void> {
+    const reason = xmls.map((xml) => whyUndue(xml, vm)).find((why) => why !== null) ?? null;
+    if (reason === null) return;
+    await this.#parts.context.record(
+      'migration.cut_off',
+      grant.id,
+      `${vm.name} from ${grant.peer.name}: ${reason}`,
+    );
+    throw new TrustError('migration.undue_definition', 'denied', `cannot take VM ${vm.name}: ${reason}`, {
+      context: { id: grant.id, vm: vm.name },
+      hint: 'In mode pinned a destination starts nothing that would give the source more of it than a VM: remove that from the VM, or migrate in mode tls, in which the source commands the libvirt of the destination.',
+    });
   }
 
   async end(grant: Grant, outcome: string): Promise<void> {
@@ -215,6 +232,19 @@ export class HostArrivals implements Arrivals {
 
 function openingOf(id: string): string {
   return `${PREFIX}${id.replaceAll('-', '')}`;
+}
+
+/** Why a definition is not to be started here in the name of that VM; null where it may be. */
+function whyUndue(xml: string, vm: { readonly name: string; readonly uuid: string }): string | null {
+  try {
+    const defined = definedVm(xml);
+    if (defined === null || defined.name !== vm.name || defined.uuid !== vm.uuid.toLowerCase())
+      return 'its definition is that of another VM';
+    const undue = undueParts(xml);
+    return undue.length === 0 ? null : `its definition has what no VM has business with: ${undue.join(', ')}`;
+  } catch (error) {
+    return describeError(error);
+  }
 }
 
 function noArrival(id: string): TrustError {
