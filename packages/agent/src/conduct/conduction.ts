@@ -291,8 +291,8 @@ export class Conduction {
     },
   ): Promise<Outcome> {
     const { order } = this.#parts;
-    if (place === 'unknown' || place === 'post-copy-failed')
-      return operatorNeeded(order, place, this.#step, failure);
+    if (place === 'unknown') return await this.#unknown(underWay, failure);
+    if (place === 'post-copy-failed') return operatorNeeded(order, place, this.#step, failure);
     const step = this.#step;
     if (this.#journal.finishSent) await this.#at('confirm');
     const { flags, protection } = underWay;
@@ -313,6 +313,19 @@ export class Conduction {
     if (settled.kind === 'post-copy-failed') return operatorNeeded(order, 'post-copy-failed', step, failure);
     this.#step = step;
     return this.#failed(failure, settled.kind === 'gone' ? 'neither' : 'source');
+  }
+
+  /** A VM in post-copy must not go on at the source, and what the source has of it must not be thrown away. */
+  async #unknown({ source, domain }: UnderWay, failure: unknown): Promise<Outcome> {
+    const seen = await stateOf(source, domain.uuid).catch(() => undefined);
+    // Somebody else may have begun post-copy.
+    const isPostCopy = this.#journal.isPostCopy || seen?.reason.startsWith('post-copy') === true;
+    return operatorNeeded(
+      this.#parts.order,
+      isPostCopy ? 'post-copy-unknown' : 'unknown',
+      this.#step,
+      failure,
+    );
   }
 
   async #failedAtSource({ source, domain }: UnderWay, reason: unknown): Promise<Outcome> {

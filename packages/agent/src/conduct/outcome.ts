@@ -37,7 +37,7 @@ export interface Outcome {
 /** Nobody knows where the VM may run, or what it may do next: says what to look at and to type. */
 export function operatorNeeded(
   order: Pick<MigrationOrder, 'vm' | 'from' | 'to'>,
-  place: 'unknown' | 'post-copy-failed' | 'source' | 'destination',
+  place: 'unknown' | 'post-copy-unknown' | 'post-copy-failed' | 'source' | 'destination',
   step: MigrationStatus['step'],
   failure: unknown,
 ): Outcome {
@@ -53,6 +53,15 @@ export function operatorNeeded(
         error: {
           message: `cannot know whether ${vm} runs on ${to}; on ${from} it is left paused: ${why}`,
           hint: `look first, ${virsh(to, 'domstate --reason')}; if it runs there, ${virsh(from, 'destroy')}; only if it is not there, or is off, ${virsh(from, 'resume')}; never let it run on both`,
+        },
+      };
+    case 'post-copy-unknown':
+      return {
+        ...end,
+        runsOn: 'unknown',
+        error: {
+          message: `cannot know whether post-copy of ${vm} came to its end on ${to}; its memory may partly be on ${from} still, where it is left paused: ${why}`,
+          hint: `never resume it on ${from}; look first, ${virsh(to, 'domstate --reason')}; running (migrated or unpaused): ${virsh(from, 'destroy')}; running or paused for post-copy: mend the network, then ${virsh(from, 'migrate --live --postcopy --postcopy-resume --desturi qemu+tls://ADDRESS/system')}; not there: it is lost, ${virsh(from, 'destroy')}, and start it anew`,
         },
       };
     case 'post-copy-failed':

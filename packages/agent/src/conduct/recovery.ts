@@ -39,8 +39,9 @@ export async function recover(
   const settling = new Settling({ ...parts, uuid, wasPaused: journal.wasPaused });
   if (!journal.finishSent) await untilTransferEnded(uuid, parts);
   const place = journal.finishSent ? await settling.where() : 'source';
-  if (place === 'unknown' || place === 'post-copy-failed')
-    return operatorNeeded(order, place, journal.step, failure);
+  if (place === 'unknown')
+    return operatorNeeded(order, journal.isPostCopy ? 'post-copy-unknown' : 'unknown', journal.step, failure);
+  if (place === 'post-copy-failed') return operatorNeeded(order, place, journal.step, failure);
   const flags = migrationFlags(order);
   const settled = await settling.settle(place, {
     params: [],
