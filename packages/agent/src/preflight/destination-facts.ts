@@ -1,6 +1,7 @@
 import { mkdtemp, readFile, rm, stat, statfs, writeFile } from 'node:fs/promises';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
+import { isSystemProgram } from '@virt-trust/libvirt/migration-definition.ts';
 import { elementAt, parseXml } from '@virt-trust/libvirt/xml-tree.ts';
 import { type DestinationFacts, directoryOf } from './destination-checks.ts';
 import type { LibvirtQuestions } from './libvirt-questions.ts';
@@ -22,6 +23,7 @@ export async function readDestinationFacts(
   const directories = [
     ...new Set(needs.disks.flatMap(({ path }) => (path === null ? [] : [directoryOf(path)]))),
   ];
+  const isTried = !isHere || mayTry(needs.emulator);
   const [all, running, paused, present, pools, freeBytes, links, machineRefused, availableMemoryBytes] =
     await Promise.all([
       libvirt.vms('--all'),
@@ -31,13 +33,15 @@ export async function readDestinationFacts(
       directories.length === 0 ? new Set<string>() : readPools(libvirt),
       isHere ? readFree(directories) : new Map<string, number>(),
       readLinks(needs.links, libvirt, isHere),
-      libvirt.objection([
-        'domcapabilities',
-        ...given('--virttype', needs.type),
-        ...given('--arch', needs.architecture),
-        ...given('--machine', needs.machine),
-        ...given('--emulatorbin', needs.emulator),
-      ]),
+      isTried
+        ? libvirt.objection([
+            'domcapabilities',
+            ...given('--virttype', needs.type),
+            ...given('--arch', needs.architecture),
+            ...given('--machine', needs.machine),
+            ...given('--emulatorbin', needs.emulator),
+          ])
+        : null,
       isHere ? readAvailableMemory() : null,
     ]);
   const nameOfUuid = all.get(needs.uuid);
@@ -54,11 +58,19 @@ export async function readDestinationFacts(
     machineRefused,
     // Of a machine that is not run here nothing more can be asked.
     cpuRefused:
-      machineRefused === null && (needs.cpu === 'checked' || needs.cpu === 'unchecked')
+      isTried && machineRefused === null && (needs.cpu === 'checked' || needs.cpu === 'unchecked')
         ? await compareCpu(needs, xml, libvirt)
         : null,
     availableMemoryBytes,
   };
+}
+
+/**
+ * Whether this host's libvirt may be asked about an emulator. SECURITY: it starts what it is asked about, and which that is
+ * is the word of the VM's source, which may have put a program where both hosts have their storage.
+ */
+export function mayTry(emulator: string): boolean {
+  return emulator === '' || isSystemProgram(emulator);
 }
 
 function given(option: string, value: string): string[] {

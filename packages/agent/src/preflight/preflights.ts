@@ -10,13 +10,14 @@ import type {
   PreflightOrder,
   PreflightReport,
 } from '@virt-trust/contract/model/preflight.ts';
+import { undueParts } from '@virt-trust/libvirt/migration-definition.ts';
 import type { QemuUser } from '../apply/services/qemu-process.ts';
 import { hostPort } from '../apply/services/reach.ts';
 import { crlDocument } from '../crl/record.ts';
 import { peerClient } from '../peers/peer-client.ts';
 import type { AgentContext, Grants, Preflights } from '../ports.ts';
 import { destinationFindings } from './destination-checks.ts';
-import { readDestinationFacts } from './destination-facts.ts';
+import { mayTry, readDestinationFacts } from './destination-facts.ts';
 import { clean, FindingList } from './finding-list.ts';
 import { HandshakeServers } from './handshake-servers.ts';
 import { makeHandshakes } from './handshakes.ts';
@@ -129,6 +130,19 @@ export class HostPreflights implements Preflights {
         );
       } else if (order.vmXml !== null) {
         const needs = vmNeedsOf(order.vmXml);
+        if (!mayTry(needs.emulator))
+          list.warning(
+            'vm.emulator',
+            `${order.vm} has an emulator of its own, ${needs.emulator}, which was not tried on ${order.own}: only the source says that it is one`,
+            'give the VM the emulator of the system (virsh domcapabilities names it), below /usr or /opt',
+          );
+        if (order.mode === 'pinned')
+          for (const part of undueParts(order.vmXml))
+            list.error(
+              'vm.undue',
+              `${order.vm} has what no VM has business with (${part}), and in mode pinned ${order.own} does not start it on a source's word`,
+              'remove it from the VM (virsh edit), or migrate in mode tls: --mode tls',
+            );
         const facts = await readDestinationFacts(needs, order.vmXml, libvirt);
         list.all.push(...destinationFindings(needs, facts, order));
       } else
