@@ -35,9 +35,17 @@ export async function uninstallAgent(options: UninstallOptions = {}): Promise<vo
   await rm(paths.program, { force: true });
   await removeCutCopies(dirname(paths.program));
   await removeEmpty(dirname(paths.program));
-  // systemd keeps it beyond the service's end; a relay ends where its order is gone.
-  await rm(paths.run, { recursive: true, force: true });
+  await removeRunDirectory(paths, run);
   await service.stop();
+}
+
+/** systemd keeps it beyond the service's end; a relay ends where its order is gone. */
+async function removeRunDirectory({ run: directory }: AgentPaths, run: RunHostCommand): Promise<void> {
+  await rm(directory, { recursive: true, force: true }).catch(async (error: NodeJS.ErrnoException) => {
+    // In the service's own view of the host it is a mount point, which goes from outside alone.
+    if (error.code !== 'EBUSY') throw error;
+    await run('systemd-run', ['--quiet', '--collect', '--wait', 'rm', '-rf', '--', directory]);
+  });
 }
 
 async function closeFirewall(paths: AgentPaths, run: RunHostCommand): Promise<void> {
