@@ -1,4 +1,5 @@
 import { describeError, isTrustError } from '@virt-trust/base/error.ts';
+import { tableLines } from './table.ts';
 
 /** Control characters, and those that turn the direction of text, of what others chose must not steer the terminal. */
 export function printable(text: string): string {
@@ -36,16 +37,10 @@ export function writeJson(value: unknown): void {
   process.stdout.write(`${text}\n`);
 }
 
-/** The answer for people as a table: a row stays one line, columns are as wide as their widest cell. */
+/** The answer for people as a table, fitted into the terminal; elsewhere a row stays one line. */
 export function writeTable(headings: readonly string[], rows: readonly (readonly string[])[]): void {
-  const all = [headings.map((heading) => heading.toUpperCase()), ...rows].map((row) =>
-    row.map((cell) => cell.replace(/\s/g, ' ')),
-  );
-  const widths = headings.map((_, column) => Math.max(...all.map((row) => (row[column] ?? '').length)));
-  for (const row of all) {
-    const cells = row.map((cell, column) => cell.padEnd(widths[column] ?? 0));
-    writeLine(cells.join('  ').trimEnd());
-  }
+  const { isTTY, columns } = process.stdout;
+  for (const line of tableLines(headings, rows, isTTY === true ? columns : undefined)) writeLine(line);
 }
 
 /** Date and minute in UTC; a dash where there is none. */

@@ -1,0 +1,39 @@
+import assert from 'node:assert/strict';
+import { test } from 'node:test';
+import fc from 'fast-check';
+import { tableLines } from './table.ts';
+
+test('a row is one line where there is room, or no terminal', () => {
+  const rows = [['migration.mode', 'How VMs migrate, in order of preference']];
+  const wide = ['NAME            WHAT', 'migration.mode  How VMs migrate, in order of preference'];
+  assert.deepEqual(tableLines(['name', 'what'], rows), wide);
+  assert.deepEqual(tableLines(['name', 'what'], rows, 55), wide);
+});
+
+test('on a narrower terminal the widest cells go on below, broken between words', () => {
+  assert.deepEqual(
+    tableLines(['name', 'what'], [['migration.mode', 'How VMs migrate, in order of preference']], 34),
+    [
+      'NAME            WHAT',
+      'migration.mode  How VMs migrate,',
+      '                in order of',
+      '                preference',
+    ],
+  );
+});
+
+test('whatever the cells, no word is lost, and no line is wider than the terminal where words fit at all', () => {
+  const cell = fc.array(fc.stringMatching(/^[a-z]{1,9}$/), { maxLength: 8 }).map((words) => words.join(' '));
+  fc.assert(
+    fc.property(
+      fc.array(fc.tuple(cell, cell, cell), { minLength: 1, maxLength: 5 }),
+      fc.integer({ min: 29, max: 120 }),
+      (rows, terminal) => {
+        const lines = tableLines(['a', 'b', 'c'], rows, terminal);
+        assert.ok(lines.every((line) => line.length <= terminal));
+        const words = (texts: readonly string[]) => texts.flatMap((one) => one.match(/[a-z]+/g) ?? []).sort();
+        assert.deepEqual(words(lines.slice(1)), words(rows.flat()));
+      },
+    ),
+  );
+});
