@@ -22,6 +22,8 @@ const GUEST: Guest = {
 };
 const VIRSH = ['virsh', '--connect', 'qemu:///system'];
 const PATIENCE = 180_000;
+/** VIR_MIGRATE_UNSAFE: libvirt knows the file systems of NFS and the like, and does not believe ours to be one. */
+const SHARED = { flags: 512, force: true };
 
 describe('a migration of a VM whose disk is locked by virtlockd', { skip }, () => {
   let fleet: Fleet;
@@ -54,7 +56,7 @@ describe('a migration of a VM whose disk is locked by virtlockd', { skip }, () =
       ['tls', a, b],
       ['pinned', b, a],
     ] as const) {
-      const order = { vm: GUEST.name, from: from.name, to: to.name, mode: [mode] };
+      const order = { vm: GUEST.name, from: from.name, to: to.name, mode: [mode], ...SHARED };
       await fleet.finished(await migrate(fleet, order));
       await runsOnlyOn(GUEST, to, from);
     }
@@ -62,7 +64,14 @@ describe('a migration of a VM whose disk is locked by virtlockd', { skip }, () =
   });
 
   it('2. lets nobody resume the source where the hosts lost each other at the hand-over and it runs on the other', async () => {
-    const order = { vm: GUEST.name, from: 'host-a', to: 'host-b', mode: ['tls' as const], bandwidthMiB: 1 };
+    const order = {
+      vm: GUEST.name,
+      from: 'host-a',
+      to: 'host-b',
+      mode: ['tls' as const],
+      bandwidthMiB: 1,
+      ...SHARED,
+    };
     const job = await migrate(fleet, order);
     await whileRunning(fleet, job, 'see it send', ({ migration }) =>
       migration?.step === 'perform' && (migration.progress?.processedBytes ?? 0) > 0 ? true : undefined,
