@@ -2,7 +2,7 @@ import assert from 'node:assert/strict';
 import { describe, it } from 'node:test';
 import type { MigrationOrder } from '@virt-trust/contract/model/migration.ts';
 import { Conduction } from './conduction.ts';
-import { FakeError, FakeLibvirt, VM_UUID } from './fake-libvirt.ts';
+import { FakeError, FakeLibvirt, VM_UUID } from './fixture-libvirt.ts';
 import { FakeTime, orderOf } from './fixtures.ts';
 import type { Journal } from './outcome.ts';
 import { tcpStreams } from './parameters.ts';

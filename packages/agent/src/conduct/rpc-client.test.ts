@@ -5,7 +5,7 @@ import { isTrustError } from '@virt-trust/base/error.ts';
 import { domainGetState, domainLookupByName, RPC_PROGRAMS } from '@virt-trust/libvirt/migration-protocol.ts';
 import { encodePacket, type RpcPacket, RpcPacketReader } from '@virt-trust/libvirt/rpc.ts';
 import fc from 'fast-check';
-import { FakeError, FakeLibvirt, VM } from './fake-libvirt.ts';
+import { FakeError, FakeLibvirt, VM } from './fixture-libvirt.ts';
 import { RpcClient } from './rpc-client.ts';
 
 const where = 'host-a';

@@ -6,7 +6,7 @@ import {
   domainAbortJobFlags,
   domainGetJobStats,
 } from '@virt-trust/libvirt/migration-protocol.ts';
-import { VM } from './fake-libvirt.ts';
+import { VM } from './fixture-libvirt.ts';
 import { orderOf } from './fixtures.ts';
 import type { RpcClient } from './rpc-client.ts';
 import { MigrationWatch } from './watch.ts';
