@@ -16,7 +16,7 @@ import { MigrationFilter, newMigrationCourse } from '@virt-trust/libvirt/migrati
 import { carry } from './carry.ts';
 import { policyOf } from './grant-policy.ts';
 import { STREAM_ALPN, type StreamKind, streamKindOf, streamTlsOptions, watchPeer } from './relay-tls.ts';
-import type { MigrationSockets } from './sockets.ts';
+import { connectToQemu, type MigrationSockets } from './sockets.ts';
 
 export interface RelayServerOptions {
   readonly grant: Grant;
@@ -243,10 +243,18 @@ export class RelayServer {
   async #relayStream(socket: TLSSocket, kind: 'stream' | 'disks'): Promise<void> {
     const { sockets } = this.#options;
     this.#carried++;
-    const qemu = connect({
-      path: kind === 'stream' ? sockets.stream : sockets.disks,
-      allowHalfOpen: true,
-    });
+    let qemu: Socket;
+    try {
+      qemu = await connectToQemu(kind === 'stream' ? sockets.stream : sockets.disks);
+    } catch {
+      // QEMU listens no more, or not yet; the source's end says that it was cut.
+      socket.destroy();
+      return;
+    }
+    if (socket.destroyed) {
+      qemu.destroy();
+      return;
+    }
     await carry(socket, qemu);
   }
 

@@ -1,5 +1,8 @@
-import { chmod, chown, mkdir, rm } from 'node:fs/promises';
-import { join } from 'node:path';
+import { constants } from 'node:fs';
+import { chmod, chown, lstat, mkdir, open, readdir, rmdir, stat, unlink } from 'node:fs/promises';
+import { connect, type Socket } from 'node:net';
+import { dirname, join } from 'node:path';
+import { TrustError } from '@virt-trust/base/error.ts';
 
 /** Where QEMU's streams of one migration in mode `pinned` meet the agents; the same on both hosts. */
 export interface MigrationSockets {
@@ -40,7 +43,7 @@ export async function makeSocketDirectory(
   { directory }: MigrationSockets,
   owner: { readonly uid: number; readonly gid: number } | 'root',
 ): Promise<void> {
-  await rm(directory, { recursive: true, force: true });
+  await removeClosing(directory);
   await mkdir(join(directory, '..'), { recursive: true, mode: 0o755 });
   // SECURITY: made anew and closed; one that somebody made meanwhile is an error.
   await mkdir(directory, { mode: 0o700 });
@@ -49,5 +52,57 @@ export async function makeSocketDirectory(
 }
 
 export async function removeSocketDirectory({ directory }: MigrationSockets): Promise<void> {
-  await rm(directory, { recursive: true, force: true });
+  await removeClosing(directory);
+}
+
+/** open(2): nothing of it is opened but its name; the same on all architectures that there are hosts of. */
+const O_PATH = 0o10000000;
+
+/**
+ * A connection, which is being made, to a socket that QEMU made in its directory. SECURITY: to that one and to none that it only points to: whoever
+ * broke out of a guest is QEMU's user, and what connects here is root, to whom libvirt's own socket is open.
+ */
+export async function connectToQemu(path: string): Promise<Socket> {
+  const handle = await open(path, O_PATH | constants.O_NOFOLLOW);
+  try {
+    const [found, directory] = await Promise.all([handle.stat(), stat(dirname(path))]);
+    if (!found.isSocket() || found.uid !== directory.uid)
+      throw new TrustError(
+        'relay.no_socket',
+        'denied',
+        `cannot pass a stream on to ${path}: it is no socket of QEMU's own`,
+        { context: { path } },
+      );
+    const socket = connect({ path: `/proc/self/fd/${handle.fd}`, allowHalfOpen: true });
+    const release = () => void handle.close().catch(() => {});
+    socket.once('connect', release);
+    socket.once('close', release);
+    // Not awaited: QEMU may close it at once, and whoever carries it has to see that.
+    return socket;
+  } catch (error) {
+    await handle.close();
+    throw error;
+  }
+}
+
+/**
+ * Removes a directory that was another user's with all that is in it. SECURITY: each directory is taken from that user
+ * before it is looked into, so that none can be exchanged for a link to somewhere else meanwhile.
+ */
+async function removeClosing(path: string): Promise<void> {
+  const found = await lstat(path).catch(ignoreMissing);
+  if (found === undefined) return;
+  if (!found.isDirectory()) {
+    await unlink(path).catch(ignoreMissing);
+    return;
+  }
+  await chown(path, process.geteuid?.() ?? 0, process.getegid?.() ?? 0);
+  await chmod(path, 0o700);
+  for (const name of await readdir(path)) await removeClosing(join(path, name));
+  await rmdir(path).catch(ignoreMissing);
+}
+
+function ignoreMissing(error: NodeJS.ErrnoException): undefined {
+  if (error.code === 'ENOENT') return undefined;
+  throw error;
 }
