@@ -38,6 +38,7 @@ describe('migrationXmlDigest', () => {
   it('is another where text or an attribute has other white space', () => {
     assert.notEqual(migrationXmlDigest('<a b="c d"/>'), migrationXmlDigest('<a b="c  d"/>'));
     assert.notEqual(migrationXmlDigest('<a>b</a>'), migrationXmlDigest('<a> b</a>'));
+    assert.notEqual(migrationXmlDigest('<a><b/></a>'), migrationXmlDigest('<a>\u00a0<b/></a>'));
   });
 });
 

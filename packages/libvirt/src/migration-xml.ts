@@ -1,13 +1,16 @@
 import { createHash } from 'node:crypto';
 import { elementAt, elementsAt, parseXml, type XmlElement } from './xml-tree.ts';
 
+/** SECURITY: white space of XML's own (XML 1.0 §2.3) alone: other characters are text to libvirt. */
+const BETWEEN = />[ \t\r\n]+</g;
+
 /**
  * SHA-256, in hexadecimal, of a VM's XML: the same whether it stands alone (Begin3's answer, which is what
  * `dumpxml --migratable --security-info` gives) or indented within a migration cookie, for white space between elements
  * does not count.
  */
 export function migrationXmlDigest(xml: string): string {
-  return createHash('sha256').update(xml.trim().replace(/>\s+</g, '><'), 'utf8').digest('hex');
+  return createHash('sha256').update(xml.trim().replace(BETWEEN, '><'), 'utf8').digest('hex');
 }
 
 /**

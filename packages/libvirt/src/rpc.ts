@@ -86,10 +86,16 @@ export function encodeConnectOpen(uri: string, flags: number): Uint8Array {
   return Buffer.concat([encodeXdrUnsigned(1), encodeXdrString(uri), encodeXdrUnsigned(flags)]);
 }
 
+/** Pieces that are kept apart at most: each is an object of its own, however small. */
+const CHUNKS = 1024;
+
 /** Cuts a stream of bytes into packets, of at most `limit` bytes each; throws `rpc.malformed`. */
 export class RpcPacketReader {
   readonly #limit: number;
-  #pending: Buffer = Buffer.alloc(0);
+  #chunks: Uint8Array[] = [];
+  #length = 0;
+  /** Bytes that are needed for the next step: for a packet's length, or for the rest of it. */
+  #needed = 4;
 
   constructor(limit = 1024 * 1024) {
     this.#limit = limit;
@@ -97,16 +103,29 @@ export class RpcPacketReader {
 
   /** The packets that are whole with these bytes. */
   push(bytes: Uint8Array): RpcPacket[] {
-    this.#pending = Buffer.concat([this.#pending, bytes]);
+    this.#chunks.push(bytes);
+    this.#length += bytes.length;
+    // SECURITY: put together once there is enough, so that a peer that sends byte by byte costs no copy for each.
+    if (this.#length < this.#needed) {
+      if (this.#chunks.length >= CHUNKS) this.#chunks = [Buffer.concat(this.#chunks)];
+      return [];
+    }
+    let pending = Buffer.concat(this.#chunks);
     const packets: RpcPacket[] = [];
-    while (this.#pending.length >= 4) {
-      const length = this.#pending.readUInt32BE(0);
+    this.#needed = 4;
+    while (pending.length >= 4) {
+      const length = pending.readUInt32BE(0);
       // SECURITY: judged before the bytes are waited for, so that a peer cannot make us keep more.
       if (length < HEADER_LENGTH || length > this.#limit) throw malformed(`a packet of ${length} bytes`);
-      if (this.#pending.length < length) break;
-      packets.push(decodePacket(this.#pending.subarray(0, length)));
-      this.#pending = this.#pending.subarray(length);
+      if (pending.length < length) {
+        this.#needed = length;
+        break;
+      }
+      packets.push(decodePacket(pending.subarray(0, length)));
+      pending = pending.subarray(length);
     }
+    this.#chunks = [pending];
+    this.#length = pending.length;
     return packets;
   }
 }

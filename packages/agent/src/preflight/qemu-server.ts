@@ -1,5 +1,5 @@
 import { randomInt } from 'node:crypto';
-import { chown, mkdir, mkdtemp, rm, writeFile } from 'node:fs/promises';
+import { chmod, chown, mkdir, mkdtemp, rm, writeFile } from 'node:fs/promises';
 import { connect, createServer, isIP } from 'node:net';
 import { join } from 'node:path';
 import { TrustError } from '@virt-trust/base/error.ts';
@@ -36,8 +36,10 @@ export async function serveWithQemu(
   const remove = () => rm(own, { recursive: true, force: true });
   try {
     const image = join(own, 'image');
-    await writeFile(image, Buffer.alloc(IMAGE_BYTES));
-    for (const path of [image, own]) await chown(path, user.uid, user.gid);
+    await writeFile(image, Buffer.alloc(IMAGE_BYTES), { mode: 0o600 });
+    await chown(image, user.uid, user.gid);
+    // SECURITY: the directory stays root's, so that nobody but root puts anything there that root then removes.
+    await chmod(own, 0o711);
     for (let attempt = 1; ; attempt++) {
       const port = await freePortOf(question, run);
       const server = await start({ address, port, directory, image, user });
