@@ -1,4 +1,4 @@
-import { describeError, isTrustError, TrustError } from '@virt-trust/base/error.ts';
+import { isTrustError, TrustError } from '@virt-trust/base/error.ts';
 import { MINUTE, SECOND } from '@virt-trust/base/instant.ts';
 import { DesiredState } from '@virt-trust/contract/model/desired-state.ts';
 import type {
@@ -11,17 +11,21 @@ import type {
 import type { ApplyEngine } from '../ports.ts';
 import { HostRounds } from '../served/host-rounds.ts';
 import { Document } from '../state/document.ts';
+import { endOf } from './application-end.ts';
+import { certificateRequestsOf, takeCertificates, takeVerdicts } from './certificate-exchange.ts';
+import { DaemonRestart } from './daemon-restart.ts';
 import { failureOf } from './failure.ts';
 import { givingBackJournal, type RemovalOutcome } from './giving-back.ts';
 import { checkHost } from './guard.ts';
 import type { HostFacts } from './host-effects.ts';
-import { isRestarting, pendingOf, type RestartWait, restartDue } from './migration-wait.ts';
+import { judgeDesired } from './judge-desired.ts';
 import { observe } from './observe.ts';
 import { planJournal } from './plan-journal.ts';
 import { clearLeft } from './removal.ts';
 import { runJournal, type StepContext, Stopped } from './run.ts';
 import type { Journal, Transition } from './state.ts';
 import { STEPS } from './steps.ts';
+import { Turns } from './turns.ts';
 import { type ApplyOptions, Workshop } from './workshop.ts';
 
 export interface EngineOptions extends ApplyOptions {
@@ -42,9 +46,6 @@ export interface EngineOptions extends ApplyOptions {
 const WAITING: ReadonlySet<string | undefined> = new Set(['await-certificates', 'await-migrations']);
 /** A removal may find no desired state any more. */
 const DEFAULT_WAIT_SECONDS = 3600;
-/** A daemon that takes longer to restart holds no migration up: that will say so itself. */
-const RESTART_MS = 60_000;
-const LOOK_MS = 100;
 
 /**
  * Applies what the manager wants of this host: one application at a time, journaled, so that a kill or a reboot at
@@ -55,18 +56,15 @@ export class JournaledEngine implements ApplyEngine {
   readonly #workshop: Workshop;
   readonly #desired: Document<typeof DesiredState>;
   #changed = Promise.withResolvers<void>();
-  #turn: Promise<unknown> = Promise.resolve();
+  readonly #turns: Turns;
+  readonly #restart: DaemonRestart;
   #journal: Journal | undefined;
   #wanted: DesiredState | undefined;
   #facts: HostFacts | undefined;
   /** Why nothing goes on, where that could not be written down: a full disk, say. Tried again at the next occasion. */
   #stuck: Failure | undefined;
-  /** The last failure that was said. */
-  #said: string | undefined;
   #removing = false;
   #stopped = false;
-  /** A restart of the daemon that waits for migrations. */
-  #wait: RestartWait | undefined;
   /** Counts applications, so that what was seen before one is not taken for what is after it. */
   #applications = 0;
   readonly #rounds: HostRounds;
@@ -74,6 +72,19 @@ export class JournaledEngine implements ApplyEngine {
   constructor(options: EngineOptions) {
     this.#options = options;
     this.#workshop = new Workshop(options);
+    this.#turns = new Turns({
+      log: options.log,
+      emit: options.emit,
+      isStopped: () => this.#stopped,
+      failed: (error) => {
+        this.#stuck = failureOf(error, this.#step ?? 'begin', options.clock.now());
+      },
+    });
+    this.#restart = new DaemonRestart({
+      step: () => this.#step,
+      isStopped: () => this.#stopped,
+      onWait: () => options.onWait?.(),
+    });
     this.#rounds = new HostRounds({
       workshop: this.#workshop,
       intervalMs: () =>
@@ -96,9 +107,9 @@ export class JournaledEngine implements ApplyEngine {
     this.#wanted = await this.#desired.read();
     this.#journal = await this.#workshop.journal.read();
     this.#removing = this.#journal?.kind === 'removing';
-    this.#work(() => this.#rounds.letClientsIn());
-    this.#work(() => this.#proceed());
-    this.#work(() => this.#check());
+    this.#turns.add(() => this.#rounds.letClientsIn());
+    this.#turns.add(() => this.#proceed());
+    this.#turns.add(() => this.#check());
     if (this.#options.checkIntervalMs !== null) this.#rounds.soon();
   }
 
@@ -107,12 +118,12 @@ export class JournaledEngine implements ApplyEngine {
     this.#stopped = true;
     this.#wake();
     this.#rounds.stop();
-    await this.#turn;
+    await this.#turns.idle();
   }
 
   /** Resolves when nothing is under way. */
   async idle(): Promise<void> {
-    await this.#turn;
+    await this.#turns.idle();
   }
 
   /** Takes what the manager wants; throws `desired_state.stale` for anything older than the agent has. */
@@ -123,29 +134,11 @@ export class JournaledEngine implements ApplyEngine {
       });
     }
     if (this.#removing) throw removing();
-    const has = this.#wanted;
-    const order = has === undefined ? 1 : desired.epoch - has.epoch || desired.number - has.number;
-    if (order < 0 && has !== undefined) {
-      throw new TrustError(
-        'desired_state.stale',
-        'conflict',
-        `cannot take desired state ${desired.epoch}.${desired.number}: the host has ${has.epoch}.${has.number}`,
-        { context: { epoch: has.epoch, number: has.number } },
-      );
-    }
-    if (order === 0) {
-      if (JSON.stringify(has) === JSON.stringify(desired)) return await this.observedState();
-      throw new TrustError(
-        'desired_state.number_reused',
-        'conflict',
-        `cannot take desired state ${desired.epoch}.${desired.number}: the host has another of this number`,
-      );
-    }
-    assertPossible(desired);
+    if (judgeDesired(this.#wanted, desired) === 'known') return await this.observedState();
     await this.#desired.write(desired);
     this.#wanted = desired;
     this.#wake();
-    this.#work(() => this.#proceed());
+    this.#turns.add(() => this.#proceed());
     return await this.observedState();
   }
 
@@ -166,7 +159,7 @@ export class JournaledEngine implements ApplyEngine {
       busy: busy && stuck === undefined,
       served: await this.#rounds.served.endpoints(),
       network: this.#options.network?.() ?? null,
-      wait: this.#wait,
+      wait: this.#restart.wait,
       capabilities: this.#options.capabilities?.() ?? null,
     });
     if (stuck === undefined || this.#wanted === undefined) return observed;
@@ -175,15 +168,11 @@ export class JournaledEngine implements ApplyEngine {
   }
 
   reloadWaits(): string[] {
-    return pendingOf(this.#wait).map(({ what, why }) => `${what} ${why}`);
+    return this.#restart.words();
   }
 
   async beforeMigration(): Promise<void> {
-    for (const late = Date.now() + RESTART_MS; Date.now() < late; ) {
-      if (this.#wait !== undefined) throw restartDue(this.#wait);
-      if (!isRestarting(this.#step) || this.#stopped) return;
-      await new Promise((resolve) => setTimeout(resolve, LOOK_MS));
-    }
+    await this.#restart.beforeMigration();
   }
 
   /** Whether the host is being changed now, and does not just wait. */
@@ -199,44 +188,19 @@ export class JournaledEngine implements ApplyEngine {
     return this.#wanted?.settings.migrationWaitSeconds ?? DEFAULT_WAIT_SECONDS;
   }
 
-  #setWait(wait: RestartWait | undefined): void {
-    if (JSON.stringify(wait) === JSON.stringify(this.#wait)) return;
-    this.#wait = wait;
-    this.#options.onWait?.();
-  }
-
   /** The requests that wait for the manager. */
   async certificateRequests(): Promise<CertificateRequest[]> {
-    const requests: CertificateRequest[] = [];
-    for (const { service, to } of await this.#asking()) {
-      const csr = await this.#workshop.staging.readRequest(service, to);
-      if (csr !== undefined) requests.push({ service, generation: to, csr });
-    }
-    return requests;
+    return await certificateRequestsOf(this.#workshop, this.#journal);
   }
 
-  /** Takes certificates for the requests; one that was given before, or for an earlier request, is passed over. */
   async putCertificates(certificates: readonly IssuedCertificate[]): Promise<ObservedState> {
-    const asking = await this.#asking();
-    for (const { service, generation, certificate } of certificates) {
-      const transition = asking.find((one) => one.service === service && one.to === generation);
-      const credential = this.#journal?.desired?.credentials.find((one) => one.service === service);
-      if (transition === undefined || credential === undefined) continue;
-      await this.#workshop.staging.putCertificate(credential, generation, certificate);
-    }
+    await takeCertificates(this.#workshop, this.#journal, certificates);
     this.#wake();
     return await this.observedState();
   }
 
-  /** Takes the manager's verdicts; those on another generation than the one that waits are passed over. */
   async postProofs(verdicts: readonly ProofVerdict[]): Promise<ObservedState> {
-    for (const { service, generation, verdict } of verdicts) {
-      const waits = this.#journal?.transitions.some(
-        (one) => one.service === service && one.to === generation,
-      );
-      if (service !== 'libvirt' || waits !== true) continue;
-      await this.#workshop.verdict.write({ generation, ...verdict });
-    }
+    await takeVerdicts(this.#workshop, this.#journal, verdicts);
     this.#wake();
     return await this.observedState();
   }
@@ -246,7 +210,7 @@ export class JournaledEngine implements ApplyEngine {
     this.#removing = true;
     this.#wake();
     const { promise, resolve, reject } = Promise.withResolvers<RemovalOutcome>();
-    this.#work(() => this.#remove().then(resolve, reject));
+    this.#turns.add(() => this.#remove().then(resolve, reject));
     return await promise;
   }
 
@@ -349,7 +313,7 @@ export class JournaledEngine implements ApplyEngine {
       changed: () => this.#changed.promise,
       checkWaiting: () => this.#checkWaiting(),
       waitSeconds: () => this.#waitSeconds,
-      waits: (wait) => this.#setWait(wait),
+      waits: (wait) => this.#restart.setWait(wait),
     };
     this.#facts = context.facts;
     try {
@@ -372,30 +336,9 @@ export class JournaledEngine implements ApplyEngine {
     if (done.kind === 'applying') await this.#rounds.served.resetCounts().catch(() => {});
     if (this.#options.checkIntervalMs !== null) this.#rounds.soon();
     // Said last, so that whoever is woken by it sees the end.
-    await this.#sayEnd(done);
+    const end = endOf(done);
+    if (end !== undefined) await this.#options.emit(end.kind, 'host', end.message);
     return done;
-  }
-
-  async #sayEnd(done: Journal): Promise<void> {
-    const { kind, desired } = done;
-    if (kind === 'removing' || desired === null) return;
-    const which = `desired state ${desired.epoch}.${desired.number}`;
-    if (kind === 'switching-off')
-      await this.#options.emit(
-        'apply.settled',
-        'host',
-        `${which} holds: TLS is off, ${done.restored.length} paths are as they were found${done.left.length === 0 ? '' : `; left: ${done.left.join('; ')}`}`.slice(
-          0,
-          4000,
-        ),
-      );
-    else if (kind === 'applying') await this.#options.emit('apply.settled', 'host', `${which} holds`);
-    else
-      await this.#options.emit(
-        'apply.went_back',
-        'host',
-        `${which} was given up; the state before it is back`,
-      );
   }
 
   /** Called by a step that waits: throws where it waits in vain. */
@@ -417,16 +360,6 @@ export class JournaledEngine implements ApplyEngine {
     );
   }
 
-  async #asking(): Promise<Transition[]> {
-    const journal = this.#journal;
-    if (journal === undefined || journal.steps[journal.at] !== 'await-certificates') return [];
-    const asking: Transition[] = [];
-    for (const one of journal.transitions)
-      if (one.request && !(await this.#workshop.staging.hasCertificate(one.service, one.to)))
-        asking.push(one);
-    return asking;
-  }
-
   async #check(): Promise<void> {
     // What is wanted from now on is applied, not taken for somebody's disturbance.
     const wanted = this.#wanted;
@@ -439,7 +372,7 @@ export class JournaledEngine implements ApplyEngine {
   }
 
   async #checkHost(desired: DesiredState): Promise<void> {
-    this.#setWait(await checkHost(this.#workshop, desired, await this.#options.effects.facts()));
+    this.#restart.setWait(await checkHost(this.#workshop, desired, await this.#options.effects.facts()));
   }
 
   /** Looks at everything once. */
@@ -454,50 +387,14 @@ export class JournaledEngine implements ApplyEngine {
   }
 
   async #exclusively(work: () => Promise<void>): Promise<void> {
-    this.#work(work);
-    await this.#turn;
+    this.#turns.add(work);
+    await this.#turns.idle();
   }
 
   #wake(): void {
     this.#changed.resolve();
     this.#changed = Promise.withResolvers();
   }
-
-  /** One piece of work after the other. */
-  #work(work: () => Promise<unknown>): void {
-    this.#turn = this.#turn.then(async () => {
-      if (this.#stopped) return;
-      try {
-        await work();
-        this.#said = undefined;
-      } catch (error) {
-        if (error instanceof Stopped) return;
-        this.#options.log.error({ error: describeError(error) }, 'application interrupted');
-        const step = this.#journal?.steps[this.#journal.at] ?? 'begin';
-        this.#stuck = failureOf(error, step, this.#options.clock.now());
-        const code = isTrustError(error) ? error.code : 'apply.interrupted';
-        // What fails in every round is said once.
-        if (this.#said === describeError(error)) return;
-        this.#said = describeError(error);
-        await this.#options.emit(code, 'host', describeError(error)).catch(() => {});
-      }
-    });
-  }
-}
-
-function assertPossible({ credentials, settings }: DesiredState): void {
-  if (settings.tls === 'off' && credentials.length > 0)
-    throw new TrustError(
-      'desired_state.invalid',
-      'invalid',
-      'cannot take the desired state: it names services while TLS is off',
-    );
-  if (new Set(credentials.map(({ service }) => service)).size === credentials.length) return;
-  throw new TrustError(
-    'desired_state.invalid',
-    'invalid',
-    'cannot take the desired state: it names a service more than once',
-  );
 }
 
 function removing(): TrustError {

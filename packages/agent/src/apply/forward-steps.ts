@@ -6,13 +6,12 @@ import type { Service } from '@virt-trust/contract/model/service.ts';
 import { parseCertificates } from '@virt-trust/pki/certificate.ts';
 import { keepFound as keepWhatIsFound } from './adoption.ts';
 import { makeContent } from './content.ts';
-import type { FoundManifest } from './found.ts';
-import type { HostFacts } from './host-effects.ts';
 import { LAYOUTS } from './layout.ts';
 import type { StepContext } from './run.ts';
 import { FOUND_GENERATION } from './serving.ts';
 import { verifyContent } from './staging.ts';
-import type { ApplyState, Generation, ServiceState, Sockets, Transition } from './state.ts';
+import { type Generation, type ServiceState, type Transition, withService } from './state.ts';
+import { targetSockets } from './target-sockets.ts';
 
 export async function keepFound({ workshop, facts }: StepContext): Promise<void> {
   await keepWhatIsFound(workshop.options.paths, workshop.found, facts);
@@ -264,19 +263,6 @@ async function generationOf({ workshop }: StepContext, transition: Transition): 
   return { number: to, identity, identityDigest, targetDigest, serialNumber, pin, notAfter };
 }
 
-/** The sockets as desired: TLS on with libvirt's certificate, plain TCP off or as it was found; without TLS as found. */
-export function targetSockets(desired: DesiredState, manifest: FoundManifest, facts: HostFacts): Sockets {
-  const { sockets } = facts;
-  if (desired.settings.tls === 'off') return manifest.sockets ?? sockets;
-  if (facts.listening === 'own-sockets' || !desired.credentials.some(({ service }) => service === 'libvirt'))
-    return sockets;
-  const tcp =
-    desired.settings.plainTcp === 'off'
-      ? { enabled: false, active: false }
-      : (manifest.sockets?.tcp ?? sockets.tcp);
-  return { tls: { enabled: true, active: true }, tcp };
-}
-
 function leafOf(pem: string | undefined) {
   const [leaf] = parseCertificates(pem ?? '');
   if (leaf === undefined)
@@ -307,18 +293,6 @@ function credentialOf(context: StepContext, service: Service): DesiredCredential
   const credential = desiredOf(context).credentials.find((one) => one.service === service);
   if (credential !== undefined) return credential;
   throw new TrustError('apply.not_desired', 'internal', `cannot apply ${service}: it is not desired`);
-}
-
-/** A state with one service of it changed, which is made where it is new. */
-export function withService(
-  state: ApplyState,
-  service: Service,
-  change: (known: ServiceState) => ServiceState,
-): ApplyState {
-  const known = state.services.find((one) => one.service === service);
-  const fresh: ServiceState = { service, lastNumber: 0, current: null, proofs: [], failure: null };
-  const others = state.services.filter((one) => one.service !== service);
-  return { ...state, services: [...others, change(known ?? fresh)] };
 }
 
 async function updateService(

@@ -1,9 +1,8 @@
 import type { DesiredState } from '@virt-trust/contract/model/desired-state.ts';
 import { SERVICES } from '@virt-trust/contract/model/service.ts';
 import { planRemoval } from './plan.ts';
-import { emptyJournal } from './plan-journal.ts';
 import { readsDefaults } from './reads-defaults.ts';
-import type { Journal } from './state.ts';
+import { emptyJournal, type Journal } from './state.ts';
 import type { Workshop } from './workshop.ts';
 
 /** What a removal gave back, and what it could not or must not. */

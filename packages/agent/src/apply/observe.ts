@@ -9,8 +9,8 @@ import { SERVICES, type Service } from '@virt-trust/contract/model/service.ts';
 import { parseCertificates } from '@virt-trust/pki/certificate.ts';
 import type { HostFacts } from './host-effects.ts';
 import { isOurVncDirectory, LAYOUTS } from './layout.ts';
-import { pendingOf, type RestartWait } from './migration-wait.ts';
 import { REPAIR_LIMIT } from './repair-count.ts';
+import { pendingOf, type RestartWait } from './restart-wait.ts';
 import type { ApplyState, Journal, Transition } from './state.ts';
 import type { Workshop } from './workshop.ts';
 

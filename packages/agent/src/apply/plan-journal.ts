@@ -1,9 +1,9 @@
 import type { DesiredState } from '@virt-trust/contract/model/desired-state.ts';
 import { SERVICES } from '@virt-trust/contract/model/service.ts';
-import { targetSockets, withService } from './forward-steps.ts';
 import { keepsEveryService } from './found.ts';
 import { planApplication } from './plan.ts';
-import type { ApplyState, Journal, Transition } from './state.ts';
+import { type ApplyState, emptyJournal, type Journal, type Transition, withService } from './state.ts';
+import { targetSockets } from './target-sockets.ts';
 import type { Workshop } from './workshop.ts';
 
 /**
@@ -23,26 +23,6 @@ export async function planJournal(
     if (!kept.has(`${one.service}/${one.to}`)) await workshop.staging.destroy(one.service, one.to);
   const steps = plan.steps.length === 0 ? ['settle'] : [...plan.steps];
   return { ...emptyJournal('applying'), desired, transitions: [...plan.transitions], steps };
-}
-
-/** A journal in which nothing was done yet. */
-export function emptyJournal(kind: Journal['kind']): Journal {
-  return {
-    kind,
-    desired: null,
-    transitions: [],
-    steps: [],
-    at: 0,
-    offset: 0,
-    sockets: null,
-    ownKeysBefore: null,
-    settingsChanged: false,
-    proofs: [],
-    proofDeadline: null,
-    failure: null,
-    restored: [],
-    left: [],
-  };
 }
 
 /** A set that was left for running VMs by an earlier removal keeps its number. */

@@ -3,9 +3,9 @@ import type { Service } from '@virt-trust/contract/model/service.ts';
 import { clean, failureOf } from './failure.ts';
 import { givesBack } from './giving-back.ts';
 import type { HostFacts } from './host-effects.ts';
-import type { RestartWait } from './migration-wait.ts';
 import { type HostAction, parseStep, planWayBack, type ServiceAction } from './plan.ts';
 import { readsDefaults } from './reads-defaults.ts';
+import type { RestartWait } from './restart-wait.ts';
 import type { Journal, ServiceState } from './state.ts';
 import type { Workshop } from './workshop.ts';
 

@@ -80,6 +80,18 @@ export const EMPTY_STATE: ApplyState = {
   repairs: [],
 };
 
+/** A state with one service of it changed, which is made where it is new. */
+export function withService(
+  state: ApplyState,
+  service: Service,
+  change: (known: ServiceState) => ServiceState,
+): ApplyState {
+  const known = state.services.find((one) => one.service === service);
+  const fresh: ServiceState = { service, lastNumber: 0, current: null, proofs: [], failure: null };
+  const others = state.services.filter((one) => one.service !== service);
+  return { ...state, services: [...others, change(known ?? fresh)] };
+}
+
 /** A socket of systemd's, as it was or shall be. */
 export const SocketState = Type.Object({ enabled: Type.Boolean(), active: Type.Boolean() }, strict);
 export type SocketState = Static<typeof SocketState>;
@@ -148,3 +160,23 @@ export const Journal = Type.Object(
   strict,
 );
 export type Journal = Static<typeof Journal>;
+
+/** A journal in which nothing was done yet. */
+export function emptyJournal(kind: Journal['kind']): Journal {
+  return {
+    kind,
+    desired: null,
+    transitions: [],
+    steps: [],
+    at: 0,
+    offset: 0,
+    sockets: null,
+    ownKeysBefore: null,
+    settingsChanged: false,
+    proofs: [],
+    proofDeadline: null,
+    failure: null,
+    restored: [],
+    left: [],
+  };
+}
