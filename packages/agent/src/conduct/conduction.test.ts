@@ -94,6 +94,30 @@ describe('Conduction', () => {
     assert.deepEqual(pair.source.calls, ['BEGIN', 'CONFIRM cancelled']);
   });
 
+  it('sends the VM nowhere else than was decided, whatever the destination answers', async () => {
+    const pair = new Pair();
+    pair.destination.answers['DOMAIN_MIGRATE_PREPARE3_PARAMS'] = () => ({
+      cookieOut: new Uint8Array(),
+      uriOut: 'unix:///run/libvirt/libvirt-sock',
+    });
+    const outcome = await pair.run();
+    assert.equal(outcome.phase, 'failed');
+    assert.equal(outcome.runsOn, 'source');
+    assert.deepEqual(pair.source.calls, ['BEGIN', 'CONFIRM cancelled']);
+    assert.deepEqual(pair.destination.calls, ['PREPARE', 'FINISH cancelled']);
+  });
+
+  it('has nothing prepared here that a source over the network describes as another VM', async () => {
+    const pair = new Pair();
+    const outcome = await pair.run({
+      source: { kind: 'tcp', address: '192.0.2.1', port: 16509 },
+      destination: { kind: 'local' },
+    });
+    assert.match(outcome.error?.message ?? '', /definition of another VM/);
+    assert.deepEqual(pair.destination.calls, []);
+    assert.deepEqual(pair.source.calls, ['BEGIN', 'CONFIRM cancelled']);
+  });
+
   it('has the destination remove what it prepared where Perform fails', async () => {
     const pair = new Pair();
     pair.source.answers['DOMAIN_MIGRATE_PERFORM3_PARAMS'] = () => {

@@ -13,6 +13,7 @@ import {
 } from '@virt-trust/libvirt/migration-protocol.ts';
 import { migrationXmlDigest } from '@virt-trust/libvirt/migration-xml.ts';
 import type { TypedParameter } from '@virt-trust/libvirt/typed-params.ts';
+import { requireDue, requireDueCookie, streamUri } from './distrust.ts';
 import { isLibvirtError, readMigratable, stateOf } from './domain.ts';
 import { betterOf, cancelled, noDomain } from './failures.ts';
 import { type Journal, type Outcome, operatorNeeded } from './outcome.ts';
@@ -122,6 +123,11 @@ export class Conduction {
           },
         ),
       );
+    try {
+      requireDue(order, { uuid: domain.uuid, xml: begun.xml, cookie: begun.cookieOut });
+    } catch (error) {
+      return await this.#takeBack(underWay, error);
+    }
     return await this.#transfer(underWay, streams, { ...begun, persistentXml: vm.persistentXml });
   }
 
@@ -149,13 +155,17 @@ export class Conduction {
     } catch (error) {
       return await this.#takeBack(underWay, error);
     }
-    const { uriOut } = prepared;
-    // The destination says the port; through agents' streams each side has its own URI.
+    let value: string;
+    try {
+      // The destination says the port; through agents' streams each side has its own URI.
+      value = order.stream === null ? streams.source : streamUri(order.stream, prepared.uriOut);
+    } catch (error) {
+      await this.#finishCancelled(underWay, destinationFlags).catch(() => {});
+      return await this.#takeBack(underWay, error);
+    }
     const streamParams = migrationParameters(order, streams, 'source').map(
       (parameter): TypedParameter =>
-        parameter.name === uri && uriOut !== null && order.stream !== null
-          ? { name: uri, kind: 'string', value: uriOut }
-          : parameter,
+        parameter.name === uri ? { name: uri, kind: 'string', value } : parameter,
     );
     // As it was granted: of a VM that is not defined libvirt would send a form of its own.
     const stored: TypedParameter[] =
@@ -175,13 +185,15 @@ export class Conduction {
     let performed: { readonly cookieOut: Uint8Array } | undefined;
     let failure: unknown;
     try {
-      performed = await source.call(domainMigratePerform3Params, {
+      const answer = await source.call(domainMigratePerform3Params, {
         domain,
         destinationUri: null,
         params,
         cookieIn: prepared.cookieOut,
         flags: flags | protection,
       });
+      requireDueCookie(order, { uuid: domain.uuid, cookie: answer.cookieOut });
+      performed = answer;
     } catch (error) {
       failure = error;
     }
@@ -228,6 +240,16 @@ export class Conduction {
     return await this.#settle(underWay, place, failure, { params, cookie: confirmCookie });
   }
 
+  /** Has the destination remove what it prepared. */
+  async #finishCancelled({ destination, domain }: UnderWay, flags: number): Promise<unknown> {
+    return await destination.call(domainMigrateFinish3Params, {
+      params: [{ name: MIGRATE_PARAMETER_NAMES.destinationName, kind: 'string', value: domain.name }],
+      cookieIn: NONE,
+      flags,
+      cancelled: 1,
+    });
+  }
+
   async #performFailed(
     underWay: UnderWay,
     destinationFlags: number,
@@ -235,15 +257,9 @@ export class Conduction {
     watch: MigrationWatch,
   ): Promise<Outcome> {
     const { order } = this.#parts;
-    const { destination, domain } = underWay;
-    // Has the destination remove what it prepared; what it says is said better by Perform's own error but for QEMU's death.
-    const atDestination = await destination
-      .call(domainMigrateFinish3Params, {
-        params: [{ name: MIGRATE_PARAMETER_NAMES.destinationName, kind: 'string', value: domain.name }],
-        cookieIn: NONE,
-        flags: destinationFlags,
-        cancelled: 1,
-      })
+    const { domain } = underWay;
+    // What the destination says is said better by Perform's own error but for QEMU's death.
+    const atDestination = await this.#finishCancelled(underWay, destinationFlags)
       .then(() => undefined)
       .catch((error: unknown) => error);
     // Lost, and not told: it may be under way still, and must not be confirmed before its end.
