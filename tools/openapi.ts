@@ -2,7 +2,8 @@ import { mkdirSync, readFileSync, writeFileSync } from 'node:fs';
 import { dirname, join } from 'node:path';
 import { pathToFileURL } from 'node:url';
 import { VERSION } from '@virt-trust/base/version.ts';
-import { AGENT_OPERATIONS, type AgentOperation } from '@virt-trust/contract/agent/operations.ts';
+import type { AgentOperation } from '@virt-trust/contract/agent/agent-operation.ts';
+import { AGENT_OPERATIONS } from '@virt-trust/contract/agent/operations.ts';
 import { openApiDocument } from '@virt-trust/contract/openapi.ts';
 import { managerOpenApi } from '@virt-trust/manager/http/openapi.ts';
 

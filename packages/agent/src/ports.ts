@@ -9,7 +9,7 @@ import type { HostCapabilities } from '@virt-trust/contract/model/capabilities.t
 import type { CrlDelivery, InstalledCrl, RevokedParty } from '@virt-trust/contract/model/crl.ts';
 import type { DesiredState } from '@virt-trust/contract/model/desired-state.ts';
 import type { InstallOrder } from '@virt-trust/contract/model/enrolment.ts';
-import type { Grant, GrantState } from '@virt-trust/contract/model/grant.ts';
+import type { Grant, GrantedOperation, GrantState } from '@virt-trust/contract/model/grant.ts';
 import type { HostNetwork, Inventory } from '@virt-trust/contract/model/inventory.ts';
 import type { MigrationOrder, MigrationStatus, PreparedVm } from '@virt-trust/contract/model/migration.ts';
 import type {
@@ -24,7 +24,6 @@ import type {
   PreflightReport,
 } from '@virt-trust/contract/model/preflight.ts';
 import type { Firewall } from './firewall/firewall.ts';
-import type { AskedOperation, AskingPeer } from './grants/judge.ts';
 import type { AgentPaths } from './paths.ts';
 
 /** The keys of the channel, as of now. */
@@ -127,6 +126,19 @@ export interface PeerDoorControl {
   /** Takes up a changed key of this host; cuts off those who are guests no more. */
   refresh(): void;
   close(): Promise<void>;
+}
+
+/** An agent that asks: by the key that its handshake proved, and from where it came. */
+export interface AskingPeer {
+  readonly pin: SpkiPin;
+  readonly address: string;
+}
+
+/** What it asks. */
+export interface AskedOperation {
+  readonly granted: GrantedOperation;
+  /** Whether it belongs to a migration that has begun: such may be asked after the grant's `notAfter` too. */
+  readonly goesOn: boolean;
 }
 
 /** Permissions for other agents, given by managers; the peer door is open as long as there is one. */

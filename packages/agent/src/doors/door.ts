@@ -1,7 +1,8 @@
 import { hostname } from 'node:os';
 import { describeError, TrustError } from '@virt-trust/base/error.ts';
 import type { Log } from '@virt-trust/base/log.ts';
-import { AGENT_OPERATIONS, type AgentOperation, type Door } from '@virt-trust/contract/agent/operations.ts';
+import type { AgentOperation, Door } from '@virt-trust/contract/agent/agent-operation.ts';
+import { AGENT_OPERATIONS } from '@virt-trust/contract/agent/operations.ts';
 import { type Problem, problemOf } from '@virt-trust/contract/problem.ts';
 import { validatorOf } from '@virt-trust/contract/validate.ts';
 import type { FastifyError, FastifyInstance, FastifyReply, FastifyRequest } from 'fastify';

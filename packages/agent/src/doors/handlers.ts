@@ -1,7 +1,7 @@
 import type { SpkiPin } from '@virt-trust/base/spki-pin.ts';
+import type { AgentOperation } from '@virt-trust/contract/agent/agent-operation.ts';
 import type * as grantOperations from '@virt-trust/contract/agent/grant-operations.ts';
 import type * as operations from '@virt-trust/contract/agent/operations.ts';
-import type { AgentOperation } from '@virt-trust/contract/agent/operations.ts';
 import type * as peerOperations from '@virt-trust/contract/agent/peer-operations.ts';
 import type { Grant } from '@virt-trust/contract/model/grant.ts';
 import type { BodyOf, ParamsOf, QueryOf, ResultOf } from '@virt-trust/contract/operation.ts';

@@ -3,7 +3,7 @@ import { TrustError } from '@virt-trust/base/error.ts';
 import type { Log } from '@virt-trust/base/log.ts';
 import { AddressRate } from '@virt-trust/channel/address-rate.ts';
 import type { ChannelIdentity } from '@virt-trust/channel/identity.ts';
-import type { AgentOperation } from '@virt-trust/contract/agent/operations.ts';
+import type { AgentOperation } from '@virt-trust/contract/agent/agent-operation.ts';
 import type { FastifyRequest } from 'fastify';
 import type { Grants, PeerDoorControl, PeerGuests } from '../ports.ts';
 import type { Caller, Handlers } from './handlers.ts';

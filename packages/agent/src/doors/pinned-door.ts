@@ -5,7 +5,7 @@ import type { SpkiPin } from '@virt-trust/base/spki-pin.ts';
 import type { ChannelRole } from '@virt-trust/channel/alpn.ts';
 import { channelServerOptions } from '@virt-trust/channel/http2-limits.ts';
 import { type ChannelListener, type ListenOptions, listenChannel } from '@virt-trust/channel/listener.ts';
-import type { AgentOperation, Door } from '@virt-trust/contract/agent/operations.ts';
+import type { AgentOperation, Door } from '@virt-trust/contract/agent/agent-operation.ts';
 import Fastify, { type FastifyInstance, type FastifyRequest } from 'fastify';
 import { MAX_BODY_BYTES, serveDoor } from './door.ts';
 import type { Caller, Handlers } from './handlers.ts';

@@ -3,21 +3,18 @@ import { formatInstant, type Instant, SECOND } from '@virt-trust/base/instant.ts
 import type { SpkiPin } from '@virt-trust/base/spki-pin.ts';
 import { PinSet } from '@virt-trust/channel/pins.ts';
 import type { Grant, GrantState } from '@virt-trust/contract/model/grant.ts';
-import type { AgentContext, Grants, PeerDoorControl, PeerGuests } from '../ports.ts';
+import type {
+  AgentContext,
+  AskedOperation,
+  AskingPeer,
+  Grants,
+  PeerDoorControl,
+  PeerGuests,
+} from '../ports.ts';
 import { Document } from '../state/document.ts';
 import { BoundedEvents } from './bounded-events.ts';
 import { GrantOpenings } from './grant-openings.ts';
-import {
-  type AskedOperation,
-  type AskingPeer,
-  comesFrom,
-  type HeldGrant,
-  HeldGrants,
-  isOpen,
-  judge,
-  requireRoom,
-  requireSound,
-} from './judge.ts';
+import { comesFrom, type HeldGrant, HeldGrants, isOpen, judge, requireRoom, requireSound } from './judge.ts';
 
 export interface HostGrantsParts {
   readonly context: Pick<AgentContext, 'paths' | 'mode' | 'keys' | 'firewall' | 'clock' | 'log' | 'record'>;

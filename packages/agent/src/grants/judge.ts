@@ -6,7 +6,7 @@ import { PinSet, requireSeparateRoles } from '@virt-trust/channel/pins.ts';
 import { Grant, type GrantedOperation } from '@virt-trust/contract/model/grant.ts';
 import { Pin } from '@virt-trust/contract/model/primitives.ts';
 import Type, { type Static } from 'typebox';
-import type { AgentKeys } from '../ports.ts';
+import type { AgentKeys, AskedOperation, AskingPeer } from '../ports.ts';
 
 /** A grant as it is kept: bound to the manager that gave it. */
 export const HeldGrant = Type.Object(
@@ -29,19 +29,6 @@ export const HeldGrants = Type.Object(
   { grants: Type.Array(HeldGrant, { maxItems: MOST_GRANTS }) },
   { additionalProperties: false },
 );
-
-/** An agent that asks: by the key that its handshake proved, and from where it came. */
-export interface AskingPeer {
-  readonly pin: SpkiPin;
-  readonly address: string;
-}
-
-/** What it asks. */
-export interface AskedOperation {
-  readonly granted: GrantedOperation;
-  /** Whether it belongs to a migration that has begun: such may be asked after the grant's `notAfter` too. */
-  readonly goesOn: boolean;
-}
 
 /** SECURITY: no grant is given for longer, whatever a manager says. */
 const LONGEST_MS = DAY;

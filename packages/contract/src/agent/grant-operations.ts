@@ -2,7 +2,7 @@ import Type from 'typebox';
 import { Grant, GrantState } from '../model/grant.ts';
 import { PreflightOrder, PreflightReport } from '../model/preflight.ts';
 import { Uuid } from '../model/primitives.ts';
-import type { AgentOperation } from './operations.ts';
+import type { AgentOperation } from './agent-operation.ts';
 
 const strict = { additionalProperties: false };
 const ByGrant = Type.Object({ id: Uuid }, strict);

@@ -4,7 +4,6 @@ import { AgentIdentity, ManagerPins } from '../model/agent-identity.ts';
 import { ConsolePassword, ConsoleType, VmDisplays } from '../model/console.ts';
 import { CrlDelivery, InstalledCrl, RevokedParty } from '../model/crl.ts';
 import { DesiredState } from '../model/desired-state.ts';
-import type { GrantedOperation } from '../model/grant.ts';
 import { Inventory } from '../model/inventory.ts';
 import { MigrationOrder, MigrationStatus, PreparedVm } from '../model/migration.ts';
 import {
@@ -14,24 +13,9 @@ import {
   ProofVerdict,
 } from '../model/observed-state.ts';
 import { Count, Line, Pem, Pin, Text, Time, Uuid, VmName } from '../model/primitives.ts';
-import type { Operation } from '../operation.ts';
+import type { AgentOperation } from './agent-operation.ts';
 import { GRANT_OPERATIONS } from './grant-operations.ts';
 import { PEER_OPERATIONS } from './peer-operations.ts';
-
-/**
- * How an operation can be reached: by the manager over the channel, by root on the host over the Unix socket, by another
- * agent for the migration that a grant names.
- */
-export type Door = 'channel' | 'local' | 'peer';
-
-/** An operation of the agent with its doors; one without a door is reachable by nobody. */
-export type AgentOperation = Operation & {
-  readonly doors?: readonly Door[];
-  /** At the peer door: what the grant must hold for. */
-  readonly granted?: GrantedOperation;
-  /** At the peer door: it belongs to a migration that has begun, and may be asked after the grant's `notAfter` too. */
-  readonly goesOn?: true;
-};
 
 const strict = { additionalProperties: false };
 

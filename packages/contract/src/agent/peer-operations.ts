@@ -2,7 +2,7 @@ import Type from 'typebox';
 import { MigrationPhase } from '../model/migration.ts';
 import { HandshakeServer } from '../model/preflight.ts';
 import { Address, Line, Port, Text, Time, Uuid } from '../model/primitives.ts';
-import type { AgentOperation } from './operations.ts';
+import type { AgentOperation } from './agent-operation.ts';
 
 const strict = { additionalProperties: false };
 const ByGrant = Type.Object({ id: Uuid }, strict);

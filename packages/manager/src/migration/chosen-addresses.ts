@@ -12,7 +12,8 @@ import {
   type MigrationSide,
   migrationAddresses,
 } from './addresses.ts';
-import type { MigrationEnd } from './facts.ts';
+import type { MigrationEnd } from './migration-end.ts';
+import { servedSerialNumber } from './served-serial-number.ts';
 import { sourceAddressOf } from './source-address.ts';
 
 /** By what addresses a VM is migrated between two hosts. */
@@ -98,7 +99,7 @@ async function namesServedBy(
   service: 'libvirt' | 'migration',
   certificates: Pick<CertificateSource, 'namesOf'>,
 ): Promise<SubjectAltNames | null> {
-  const serial = servedBy(host, service);
+  const serial = servedSerialNumber(host, service);
   const ours = serial === null ? null : await certificates.namesOf(serial);
   if (ours !== null) return ours;
   const pin = host.observed?.credentials.find((credential) => credential.service === service)?.pin;
@@ -111,11 +112,4 @@ async function namesServedBy(
   } catch {
     return null;
   }
-}
-
-/** The serial number of the certificate that a host said that it serves. */
-export function servedBy(host: Host, service: 'libvirt' | 'migration'): string | null {
-  return (
-    host.observed?.credentials.find((credential) => credential.service === service)?.serialNumber ?? null
-  );
 }

@@ -1,4 +1,5 @@
 import { TrustError } from '@virt-trust/base/error.ts';
+import { shellWord } from '@virt-trust/base/shell-word.ts';
 import type { MigrateVm, MigrationStatus } from '@virt-trust/contract/model/migration.ts';
 
 type Ordered = Pick<MigrateVm, 'vm' | 'from' | 'to'>;
@@ -32,7 +33,7 @@ export function concluded(order: Ordered, status: MigrationStatus): string {
         {
           hint:
             status.error?.hint ||
-            `see what would fail: virt-trust migrate ${vm} --from ${from} --to ${to} --plan`,
+            `see what would fail: virt-trust migrate ${shellWord(vm)} --from ${from} --to ${to} --plan`,
         },
       );
   }
@@ -63,7 +64,7 @@ function whereIs({ vm, from, to }: Ordered, { runsOn }: MigrationStatus): string
 }
 
 function whatToType({ vm, from, to }: Ordered): string {
-  return `look on ${to}: virsh domstate --reason ${vm}. Where it runs there, end it on ${from}: virsh destroy ${vm}. Where it is not there for certain, let it go on on ${from}: virsh resume ${vm}. Never both`;
+  return `look on ${to}: virsh domstate --reason ${shellWord(vm)}. Where it runs there, end it on ${from}: virsh destroy ${shellWord(vm)}. Where it is not there for certain, let it go on on ${from}: virsh resume ${shellWord(vm)}. Never both`;
 }
 
 /** What was seen to carry it. */

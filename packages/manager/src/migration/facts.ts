@@ -1,12 +1,12 @@
 import { formatInstant } from '@virt-trust/base/instant.ts';
 import type { HostCapabilities } from '@virt-trust/contract/model/capabilities.ts';
 import type { MigrationMode } from '@virt-trust/contract/model/migration-options.ts';
-import type { UnmanagedHost } from '@virt-trust/contract/model/unmanaged-host.ts';
 import type { Host } from '../hosts/host.ts';
 import type { HostRevocations } from '../hosts/ports.ts';
 import type { SettingName, ValueOf } from '../settings/definitions.ts';
 import type { Settings } from '../settings/settings.ts';
-import { servedBy } from './chosen-addresses.ts';
+import type { MigrationEnd } from './migration-end.ts';
+import { servedSerialNumber } from './served-serial-number.ts';
 
 /** Something that a setting says for a host, and whose word it is: `global`, `cluster rack1`, `host kvm1`, `default`. */
 export interface Said<Value> {
@@ -28,19 +28,6 @@ export interface HostFacts {
   readonly modes: Said<readonly MigrationMode[]>;
   /** kvm.libvirtd.tls.enabled. */
   readonly tls: Said<boolean>;
-}
-
-/** One end of a migration: with an agent, which may only look, or without one. */
-export type MigrationEnd =
-  | { readonly kind: 'managed' | 'observed'; readonly name: string; readonly host: Host }
-  | { readonly kind: 'unmanaged'; readonly name: string; readonly host: UnmanagedHost };
-
-export function managedEnd(host: Host): MigrationEnd {
-  return { kind: host.observeOnly ? 'observed' : 'managed', name: host.name, host };
-}
-
-export function unmanagedEnd(host: UnmanagedHost): MigrationEnd {
-  return { kind: 'unmanaged', name: host.name, host };
 }
 
 export interface FactsSources {
@@ -93,7 +80,7 @@ function unprovenOf(host: Host): string[] {
 function barredOf(host: Host, revocations: FactsSources['revocations']): string | null {
   if (host.state === 'removing') return `host ${host.name} is being removed`;
   const found = (['libvirt', 'migration'] as const).flatMap((service) => {
-    const serial = servedBy(host, service);
+    const serial = servedSerialNumber(host, service);
     const revocation = serial === null ? null : revocations.revocationOf(serial);
     return revocation === null ? [] : [{ what: `its certificate for ${service}`, ...revocation }];
   })[0];

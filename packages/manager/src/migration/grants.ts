@@ -8,7 +8,7 @@ import { MIGRATE_FLAGS } from '@virt-trust/libvirt/migration-protocol.ts';
 import type { Host } from '../hosts/host.ts';
 import { isOver } from '../jobs/job.ts';
 import type { MigrationContext } from './context.ts';
-import type { MigrationEnd } from './facts.ts';
+import type { MigrationEnd } from './migration-end.ts';
 import { knownAddressesOf, reachableAddressesOf } from './preflight-grants.ts';
 
 const CALL_MS = 20_000;
@@ -48,7 +48,7 @@ export async function giveGrants(
 }
 
 /** What a host is told of the other; pure. */
-export function grantFor(
+function grantFor(
   role: Grant['role'],
   peer: Host,
   { order, vm, migrationAddress, notAfter }: GrantOrder,

@@ -5,8 +5,8 @@ import type { SubjectAltNames } from '@virt-trust/contract/model/desired-state.t
 import type { ObservedState } from '@virt-trust/contract/model/observed-state.ts';
 import { settledState, testHost, testInventory } from '../hosts/fixtures.ts';
 import type { PairAddresses } from './chosen-addresses.ts';
-import type { MigrationEnd } from './facts.ts';
 import { hostStanding, standingFindings } from './host-standing.ts';
+import type { MigrationEnd } from './migration-end.ts';
 
 const NOW = instant(1_000_000);
 

@@ -4,8 +4,9 @@ import type { MigrationMode } from '@virt-trust/contract/model/migration-options
 import type { Finding } from '@virt-trust/contract/model/preflight.ts';
 import { canonicalIpAddress, isIpAddress } from '@virt-trust/pki/ip-address.ts';
 import type { CertificateSource } from '../hosts/ports.ts';
-import { type PairAddresses, servedBy } from './chosen-addresses.ts';
-import type { MigrationEnd } from './facts.ts';
+import type { PairAddresses } from './chosen-addresses.ts';
+import type { MigrationEnd } from './migration-end.ts';
+import { servedSerialNumber } from './served-serial-number.ts';
 
 /** What a host's last reports say of how it would do in migrations, made once for all its pairs. */
 export interface HostStanding {
@@ -45,7 +46,7 @@ export async function hostStanding(end: MigrationEnd, sources: StandingSources):
   const { observed, inventory } = end.host;
   const [libvirt, migration] = await Promise.all(
     (['libvirt', 'migration'] as const).map(async (service) => {
-      const serial = servedBy(end.host, service);
+      const serial = servedSerialNumber(end.host, service);
       const names = serial === null ? null : await sources.certificates.namesOf(serial);
       return names === null ? null : setOf(names);
     }),

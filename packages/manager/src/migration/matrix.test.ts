@@ -5,9 +5,9 @@ import { silentLog } from '@virt-trust/base/log.ts';
 import { parseSpkiPin } from '@virt-trust/base/spki-pin.ts';
 import type { HostCapabilities } from '@virt-trust/contract/model/capabilities.ts';
 import { declaredOn, settledState, testHost, testInterface, testInventory } from '../hosts/fixtures.ts';
-import type { MigrationEnd } from './facts.ts';
 import { testCapabilities } from './fixtures.ts';
 import { type MatrixContext, matrixOf } from './matrix.ts';
+import type { MigrationEnd } from './migration-end.ts';
 
 const PIN = parseSpkiPin(`sha256:${'A'.repeat(43)}`);
 

@@ -7,8 +7,9 @@ import type { CertificateSource } from '../hosts/ports.ts';
 import { chosenAddresses, type PairAddresses } from './chosen-addresses.ts';
 import type { MigrationContext } from './context.ts';
 import { decideMigration } from './decision.ts';
-import { factsOf, type HostFacts, type MigrationEnd } from './facts.ts';
+import { factsOf, type HostFacts } from './facts.ts';
 import { type HostStanding, hostStanding, standingFindings } from './host-standing.ts';
+import type { MigrationEnd } from './migration-end.ts';
 import { optionsFor } from './options.ts';
 import { blocking, preflightOf } from './preflight.ts';
 
@@ -111,7 +112,7 @@ async function judge(source: Known, destination: Known, certificates: NameSource
       severity: 'warning',
       host: null,
       what,
-      fix: decision.hint ?? PLAIN_FIX,
+      fix: decision.hint ?? plainFix(source.end, destination.end),
     });
   if (decision.mode === null)
     findings.unshift({
@@ -129,7 +130,18 @@ async function judge(source: Known, destination: Known, certificates: NameSource
   return { source, destination, addresses, pair, explanation: decision.explanation };
 }
 
-const PLAIN_FIX = 'bring both hosts to TLS: virt-trust host provision';
+/** What would have VMs pass between the two in a safe mode. */
+function plainFix(...ends: readonly MigrationEnd[]): string {
+  const foreign = ends.find(({ kind }) => kind !== 'managed');
+  if (foreign === undefined)
+    return `bring both hosts to TLS: virt-trust host provision ${ends.map(({ name }) => name).join(' ')}`;
+  const { name } = foreign;
+  const steps =
+    foreign.kind === 'unmanaged'
+      ? `virt-trust host remove ${name} && virt-trust host add ${name} --ssh root@${foreign.host.address}`
+      : `virt-trust host add ${name} --ssh USER@ADDRESS`;
+  return `take ${name} under management: ${steps}`;
+}
 
 function conclusion(
   mode: MatrixPair['mode'],

@@ -1,7 +1,9 @@
 import { TrustError } from '@virt-trust/base/error.ts';
 import type { MigrationOptions } from '@virt-trust/contract/model/migration-options.ts';
 import { MIGRATE_FLAGS } from '@virt-trust/libvirt/migration-protocol.ts';
-import type { OptionOrigins } from './options.ts';
+
+/** Whose word each option is: `request`, or the setting with its scope, for people. */
+export type OptionOrigins = Readonly<Record<keyof MigrationOptions, string>>;
 
 interface Rule {
   /** The options that clash. */
@@ -59,12 +61,6 @@ const RULES: readonly Rule[] = [
     of: ['compression', 'parallel'],
     clashes: ({ compression, parallel }) => compression === 'xbzrle' && parallel > 0,
     why: 'xbzrle does not compress parallel connections: QEMU would leave it out without a word',
-    hint: 'use --compress zstd, or --parallel 0',
-  },
-  {
-    of: ['compression', 'parallel'],
-    clashes: ({ compression, parallel }) => compression === 'mt' && parallel > 0,
-    why: 'mt compresses one stream, with threads of its own, and QEMU takes it with no parallel connections',
     hint: 'use --compress zstd, or --parallel 0',
   },
   {

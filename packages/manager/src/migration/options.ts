@@ -2,7 +2,7 @@ import type { MigrationOptions, MigrationWish } from '@virt-trust/contract/model
 import type { SettingName } from '../settings/definitions.ts';
 import type { Settings } from '../settings/settings.ts';
 import { said } from './facts.ts';
-import { assertTogether } from './option-conflicts.ts';
+import { assertTogether, type OptionOrigins } from './option-conflicts.ts';
 
 /** The setting that stands in for each option that is not given. */
 const SETTING_OF = {
@@ -22,9 +22,6 @@ const SETTING_OF = {
 } as const satisfies Partial<Record<keyof MigrationOptions, SettingName>>;
 
 type Settled = keyof typeof SETTING_OF;
-
-/** Whose word each option is: `request`, or the setting with its scope, for people. */
-export type OptionOrigins = Readonly<Record<keyof MigrationOptions, string>>;
 
 /** Options that say nothing of a VM that is off: what the settings say of them is left out, what is asked for is refused. */
 const WHILE_IT_RUNS = {

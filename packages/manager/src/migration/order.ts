@@ -1,12 +1,12 @@
 import type { LibvirtAccess, MigrationOrder } from '@virt-trust/contract/model/migration.ts';
 import { LIBVIRT_TCP_PORT, LIBVIRT_TLS_PORT } from '@virt-trust/libvirt/layout.ts';
 import { MIGRATION_CLIENT_PREFIX } from '../hosts/client-dns.ts';
-import { servedBy } from './chosen-addresses.ts';
 import type { MigrationContext } from './context.ts';
 import { controlTrustOf } from './control-trust.ts';
-import type { MigrationEnd } from './facts.ts';
 import { agentPair } from './grants.ts';
+import type { MigrationEnd } from './migration-end.ts';
 import type { PlannedMigration } from './planning.ts';
+import { servedSerialNumber } from './served-serial-number.ts';
 
 /** Of no certificate (RFC 5280 §4.1.2.2: serial numbers are positive), where the host did not say which it serves. */
 const NO_SERIAL = '00';
@@ -81,7 +81,7 @@ async function tlsOf(
   if (from.kind === 'unmanaged' || to.kind === 'unmanaged') return null;
   const { organization } = await context.settingsOf(from.host);
   return {
-    migrationSerialNumber: servedBy(to.host, 'migration') ?? NO_SERIAL,
+    migrationSerialNumber: servedSerialNumber(to.host, 'migration') ?? NO_SERIAL,
     controlBundle: await controlTrustOf(to.host, context.certificates),
     controlCrl: await context.revocations.crlForHosts('control'),
     subject: { commonName: `${MIGRATION_CLIENT_PREFIX}${id}`.slice(0, 64), organization },

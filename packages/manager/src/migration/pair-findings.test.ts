@@ -4,7 +4,7 @@ import { instant } from '@virt-trust/base/instant.ts';
 import type { HostCapabilities } from '@virt-trust/contract/model/capabilities.ts';
 import type { PreflightHandshake, PreflightReport } from '@virt-trust/contract/model/preflight.ts';
 import { settledState, testHost } from '../hosts/fixtures.ts';
-import type { MigrationEnd } from './facts.ts';
+import type { MigrationEnd } from './migration-end.ts';
 import { type PairFacts, pairFindings } from './pair-findings.ts';
 import { blocking } from './preflight.ts';
 

@@ -4,7 +4,8 @@ import type { MigrationDecision, MigrationPlan } from '@virt-trust/contract/mode
 import { chosenAddresses, type PairAddresses } from './chosen-addresses.ts';
 import type { MigrationContext } from './context.ts';
 import { decideMigration } from './decision.ts';
-import { factsOf, type MigrationEnd, managedEnd, unmanagedEnd } from './facts.ts';
+import { factsOf } from './facts.ts';
+import { type MigrationEnd, managedEnd, unmanagedEnd } from './migration-end.ts';
 import { optionsFor } from './options.ts';
 
 /** How a VM would migrate, from what is known, before anything is asked of a host. */

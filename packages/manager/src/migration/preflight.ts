@@ -12,7 +12,7 @@ import { MIGRATION_CLIENT_PREFIX } from '../hosts/client-dns.ts';
 import type { HostsContext } from '../hosts/ports.ts';
 import type { MigrationAddresses } from './addresses.ts';
 import { controlTrustOf } from './control-trust.ts';
-import type { MigrationEnd } from './facts.ts';
+import type { MigrationEnd } from './migration-end.ts';
 import { pairFindings, type SideAnswer } from './pair-findings.ts';
 import { whyNotAsked, withPreflightGrants } from './preflight-grants.ts';
 import { sourceAddressOf } from './source-address.ts';
@@ -88,7 +88,7 @@ export async function preflightOf(
       }),
     ];
     return {
-      findings: withoutRepetition(findings),
+      findings: withoutRepetition(withoutStart(findings)),
       handshakes: [source, destination].flatMap(({ answer }) => answer?.report.handshakes ?? []),
       source: source.answer?.report ?? null,
       destination: destination.answer?.report ?? null,
@@ -154,6 +154,12 @@ async function ask(
     answer = { report, aheadMs: report.now - clock.now() };
   });
   return { answer, findings: [...failed, ...((answer as SideAnswer | null)?.report.findings ?? [])] };
+}
+
+/** Nobody is told to start a VM on its source that runs at the destination: that it is off there is as it should be. */
+function withoutStart(findings: readonly Finding[]): readonly Finding[] {
+  const isThere = findings.some(({ code }) => code === 'vm.already_there');
+  return isThere ? findings.filter(({ code }) => code !== 'vm.not_running') : findings;
 }
 
 /** Both sides may see the same thing wrong. */

@@ -1,7 +1,7 @@
 import { BlockList, isIP } from 'node:net';
 import { interfacesOf } from '../hosts/desired-state.ts';
 import { reportOf } from '../hosts/network-report.ts';
-import type { MigrationEnd } from './facts.ts';
+import type { MigrationEnd } from './migration-end.ts';
 
 /**
  * Where a source is reached from the destination of a migration: an address of its migration interfaces, of the family
