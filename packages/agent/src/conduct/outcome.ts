@@ -1,4 +1,5 @@
 import { describeError } from '@virt-trust/base/error.ts';
+import { shellWord } from '@virt-trust/base/shell-word.ts';
 import type { MigrationStatus } from '@virt-trust/contract/model/migration.ts';
 import {
   type MigrationOrder,
@@ -42,7 +43,8 @@ export function operatorNeeded(
   failure: unknown,
 ): Outcome {
   const { vm, from, to } = order;
-  const virsh = (host: string, words: string) => `on ${host}: virsh -c qemu:///system ${words} ${vm}`;
+  const virsh = (host: string, words: string) =>
+    `on ${host}: virsh -c qemu:///system ${words} ${shellWord(vm)}`;
   const why = describeError(failure);
   const end = { phase: 'operator-needed', step } as const;
   switch (place) {

@@ -1,3 +1,4 @@
+import { shellWord } from '@virt-trust/base/shell-word.ts';
 import type { MigrationOptions } from '@virt-trust/contract/model/migration-options.ts';
 import type { PreflightOrder } from '@virt-trust/contract/model/preflight.ts';
 import { FindingList } from './finding-list.ts';
@@ -39,7 +40,7 @@ export function destinationFindings(
     list.error(
       kind === 'network' ? 'network.missing' : 'bridge.missing',
       `${needs.name} is on ${what}, which ${own} does not have up: it does not start there`,
-      `on ${own}: ${fix}; or give the VM another (virsh edit ${needs.name} on ${peer})`,
+      `on ${own}: ${fix}; or give the VM another (virsh edit ${shellWord(needs.name)} on ${peer})`,
     );
   }
   for (const path of needs.bootFiles)
@@ -64,20 +65,20 @@ function identity(
   if (sameUuid?.active === true)
     list.error(
       'vm.already_there',
-      `a VM with the UUID ${uuid} (${sameUuid.name}) runs on ${own}: libvirt takes no second one`,
-      `see which is the right one; end the other: virsh destroy ${sameUuid.name}`,
+      `${sameUuid.name} runs on ${own} already, with the same UUID ${uuid}: libvirt takes no second one`,
+      `nothing where it is on ${own} that it shall be. Start it nowhere else meanwhile; see which one is right: virsh domstate --reason ${shellWord(sameUuid.name)}, on ${own} and on ${peer}`,
     );
   else if (sameUuid !== null && sameUuid.name !== name)
     list.error(
       'vm.other_name',
       `${own} has the VM defined under another name, ${sameUuid.name}: libvirt refuses`,
-      `take that definition away on ${own}: virsh undefine ${sameUuid.name}`,
+      `take that definition away on ${own}: virsh undefine ${shellWord(sameUuid.name)}`,
     );
   if (sameName !== null && sameName !== uuid)
     list.error(
       'vm.name_taken',
       `${own} has another VM called ${name} (UUID ${sameName}): libvirt refuses a second one`,
-      `rename one of the two while it is off: virsh domrename ${name} NEWNAME (on ${own} or ${peer})`,
+      `rename one of the two while it is off: virsh domrename ${shellWord(name)} NEWNAME (on ${own} or ${peer})`,
     );
 }
 
@@ -92,7 +93,7 @@ function hardware(list: FindingList, needs: VmNeeds, facts: DestinationFacts, ow
     list.warning(
       'vm.cpu_passthrough',
       `${needs.name} has the very CPU of its host: on ${own} it goes on only where that has the same one, and nothing checks it`,
-      `see that both have the same CPU and microcode (virsh capabilities), or give the VM a CPU model: virsh edit ${needs.name}`,
+      `see that both have the same CPU and microcode (virsh capabilities), or give the VM a CPU model: virsh edit ${shellWord(needs.name)}`,
     );
   if (facts.cpuRefused !== null)
     list.add(
@@ -100,7 +101,7 @@ function hardware(list: FindingList, needs: VmNeeds, facts: DestinationFacts, ow
       needs.cpu === 'unchecked' ? 'warning' : 'error',
       'vm.cpu',
       `the CPU of ${needs.name} is more than ${own} has: ${facts.cpuRefused}`,
-      `restart the VM with a CPU model that both hosts have: virsh hypervisor-cpu-baseline over the capabilities of both, then virsh edit ${needs.name}`,
+      `restart the VM with a CPU model that both hosts have: virsh hypervisor-cpu-baseline over the capabilities of both, then virsh edit ${shellWord(needs.name)}`,
     );
   const { availableMemoryBytes: memory } = facts;
   if (memory !== null && needs.memoryBytes > memory)
@@ -139,7 +140,7 @@ function storage(
           : `libvirt on ${own} does not make ${path} for disk ${target} of ${needs.name}: ${directory} is no active storage pool there`,
         options.copyStorage === 'inc'
           ? `put the same base there, or copy all of it: --copy-storage all`
-          : `make the pool (virsh pool-create-as NAME dir --target ${directory}), or the disk by hand with the same size`,
+          : `make the pool (virsh pool-create-as NAME dir --target ${shellWord(directory)}), or the disk by hand with the same size`,
       );
       continue;
     }
@@ -170,7 +171,10 @@ function missingFix({ path }: VmDisk, { copyStorage }: MigrationOptions, own: st
 const LINKS: Readonly<
   Record<VmNeeds['links'][number]['kind'], (name: string) => readonly [what: string, fix: string]>
 > = {
-  network: (name) => [`libvirt's network ${name}`, `virsh net-start ${name} (virsh net-list --all)`],
+  network: (name) => [
+    `libvirt's network ${name}`,
+    `virsh net-start ${shellWord(name)} (virsh net-list --all)`,
+  ],
   bridge: (name) => [`bridge ${name}`, `ip link add ${name} type bridge; ip link set ${name} up`],
   direct: (name) => [`network card ${name}`, `see its name there: ip link`],
 };

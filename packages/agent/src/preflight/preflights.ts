@@ -1,5 +1,6 @@
 import { readFile, stat } from 'node:fs/promises';
 import { describeError } from '@virt-trust/base/error.ts';
+import { shellWord } from '@virt-trust/base/shell-word.ts';
 import { parseCapabilities } from '@virt-trust/check/host/capabilities.ts';
 import { readListeningPorts } from '@virt-trust/check/host/sockets.ts';
 import { type HostFacts, readHostFacts } from '@virt-trust/check/host-facts.ts';
@@ -149,7 +150,7 @@ export class HostPreflights implements Preflights {
         list.note(
           'vm.unchecked',
           `${order.vm} was not looked at: ${order.peer} did not show it, so whether ${order.own} can run it is not known`,
-          `look by yourself: virsh dumpxml ${order.vm} on ${order.peer}`,
+          `look by yourself: virsh dumpxml ${shellWord(order.vm)} on ${order.peer}`,
         );
     } catch (error) {
       list.error(
