@@ -42,7 +42,8 @@ type Lacking = Pick<HostSummary, 'name'> & {
   readonly security: Pick<HostSummary['security'], 'missing' | 'mend'>;
 };
 
-function withoutAgent({ name, address }: Pick<UnmanagedHost, 'name' | 'address'>): Lacking {
+/** What a host without an agent lacks. */
+export function withoutAgent({ name, address }: Pick<UnmanagedHost, 'name' | 'address'>): Lacking {
   const mend = `virt-trust host remove ${name} && virt-trust host add ${name} --ssh root@${address}`;
   return { name, security: { missing: ['it has no agent'], mend } };
 }

@@ -2,7 +2,7 @@ import type { Alarm } from '@virt-trust/contract/model/alarm.ts';
 import type { HostDetail, HostSummary } from '@virt-trust/contract/model/host.ts';
 import type { UnmanagedHost } from '@virt-trust/contract/model/unmanaged-host.ts';
 import { writeAlarm } from './alarm-view.ts';
-import { fleetSecurityLines, securityCell, writeHostSecurity } from './fleet-security.ts';
+import { fleetSecurityLines, securityCell, withoutAgent, writeHostSecurity } from './fleet-security.ts';
 import { writeEndpoints } from './interface-view.ts';
 import { formatTime, writeLine, writeTable } from './output.ts';
 
@@ -39,6 +39,15 @@ function rowOf(one: HostSummary): string[] {
 function unmanagedRowOf({ name, cluster, address }: UnmanagedHost): string[] {
   const reason = `no agent; libvirt is taken to be at ${address}`;
   return [name, cluster, 'unmanaged', '-', 'plain', '-', '-', '-', reason];
+}
+
+/** A host without an agent: what is known of it, and what it lacks. */
+export function writeUnmanagedHost(host: UnmanagedHost): void {
+  writeLine(`${host.name}  unmanaged, in cluster ${host.cluster}: it has no agent`);
+  writeLine(`  its libvirt is taken to be at ${host.address}, on an administrator's word`);
+  writeLine('  can migrate by plain alone, in the clear, where the other host has an agent');
+  const { mend } = withoutAgent(host).security;
+  writeLine(`  mend it with: ${mend}`);
 }
 
 function alarmCounts({ critical, warning }: HostSummary['alarms']): string {

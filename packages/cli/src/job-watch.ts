@@ -1,4 +1,4 @@
-import { TrustError } from '@virt-trust/base/error.ts';
+import { describeError, isTrustError, TrustError } from '@virt-trust/base/error.ts';
 import { requestPath } from '@virt-trust/contract/client.ts';
 import { getJob, watchJob } from '@virt-trust/contract/manager/operations.ts';
 import { Job } from '@virt-trust/contract/model/job.ts';
@@ -54,26 +54,31 @@ async function lastOf(
 /** A job now and at each change; the last one is over. Throws `cli.stream_cut` where the manager goes away. */
 export async function* jobChanges(client: ManagerClient, job: Job, signal: AbortSignal): AsyncGenerator<Job> {
   const path = requestPath(watchJob, { id: job.id }, undefined);
-  for await (const event of client.events(path, signal)) {
-    const current = validatorOf(Job)(event, 'event of the job');
-    yield current;
-    if (isOver(current)) return;
+  try {
+    for await (const event of client.events(path, signal)) {
+      const current = validatorOf(Job)(event, 'event of the job');
+      yield current;
+      if (isOver(current)) return;
+    }
+  } catch (error) {
+    signal.throwIfAborted();
+    // A connection that broke is as one that ended; what the manager said is said on.
+    if (isTrustError(error)) throw error;
   }
   signal.throwIfAborted();
   // The stream ended early: the manager was restarted, say. What is true is what it says now.
-  const now = await client.call(getJob, { params: { id: job.id } });
-  if (isOver(now)) {
-    yield now;
-    return;
-  }
-  throw new TrustError(
-    'cli.stream_cut',
-    'unavailable',
-    `cannot follow job ${job.id}: the manager closed the connection`,
-    {
-      hint: `the job goes on; follow it with: virt-trust job watch ${job.id}`,
-    },
-  );
+  const now = await client.call(getJob, { params: { id: job.id } }).catch((cause: unknown) => {
+    throw streamCut(job, describeError(cause), cause);
+  });
+  if (!isOver(now)) throw streamCut(job, 'the manager closed the connection');
+  yield now;
+}
+
+function streamCut({ id }: Job, reason: string, cause?: unknown): TrustError {
+  return new TrustError('cli.stream_cut', 'unavailable', `cannot follow job ${id}: ${reason}`, {
+    cause,
+    hint: `the job goes on, once the manager is there again; follow it then with: virt-trust job watch ${id}`,
+  });
 }
 
 /** Whether nothing of the job is still to come. */
@@ -121,6 +126,7 @@ class JobView {
   readonly #terminal = process.stderr.isTTY === true;
   #shown = 0;
   #open = false;
+  #queued = false;
   #quarter = 0;
 
   show(job: Job): void {
@@ -132,13 +138,24 @@ class JobView {
       writeNote(`${step.state === 'done' ? '✔' : '✖'} ${step.name} (${seconds.toFixed(1)} s)${detail}`);
       this.#shown += 1;
     }
+    if (job.state === 'queued') this.#tellQueued(job);
     const running = job.steps[this.#shown];
     if (running === undefined || isOver(job)) return;
     if (this.#terminal) {
       const text = `… ${running.name} ${job.progress === null ? running.detail : bar(job.progress)}`;
-      process.stderr.write(printable(text).slice(0, (process.stderr.columns ?? 80) - 1));
+      // Room is left for the ^C that a terminal writes there.
+      process.stderr.write(printable(text).slice(0, (process.stderr.columns ?? 80) - 3));
       this.#open = true;
     } else if (job.progress !== null) this.#tellQuarter(running.name, job.progress);
+  }
+
+  /** Once: what was asked for before comes first. */
+  #tellQueued({ id }: Job): void {
+    if (this.#queued) return;
+    this.#queued = true;
+    writeNote(
+      `… waits for another job to end (see: virt-trust job list); not to wait: virt-trust job cancel ${id}`,
+    );
   }
 
   /** Without a terminal a line for each quarter of the way. */

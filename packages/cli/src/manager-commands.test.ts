@@ -99,6 +99,7 @@ hint: Days that jobs are kept after they are over.
 [exit 2]
 $ virt-trust setting set jobs.retention_days 7 --cluster lab
 error: cannot set jobs.retention_days for a cluster: it holds for global only
+hint: set it without --cluster and --host
 [exit 2]
 $ virt-trust setting set migration.post_copy on --cluster lab
 migration.post_copy = true (from cluster)

@@ -13,9 +13,14 @@ const SPACED_HOSTS = 40;
 const FINDINGS_SHOWN = 40;
 
 /** Shows which host migrates to which and how, hosts by hosts, and below what is wrong. */
-export function writeMatrix({ hosts, pairs, probed }: MigrationMatrix): void {
+export function writeMatrix({ hosts, pairs, probed }: MigrationMatrix, cluster?: string): void {
   if (hosts.length < 2) {
-    writeLine(hosts.length === 0 ? 'No hosts.' : `One host alone, ${hosts[0]}: nothing to migrate between.`);
+    const where = cluster === undefined ? '' : ` in cluster ${cluster}`;
+    writeLine(
+      hosts.length === 0
+        ? `No hosts${where}.`
+        : `One host alone${where}, ${hosts[0]}: nothing to migrate between.`,
+    );
     return;
   }
   const cells = new Map(pairs.map((pair) => [`${pair.from} ${pair.to}`, cellOf(pair)]));

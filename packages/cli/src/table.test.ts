@@ -22,6 +22,25 @@ test('on a narrower terminal the widest cells go on below, broken between words'
   );
 });
 
+test('a list is broken after its commas', () => {
+  assert.deepEqual(tableLines(['name', 'value'], [['mode', '["tls","pinned","plain"]']], 24), [
+    'NAME  VALUE',
+    'mode  ["tls","pinned",',
+    '      "plain"]',
+  ]);
+});
+
+test('where not even words fit side by side, each row is a list', () => {
+  const id = '9311143d-3d2f-4fb0-9207-575cc0c53aea';
+  const row = [id, 'failed', 'cannot migrate g1: host-b has no VM of that name'];
+  assert.deepEqual(tableLines(['id', 'state', 'outcome'], [row], 40), [
+    id,
+    '  STATE    failed',
+    '  OUTCOME  cannot migrate g1: host-b has',
+    '           no VM of that name',
+  ]);
+});
+
 test('whatever the cells, no word is lost, and no line is wider than the terminal where words fit at all', () => {
   const cell = fc.array(fc.stringMatching(/^[a-z]{1,9}$/), { maxLength: 8 }).map((words) => words.join(' '));
   fc.assert(

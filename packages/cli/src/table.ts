@@ -1,10 +1,12 @@
 /** Between columns; where a terminal is too narrow for that, one. */
 const GAP = 2;
+/** A cell may go on below after a space, or after a comma of a list. */
+const BREAKS = /(?<= )|(?<=,)(?! )/;
 
 /**
  * The lines of a table whose columns are as wide as their widest cell. A row is one line, but where `terminal` columns
- * are too few for it: there the widest cells go on below, broken between words. Where not even words fit, it is left
- * to the terminal.
+ * are too few for it: there the widest cells go on below, broken between words. Where not even words fit side by side,
+ * each row is a list of its cells with their headings.
  */
 export function tableLines(
   headings: readonly string[],
@@ -16,7 +18,7 @@ export function tableLines(
   );
   const natural = headings.map((_, column) => Math.max(...all.map((row) => row[column]?.length ?? 0)));
   const least = headings.map((_, column) =>
-    Math.max(...all.flatMap((row) => (row[column] ?? '').split(' ').map((word) => word.length))),
+    Math.max(...all.flatMap((row) => piecesOf(row[column] ?? '').map((piece) => piece.trimEnd().length))),
   );
   for (const gap of [GAP, 1]) {
     const room = terminal - gap * (headings.length - 1);
@@ -26,7 +28,21 @@ export function tableLines(
       return all.flatMap((row) => linesOf(row, widths, gap));
     }
   }
-  return all.map((row) => lineOf(row, natural, GAP));
+  return listed(all, terminal);
+}
+
+/** Rows below each other: the first cell, and beneath it the others with their headings. */
+function listed([headings = [], ...rows]: readonly (readonly string[])[], terminal: number): string[] {
+  const margin = Math.max(...headings.slice(1).map((heading) => heading.length));
+  const width = Math.max(terminal - margin - 2 * GAP, 1);
+  return rows.flatMap(([first = '', ...others]) => [
+    first,
+    ...others.flatMap((cell, index) => {
+      if (cell === '') return [];
+      const heading = headings[index + 1] ?? '';
+      return wrapped(cell, width).map((line, at) => `  ${(at === 0 ? heading : '').padEnd(margin)}  ${line}`);
+    }),
+  ]);
 }
 
 /** Takes from the widest column that still can give, until all fit. */
@@ -61,13 +77,16 @@ function lineOf(cells: readonly string[], widths: readonly number[], gap: number
 
 function wrapped(text: string, width: number): string[] {
   const lines = [''];
-  for (const word of text.split(' ')) {
-    const last = lines.at(-1) ?? '';
-    if (last === '') lines[lines.length - 1] = word;
-    else if (last.length + 1 + word.length <= width) lines[lines.length - 1] = `${last} ${word}`;
-    else lines.push(word);
+  for (const piece of piecesOf(text)) {
+    const longer = `${lines.at(-1) ?? ''}${piece}`;
+    if (longer === piece || longer.trimEnd().length <= width) lines[lines.length - 1] = longer;
+    else lines.push(piece);
   }
-  return lines;
+  return lines.map((line) => line.trimEnd());
+}
+
+function piecesOf(text: string): string[] {
+  return text.split(BREAKS);
 }
 
 function sum(numbers: readonly number[]): number {

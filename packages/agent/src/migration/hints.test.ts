@@ -13,6 +13,10 @@ describe('hintFor', () => {
     ["Cannot access storage file '/images/a.qcow2': No such file or directory", /mount the storage/],
     ["operation failed: domain 'a' already exists with uuid 1", /on the destination already/],
     ['Requested operation is not valid: Attempt to migrate guest to the same host 1', /host UUID/],
+    [
+      "operation failed: job 'migration out' failed: Unable to write to socket: Broken pipe",
+      /lost each other.*migrate again/,
+    ],
     ['something new', /see the logs/],
   ];
   for (const [message, hint] of cases)

@@ -85,6 +85,10 @@ const HINTS: readonly (readonly [pattern: RegExp, hint: string])[] = [
     'somebody cancelled it; the VM goes on where it ran',
   ],
   [
+    /(?:write to|read from) (?:the )?socket|Broken pipe|Connection reset/i,
+    'the hosts lost each other, or QEMU on the other one ended: see the way between them (ping from each to the other) and /var/log/libvirt/qemu there, then migrate again',
+  ],
+  [
     /nested|not migratable|device.*(?:not support|blocker)|hostdev/i,
     'a device of the VM cannot be migrated: detach it',
   ],

@@ -175,7 +175,10 @@ const LINKS: Readonly<
     `libvirt's network ${name}`,
     `virsh net-start ${shellWord(name)} (virsh net-list --all)`,
   ],
-  bridge: (name) => [`bridge ${name}`, `ip link add ${name} type bridge; ip link set ${name} up`],
+  bridge: (name) => [
+    `bridge ${name}`,
+    `ip link add ${shellWord(name)} type bridge; ip link set ${shellWord(name)} up`,
+  ],
   direct: (name) => [`network card ${name}`, `see its name there: ip link`],
 };
 

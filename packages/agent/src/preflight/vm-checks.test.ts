@@ -69,6 +69,12 @@ describe('a VM on its source', () => {
       [],
     ],
     [
+      'is off where its definition alone goes: beside one that runs it could be started again',
+      vm(''),
+      { offline: true, persistent: true },
+      ['error vm.running'],
+    ],
+    [
       'is not left nowhere',
       vm('', { state: 'shut off' }),
       { offline: true },

@@ -14,7 +14,7 @@ import type { HostDetail } from '@virt-trust/contract/model/host.ts';
 import type { Job } from '@virt-trust/contract/model/job.ts';
 import { Argument, type Command } from 'commander';
 import { everyPage } from '../every-page.ts';
-import { writeHost, writeHosts } from '../host-view.ts';
+import { writeHost, writeHosts, writeUnmanagedHost } from '../host-view.ts';
 import { followJob } from '../job-watch.ts';
 import { type ManagerClient, managerClient } from '../manager-client.ts';
 import { writeJson } from '../output.ts';
@@ -137,7 +137,12 @@ async function list(options: { json?: boolean }): Promise<void> {
 
 async function show(name: string, options: { json?: boolean }): Promise<void> {
   const client = managerClient();
-  await print(client, await client.call(getHost, { params: { name } }), options);
+  const { items } = await client.call(listUnmanagedHosts, {});
+  const unmanaged = items.find((one) => one.name === name);
+  if (unmanaged === undefined)
+    return await print(client, await client.call(getHost, { params: { name } }), options);
+  if (options.json === true) writeJson({ ...unmanaged, state: 'unmanaged' });
+  else writeUnmanagedHost(unmanaged);
 }
 
 async function collectInventory(name: string, options: { json?: boolean }): Promise<void> {

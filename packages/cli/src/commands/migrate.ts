@@ -147,7 +147,7 @@ async function migrate(vm: string | undefined, options: MigrateOptions): Promise
 async function showMatrix({ cluster, probe, json }: MigrateOptions): Promise<void> {
   const matrix = await managerClient().call(getMigrationMatrix, { query: given({ cluster, probe }) });
   if (json === true) writeJson(matrix);
-  else writeMatrix(matrix);
+  else writeMatrix(matrix, cluster);
 }
 
 /** Which words belong together; throws `cli.usage`. */

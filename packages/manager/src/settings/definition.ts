@@ -89,10 +89,12 @@ export function listSetting(
       if (!Array.isArray(value) || value.length < minItems || value.length > 64) {
         return { problem: `not a list of ${minItems} to 64 entries` };
       }
-      const bad = value.find((entry, index) => !is(entry) || value.indexOf(entry) !== index);
-      return bad === undefined
+      const bad = value.find((entry) => !is(entry));
+      if (bad !== undefined) return { problem: `${JSON.stringify(bad)} is not ${form}` };
+      const again = value.find((entry, index) => value.indexOf(entry) !== index);
+      return again === undefined
         ? { value: [...value] }
-        : { problem: `${JSON.stringify(bad)} is not ${form}, once` };
+        : { problem: `${JSON.stringify(again)} is there more than once` };
     },
   };
 }

@@ -63,6 +63,9 @@ export class Settings {
         'setting.scope',
         'invalid',
         `cannot set ${name} for a ${place.scope}: it holds for ${definition.scopes.join(', ')} only`,
+        {
+          hint: `set it ${definition.scopes[0] === 'global' ? 'without --cluster and --host' : `for a ${definition.scopes.join(' or ')}`}`,
+        },
       );
     }
     const parsed = value === null ? null : parseSetting(name, definition, value);
