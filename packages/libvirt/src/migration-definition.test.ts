@@ -20,6 +20,7 @@ const ORDINARY = domain(
   <serial type='pty'><source path='/dev/pts/3'/><log file='/var/log/libvirt/qemu/web.log'/></serial>
   <console type='pty' tty='/dev/pts/3'><source path='/dev/pts/3'/></console>
   <serial type='file'><source path='/var/log/libvirt/qemu/web.serial'/></serial>
+  <channel type='unix'><source mode='bind' path='/var/lib/libvirt/qemu/channel/target/domain-3-web/agent'/></channel>
   <channel type='unix'><source mode='bind' path='/run/libvirt/qemu/channel/3-web/org.qemu.guest_agent.0'/><target type='virtio' name='org.qemu.guest_agent.0'/></channel>
   <graphics type='vnc' port='5900'><listen type='address' address='127.0.0.1'/></graphics>
   <rng model='virtio'><backend model='random'>/dev/urandom</backend></rng>`,
@@ -93,6 +94,17 @@ describe('undueParts', () => {
     [
       'a file that says to be a terminal',
       domain('', "<disk type='file'><source type='pty' file='/etc/shadow'/></disk>"),
+    ],
+    [
+      'another VM’s monitor',
+      domain(
+        '',
+        "<serial type='unix'><source mode='connect' path='/var/lib/libvirt/qemu/domain-2-db/monitor.sock'/></serial>",
+      ),
+    ],
+    [
+      'another VM’s saved memory',
+      domain('', "<disk type='file'><source file='/var/lib/libvirt/qemu/save/db.save'/></disk>"),
     ],
     ['memory as a disk', domain('', "<disk type='block'><source dev='/dev/mem'/></disk>")],
     ['a disk as a console', domain('', "<serial type='dev'><source path='/dev/sda'/></serial>")],

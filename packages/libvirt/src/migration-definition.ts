@@ -23,13 +23,13 @@ export function definedVm(xml: string): DefinedVm | null {
 const EMULATOR = /^\/(?:usr|opt)\/(?:[\w.+-]+\/)*[\w.+-]+$/;
 /** The system's own places, and those of them that VMs have business with. */
 const SYSTEM =
-  /^\/(?:bin|boot|etc|lib\w*|proc|root|run|sbin|sys|usr|var\/(?:backups|cache|lib\/(?:dpkg|rpm|systemd|virt-trust)|mail|run|spool)|home\/(?:.*\/)?\.[^/]+|dev)(?:\/|$)/;
+  /^\/(?:bin|boot|etc|lib\w*|proc|root|run|sbin|sys|usr|var\/(?:backups|cache|lib\/(?:dpkg|rpm|systemd|virt-trust|libvirt\/(?:dnsmasq|lockd|network|sanlock|secrets|storage|swtpm|qemu\/(?!channel\/|nvram\/|ram\/)[^/]*))|mail|run|spool)|home\/(?:.*\/)?\.[^/]+|dev)(?:\/|$)/;
 const OF_VMS =
-  /^\/(?:usr\/(?:local\/)?share\/|(?:var\/)?run\/(?:libvirt\/qemu|openvswitch)\/|dev\/(?:net\/tun|vhost-net|vhost-vsock|kvm|u?random|hwrng|hugepages|dri\/\w+)(?:\/|$))/;
+  /^\/(?:usr\/(?:local\/)?share\/|(?:var\/)?run\/(?:libvirt\/qemu\/channel|openvswitch)\/|dev\/(?:net\/tun|vhost-net|vhost-vsock|kvm|null|zero|u?random|hwrng|hugepages|dri\/\w+)(?:\/|$))/;
 /** Of a disk of blocks: whatever is neither memory, a terminal nor a human's. */
 const NO_DISK = /^\/dev\/(?:bus|char|fd|input|k?mem|kmsg|port|pts|shm|std\w+|tty\w*|console|vfio)(?:\/|$)/;
 /** Where virtlogd, who is root, may write what a VM says. */
-const LOGS = /^\/(?:var\/log|var\/lib\/(?:libvirt|nova)|tmp)\/./;
+const LOGS = /^\/(?:var\/log|var\/lib\/(?:libvirt\/images|nova)|tmp)\/./;
 /** Devices that are the host's, and programs that libvirtd would start as root. */
 const UNDUE: ReadonlySet<string> = new Set(['hostdev', 'filesystem', 'script', 'downscript', 'binary']);
 const DISKS_OF_THE_HOST: ReadonlySet<string | undefined> = new Set(['nvme', 'dir', 'vhostvdpa']);
