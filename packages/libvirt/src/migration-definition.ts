@@ -2,7 +2,7 @@ import { posix } from 'node:path';
 import { elementsAt, parseXml, type XmlElement } from './xml-tree.ts';
 
 /** Which VM a definition is of. */
-export interface DefinedVm {
+interface DefinedVm {
   readonly name: string;
   /** In lower case. */
   readonly uuid: string;

@@ -6,7 +6,7 @@ import { canonicalIpAddress, isIpAddress } from '@virt-trust/pki/ip-address.ts';
 import { tcpStreams } from './parameters.ts';
 
 /** A VM as a source describes it. */
-export interface Described {
+interface Described {
   readonly uuid: string;
   readonly xml: string;
   readonly cookie: Uint8Array;
