@@ -156,7 +156,7 @@ describe('words that mean something to a shell, a terminal or an option parser',
       );
     for (const vm of [`$(touch ${CANARY.replaceAll('/', '')})`, 'é 漢', 'x;reboot']) {
       const said = await cli('migrate', vm, '--from', 'host-a', '--to', 'host-a');
-      assert.equal(said.code, 1);
+      assert.equal(said.code, 2);
       assert.match(said.stderr, /^error: cannot migrate .*: --from and --to are both host-a/m);
     }
     await nothingHappened();
