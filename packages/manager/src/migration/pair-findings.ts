@@ -2,7 +2,7 @@ import { formatInstant, type Instant, SECOND } from '@virt-trust/base/instant.ts
 import type { Finding, PreflightReport } from '@virt-trust/contract/model/preflight.ts';
 import type { HostRevocations } from '../hosts/ports.ts';
 import type { MigrationEnd } from './migration-end.ts';
-import type { PreflightQuestion } from './preflight.ts';
+import type { PreflightQuestion } from './preflight-question.ts';
 
 /** What one agent answered, and how far its clock was ahead of the manager's, in milliseconds. */
 export interface SideAnswer {

@@ -3,19 +3,17 @@ import { describeError, isTrustError } from '@virt-trust/base/error.ts';
 import { instant, MINUTE } from '@virt-trust/base/instant.ts';
 import { deleteGrant, putGrant } from '@virt-trust/contract/agent/grant-operations.ts';
 import { getStatus } from '@virt-trust/contract/agent/operations.ts';
-import type { Grant } from '@virt-trust/contract/model/grant.ts';
+import { type Grant, PEER_PORT } from '@virt-trust/contract/model/grant.ts';
 import type { Finding } from '@virt-trust/contract/model/preflight.ts';
 import { interfacesOf } from '../hosts/desired-state.ts';
 import type { Host } from '../hosts/host.ts';
 import { reportOf } from '../hosts/network-report.ts';
-import type { PreflightContext, PreflightQuestion } from './preflight.ts';
+import type { PreflightContext, PreflightQuestion } from './preflight-question.ts';
 
 /** Of a grant for a preflight; what is left over by a manager that died is gone then. */
 const GRANT_MS = 3 * MINUTE;
 const PUT_MS = 20_000;
 const CHANNEL_WAIT_MS = 5_000;
-/** Where an agent listens for others that has not said so (contract/model/capabilities.ts). */
-const PEER_PORT = 16_516;
 
 interface Granted {
   /** Whether each of the two agents has a grant for the other. */

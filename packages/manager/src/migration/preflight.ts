@@ -1,6 +1,5 @@
 import { randomUUID } from 'node:crypto';
 import { createPreflight } from '@virt-trust/contract/agent/grant-operations.ts';
-import type { MigrationMode, MigrationOptions } from '@virt-trust/contract/model/migration-options.ts';
 import type {
   Finding,
   PreflightHandshake,
@@ -9,26 +8,12 @@ import type {
 } from '@virt-trust/contract/model/preflight.ts';
 import { LIBVIRT_TCP_PORT, LIBVIRT_TLS_PORT } from '@virt-trust/libvirt/layout.ts';
 import { MIGRATION_CLIENT_PREFIX } from '../hosts/client-dns.ts';
-import type { HostsContext } from '../hosts/ports.ts';
-import type { MigrationAddresses } from './addresses.ts';
 import { controlTrustOf } from './control-trust.ts';
 import type { MigrationEnd } from './migration-end.ts';
 import { pairFindings, type SideAnswer } from './pair-findings.ts';
 import { whyNotAsked, withPreflightGrants } from './preflight-grants.ts';
+import type { PreflightContext, PreflightQuestion } from './preflight-question.ts';
 import { sourceAddressOf } from './source-address.ts';
-
-/** What is to be checked before a migration. */
-export interface PreflightQuestion {
-  /** Null for the pair alone. */
-  readonly vm: string | null;
-  readonly mode: MigrationMode;
-  readonly from: MigrationEnd;
-  readonly to: MigrationEnd;
-  readonly addresses: Pick<MigrationAddresses, 'libvirtAddress' | 'migrationAddress' | 'tlsDestination'>;
-  readonly options: MigrationOptions;
-  /** Whether real handshakes are made. */
-  readonly handshakes: boolean;
-}
 
 /** What both agents found out, and what follows from their answers together. */
 export interface PreflightAnswer {
@@ -38,11 +23,6 @@ export interface PreflightAnswer {
   readonly source: PreflightReport | null;
   readonly destination: PreflightReport | null;
 }
-
-export type PreflightContext = Pick<
-  HostsContext,
-  'channels' | 'certificates' | 'revocations' | 'clock' | 'settingsOf' | 'log'
->;
 
 const CHANNEL_WAIT_MS = 5_000;
 /** How long one agent's checks may take, handshakes included. */

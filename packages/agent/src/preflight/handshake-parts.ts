@@ -1,0 +1,36 @@
+import type { PreflightOrder } from '@virt-trust/contract/model/preflight.ts';
+import type { QemuUser } from '../apply/services/qemu-process.ts';
+import type { PeerClient } from '../peers/peer-client.ts';
+import type { AgentContext } from '../ports.ts';
+import type { FindingList } from './finding-list.ts';
+import type { Attempted } from './handshake-judgement.ts';
+
+/** What the handshakes of one side with the other are made with. */
+export interface HandshakeParts {
+  readonly context: Pick<AgentContext, 'paths' | 'run' | 'clock'>;
+  readonly order: PreflightOrder;
+  readonly peer: PeerClient | undefined;
+  readonly list: FindingList;
+  readonly signal: AbortSignal;
+  readonly qemu: {
+    readonly directory: string;
+    readonly version: string;
+    readonly user: QemuUser;
+    /** The CRL of migrations that this host holds; undefined where it has none. */
+    readonly crl: string | undefined;
+  };
+  readonly libvirtVersion: string;
+}
+
+/** How long one handshake may take. */
+export const HANDSHAKE_MS = 8_000;
+
+/** A handshake that is about to be made, in the words of the report. */
+export function attemptOf(
+  { role, own, peer }: PreflightOrder,
+  service: Attempted['service'],
+  target: string,
+  verified: string,
+): Attempted {
+  return { service, from: own, to: peer, target, verified, isBack: role === 'destination' };
+}
