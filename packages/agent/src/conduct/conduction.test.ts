@@ -201,6 +201,23 @@ describe('Conduction', () => {
     assert.equal((await pair.run({ peerAgent: true })).runsOn, 'destination');
   });
 
+  it('says that the destination was lost where it ended the transfer for that, and not that somebody cancelled it', async () => {
+    const pair = new Pair();
+    const aborted = Promise.withResolvers<void>();
+    pair.source.hasJob = true;
+    pair.source.answers['DOMAIN_ABORT_JOB'] = () => aborted.resolve();
+    pair.source.answers['DOMAIN_MIGRATE_PERFORM3_PARAMS'] = async () => {
+      pair.destination.cutAll();
+      await aborted.promise;
+      pair.source.hasJob = false;
+      throw new FakeError("operation aborted: job 'migration out' canceled by client", 78);
+    };
+    const { phase, step, runsOn, error } = await pair.run();
+    assert.deepEqual([phase, step, runsOn], ['failed', 'perform', 'source']);
+    assert.match(error?.message ?? '', /canceled by client.*libvirt of host-b was lost/);
+    assert.match(error?.hint ?? '', /systemctl status libvirtd/);
+  });
+
   it('sends no Finish over a connection that was lost before, and has the VM go on at the source', async () => {
     const pair = new Pair();
     pair.source.answers['DOMAIN_MIGRATE_PERFORM3_PARAMS'] = async () => {

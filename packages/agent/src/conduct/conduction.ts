@@ -15,7 +15,7 @@ import { migrationXmlDigest } from '@virt-trust/libvirt/migration-xml.ts';
 import type { TypedParameter } from '@virt-trust/libvirt/typed-params.ts';
 import { requireDue, requireDueCookie, streamUri } from './distrust.ts';
 import { isLibvirtError, readMigratable, stateOf } from './domain.ts';
-import { betterOf, cancelled, noDomain } from './failures.ts';
+import { betterOf, cancelled, destinationLost, noDomain } from './failures.ts';
 import { type Journal, type Outcome, operatorNeeded } from './outcome.ts';
 import { migrationFlags, migrationParameters, type StreamUris } from './parameters.ts';
 import type { ConductionParts } from './parts.ts';
@@ -257,7 +257,7 @@ export class Conduction {
     watch: MigrationWatch,
   ): Promise<Outcome> {
     const { order } = this.#parts;
-    const { domain } = underWay;
+    const { domain, destination } = underWay;
     // What the destination says is said better by Perform's own error but for QEMU's death.
     const atDestination = await this.#finishCancelled(underWay, destinationFlags)
       .then(() => undefined)
@@ -275,9 +275,11 @@ export class Conduction {
             hint: 'give it more time (--timeout), or --auto-converge, --post-copy or --timeout-action suspend for a VM that writes faster than the network carries',
           },
         )
-      : trouble === null
-        ? reason
-        : new TrustError('migration.stream', 'failed', `${describeError(reason)} (${trouble})`);
+      : watch.wasAbandoned
+        ? destinationLost(order, reason, await destination.lost)
+        : trouble === null
+          ? reason
+          : new TrustError('migration.stream', 'failed', `${describeError(reason)} (${trouble})`);
     return await this.#settle(underWay, 'source', told);
   }
 

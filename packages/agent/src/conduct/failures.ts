@@ -1,4 +1,4 @@
-import { TrustError } from '@virt-trust/base/error.ts';
+import { describeError, TrustError } from '@virt-trust/base/error.ts';
 import type { MigrationOrder } from '@virt-trust/contract/model/migration.ts';
 import { isLibvirtError } from './domain.ts';
 
@@ -14,6 +14,18 @@ export function noDomain({ vm, from }: MigrationOrder): TrustError {
 /** Somebody wants it no more. */
 export function cancelled({ vm }: MigrationOrder): TrustError {
   return new TrustError('migration.cancelled', 'failed', `cannot migrate ${vm}: it was cancelled`);
+}
+
+/** It was ended since nobody was left to take the VM: libvirt at the source knows of that no more than of a cancellation. */
+export function destinationLost({ to }: MigrationOrder, ended: unknown, lost: unknown): TrustError {
+  return new TrustError(
+    'migration.destination_lost',
+    'failed',
+    `${describeError(ended)} (ended because libvirt of ${to} was lost meanwhile: ${describeError(lost)})`,
+    {
+      hint: `see whether libvirt runs on ${to} (systemctl status libvirtd, journalctl -u libvirtd) and is reached from here; then migrate again`,
+    },
+  );
 }
 
 /** `virErrorNumber` and `virErrorDomain`. */

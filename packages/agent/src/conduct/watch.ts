@@ -52,6 +52,7 @@ export class MigrationWatch {
   #isPostCopy = false;
   #timedOut = false;
   #aborted = false;
+  #abandoned = false;
   /** Whether the destination was lost in post-copy, and how much had gone over when. */
   #mayBreak = false;
   #sent = { octets: -1, at: 0 };
@@ -66,6 +67,11 @@ export class MigrationWatch {
     return this.#timedOut && this.#parts.order.options.timeoutAction === 'abort';
   }
 
+  /** Whether it was ended because its destination was lost, and by nobody's word. */
+  get wasAbandoned(): boolean {
+    return this.#abandoned;
+  }
+
   get isPostCopy(): boolean {
     return this.#isPostCopy;
   }
@@ -75,7 +81,9 @@ export class MigrationWatch {
    * as memory goes over, which it does without the destination's libvirt.
    */
   async abandon(): Promise<void> {
+    this.#abandoned = !this.#aborted;
     await this.#abort().catch(() => {
+      this.#abandoned = false;
       this.#mayBreak = true;
     });
   }
