@@ -20,6 +20,7 @@ import { checkHost } from './guard.ts';
 import type { HostFacts } from './host-effects.ts';
 import { judgeDesired } from './judge-desired.ts';
 import { observe } from './observe.ts';
+import { desiredFromOlder } from './older-state.ts';
 import { planJournal } from './plan-journal.ts';
 import { clearLeft } from './removal.ts';
 import { runJournal, type StepContext, Stopped } from './run.ts';
@@ -99,6 +100,7 @@ export class JournaledEngine implements ApplyEngine {
       options.paths.desiredState,
       DesiredState,
       'Remove it and provision the host again; what is served stays as it is meanwhile.',
+      desiredFromOlder,
     );
   }
 

@@ -10,6 +10,7 @@ import type { Barrier } from './barrier.ts';
 import { Found, type FoundManifest } from './found.ts';
 import type { HostEffects } from './host-effects.ts';
 import { Links } from './links.ts';
+import { journalFromOlder } from './older-state.ts';
 import { Reserve } from './reserve.ts';
 import { Serving } from './serving.ts';
 import { SettingsFiles } from './settings-files.ts';
@@ -57,7 +58,7 @@ export class Workshop {
     this.links = new Links(paths, this.found, this.serving);
     this.crls = new CrlPlaces(paths, { found: this.found, serving: this.serving, staging: this.staging });
     this.settings = new SettingsFiles(paths, this.found);
-    this.journal = new Document(paths.journal, Journal, wayOut);
+    this.journal = new Document(paths.journal, Journal, wayOut, journalFromOlder);
     this.verdict = new Document(join(paths.agent, 'verdict.json'), Verdict, wayOut);
     this.waiting = new Document(join(paths.agent, 'restart-wait.json'), WaitRecord, 'Remove it.');
     this.rescuer = new Rescuer(paths, options.clock);

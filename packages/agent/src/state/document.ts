@@ -8,12 +8,22 @@ export class Document<S extends TSchema> {
   readonly path: string;
   readonly #schema: S;
   readonly #wayOut: string;
+  readonly #fromOlder: (value: unknown) => unknown;
 
-  /** `wayOut` says what to do when the file is damaged. */
-  constructor(path: string, schema: S, wayOut: string) {
+  /**
+   * `wayOut` says what to do when the file is damaged; `fromOlder` adds what the agent of a former version did not
+   * write, and changes nothing else.
+   */
+  constructor(
+    path: string,
+    schema: S,
+    wayOut: string,
+    fromOlder: (value: unknown) => unknown = (value) => value,
+  ) {
     this.path = path;
     this.#schema = schema;
     this.#wayOut = wayOut;
+    this.#fromOlder = fromOlder;
   }
 
   /** What the file holds, undefined if there is none; throws `state.corrupt`. */
@@ -21,7 +31,7 @@ export class Document<S extends TSchema> {
     const bytes = await readFileIfPresent(this.path);
     if (bytes === undefined) return undefined;
     try {
-      return validatorOf(this.#schema)(JSON.parse(bytes.toString('utf8')), this.path);
+      return validatorOf(this.#schema)(this.#fromOlder(JSON.parse(bytes.toString('utf8'))), this.path);
     } catch (cause) {
       throw new TrustError('state.corrupt', 'failed', `cannot read ${this.path}: it is damaged`, {
         context: { path: this.path },
