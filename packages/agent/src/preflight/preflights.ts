@@ -127,7 +127,7 @@ export class HostPreflights implements Preflights {
         list.error(
           'vm.unknown',
           `failed to get domain ${order.vm}: ${order.own} has no VM of that name`,
-          `the VM does not run on the source host now: see what that has, virsh list --all on ${order.own}`,
+          `the VM does not run on the source host now: see what that has, virsh list --all on ${order.own}, and whether it is on the other: virt-trust host show ${order.peer}`,
         );
       } else if (order.vmXml !== null) {
         const needs = vmNeedsOf(order.vmXml);
