@@ -269,10 +269,16 @@ describe('JournaledEngine', () => {
     await makeHost(paths);
     await manage(engine, bell, ours, desiredState(ours, 1));
     const desired = desiredState(ours, 2);
-    await manage(engine, bell, ours, {
+    const observed = await manage(engine, bell, ours, {
       ...desired,
       settings: { ...desired.settings, consoles: 'with-password' },
     });
+    const libvirt = observed.credentials.find(({ service }) => service === 'libvirt');
+    assert.deepEqual(
+      libvirt?.proofs.filter(({ by }) => by === 'manager').map(({ servedPin }) => servedPin),
+      [libvirt?.pin],
+      'what the manager saw of this certificate counts still',
+    );
     assert.match(await readFile(paths.at('/etc/libvirt/qemu.conf'), 'utf8'), /^vnc_listen = "::"$/m);
     assert.deepEqual(
       events.filter((event) => event.startsWith('repair.')),
