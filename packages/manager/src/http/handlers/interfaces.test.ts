@@ -55,6 +55,7 @@ async function managerWith(t: TestContext) {
       repository: hostsOf,
       managerNamesFor: managerNames,
       mayCertify: () => true,
+      tlsOf: async () => ({ enabled: true, from: 'default' as const }),
       channels: { stateOf: () => null, renamed: (_: string, name: string) => void renamedTo.push(name) },
       audit: {
         append: (entry: Parameters<HostsContext['audit']['append']>[0]) => core.audit.append([entry]),
