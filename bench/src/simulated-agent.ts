@@ -212,7 +212,7 @@ const CAPABILITIES: NonNullable<ObservedState['capabilities']> = {
   nativeTlsLacks: '',
   migrateTlsForce: false,
   pinned: true,
-  peerPort: 16516,
+  peerPort: 16518,
   peerVersions: [1],
   reloadWaits: [],
 };

@@ -9,7 +9,7 @@ const PATIENCE = 90_000;
 /** What a migration may have left on a host: units, sockets, files, openings of the firewall, in words; empty for nothing. */
 const REMAINS = `
 systemctl list-units --all --plain --no-legend 'virt-trust-migration-*' 'virt-trust-relay-*' | sed 's/^/unit /'
-ss -Htln | awk '{ n = split($4, part, ":"); p = part[n]; if (p == 16516 || (p >= 16520 && p <= 16583) || (p >= 49152 && p <= 49215)) print "port", p }'
+ss -Htln | awk '{ n = split($4, part, ":"); p = part[n]; if (p == 16518 || (p >= 16520 && p <= 16583) || (p >= 49152 && p <= 49215)) print "port", p }'
 find /run/virt-trust/migrations /run/libvirt/qemu -mindepth 1 \\( -path '/run/virt-trust/migrations/*' -o -name 'virt-trust-*' \\) -printf 'file %p\\n' 2>/dev/null
 grep -oE '"what": *"(grant|relay)-[^"]*"' /var/lib/virt-trust/agent/firewall.json 2>/dev/null | sed 's/^/opening /'
 virt-trust agent status --json 2>/dev/null | grep -oE '"grants": *\\[[^]]+\\]' | sed 's/^/grant /'

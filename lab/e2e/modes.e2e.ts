@@ -36,7 +36,7 @@ const WIRES = {
   stream: 'tcp portrange 49152-49215 and not port 22 and not port 16509 and not portrange 16514-16583',
   libvirtTls: 'tcp port 16514',
   libvirtTcp: 'tcp port 16509',
-  agents: 'tcp and (port 16516 or portrange 16520-16583)',
+  agents: 'tcp and (port 16518 or portrange 16520-16583)',
 } as const;
 type Wires = Record<keyof typeof WIRES, WireSight>;
 
@@ -368,7 +368,7 @@ describe('every cell of the table by which a migration is decided', { skip }, ()
 
   it('12. leaves no permission and no socket behind on any host', async () => {
     for (const host of [a, b]) {
-      const found = await host.exec(['sh', '-c', 'ls /run/virt-trust/migrations; ss -Hltn "sport = :16516"']);
+      const found = await host.exec(['sh', '-c', 'ls /run/virt-trust/migrations; ss -Hltn "sport = :16518"']);
       assert.equal(found.stdout, '');
     }
   });

@@ -3,7 +3,7 @@ import type { Host } from '../src/host.ts';
 /** Where a migration in mode `pinned` has things while it runs. */
 const LOOK = `
 find /run/virt-trust/migrations /run/libvirt/qemu -mindepth 1 \\( -path '*/virt-trust-*' -o -path '/run/virt-trust/migrations/*' \\) 2>/dev/null
-ss -Hltn | awk '{ print $4 }' | grep -E ':(16516|165[2-7][0-9]|1658[0-3])$'
+ss -Hltn | awk '{ print $4 }' | grep -E ':(16518|165[2-7][0-9]|1658[0-3])$'
 ss -Hlxn | grep -o '[^ ]*tunnelmigrate[^ ]*'
 systemctl list-units --all --plain --no-legend 'virt-trust-relay-*' 'virt-trust-migration-*' | awk '{ print $1 }'
 grep -oE '"(relay|grant)-[0-9a-f-]+"' /var/lib/virt-trust/agent/firewall.json

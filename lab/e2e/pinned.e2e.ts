@@ -33,7 +33,7 @@ const DISKED: Guest = {
   disk: { format: 'raw', sizeMiB: 32 },
 };
 /** The peer door and the relays. */
-const BETWEEN_AGENTS = 'tcp and (port 16516 or portrange 16520-16583)';
+const BETWEEN_AGENTS = 'tcp and (port 16518 or portrange 16520-16583)';
 /** Everything of libvirt's and QEMU's own: RPC with and without TLS, streams, disks. */
 const LIBVIRT_AND_QEMU = 'tcp and (port 16509 or port 16514 or portrange 49152-49215)';
 const PATIENCE = 90_000;

@@ -174,7 +174,7 @@ describe('the preflight of a migration', { skip }, () => {
     for (const host of [a, b]) {
       await until(`see ${host.name} listen for nobody`, 30_000, async () => {
         const listening = await host.run(['ss', '-Htln']);
-        return /:(?:16516|49[12]\d\d|165[2-8]\d)\b/.test(listening) ? undefined : true;
+        return /:(?:16518|49[12]\d\d|165[2-8]\d)\b/.test(listening) ? undefined : true;
       });
       assert.equal((await host.exec(['pgrep', 'qemu-nbd'])).stdout, '');
       const { stdout } = await host.exec(['sh', '-c', 'ls -d /run/virt-trust/preflight-* 2>/dev/null']);

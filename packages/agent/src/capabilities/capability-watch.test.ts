@@ -53,7 +53,7 @@ async function hostOf(t: TestContext, options: { found?: boolean; mode?: 'manage
     clock,
     log: silentLog,
     daemonMode: async () => 'monolithic',
-    peer: { peerPort: 16516, peerVersions: [1] },
+    peer: { peerPort: 16518, peerVersions: [1] },
     reloadWaits: () => [],
     isUnderWay: () => host.underWay,
     readableForQemu: async (files) => new Set(files.filter((file) => !host.unreadable.has(file))),
@@ -91,7 +91,7 @@ test('what a host can do is what its sockets, files and daemon say', async (t) =
     nativeTlsLacks: '',
     migrateTlsForce: false,
     pinned: true,
-    peerPort: 16516,
+    peerPort: 16518,
     peerVersions: [1],
     reloadWaits: [],
   });

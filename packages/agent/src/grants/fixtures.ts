@@ -30,7 +30,7 @@ export function grantFor(
       pins: [pin],
       addresses: ['127.0.0.1'],
       reachedAt: ['127.0.0.1'],
-      port: 16516,
+      port: 16518,
       ...peer,
     },
     vm: null,

@@ -41,7 +41,7 @@ async function hostWith(t: TestContext, mode: 'manage' | 'observe' = 'manage') {
       assert.equal(door.state, 'closed');
       door.state = 'open';
       door.guests = guests;
-      return 16516;
+      return 16518;
     },
     refresh() {
       door.refreshed++;
@@ -101,14 +101,14 @@ test('the door is open from the first grant to the last, and the firewall for ea
   assert.equal(host.door.state, 'closed');
   const first = host.grant({ peer: { addresses: ['192.0.2.7', '2001:db8::7'] } });
   const second = host.grant();
-  assert.deepEqual(await grants.put(first, host.a), { id: first.id, port: 16516, notAfter: first.notAfter });
+  assert.deepEqual(await grants.put(first, host.a), { id: first.id, port: 16518, notAfter: first.notAfter });
   assert.equal(host.door.state, 'open');
   await grants.put(second, host.b);
   assert.deepEqual(await host.firewall.opened(), [`grant-${first.id}`, `grant-${second.id}`]);
   const { openings } = JSON.parse(await readFile(host.paths.firewall, 'utf8'));
   assert.deepEqual(openings[0], {
     what: `grant-${first.id}`,
-    ports: [{ from: 16516, to: 16516 }],
+    ports: [{ from: 16518, to: 16518 }],
     from: ['192.0.2.7', '2001:db8::7'],
   });
   assert.deepEqual(
@@ -293,7 +293,7 @@ test('an agent that starts again opens what still holds, and takes back what doe
   host.world.now = (host.world.now + 2 * MINUTE) as Instant;
   const after = await host.start();
   assert.equal(host.door.state, 'open');
-  assert.deepEqual(after.list(), [{ id: long.id, port: 16516, notAfter: long.notAfter }]);
+  assert.deepEqual(after.list(), [{ id: long.id, port: 16518, notAfter: long.notAfter }]);
   assert.deepEqual(await host.firewall.opened(), [`grant-${long.id}`]);
   host.world.now = (long.notAfter + 1) as Instant;
   assert.deepEqual(after.admit(long.id, FROM_PEER, STATUS), long, 'it knows that it had begun');
@@ -303,7 +303,7 @@ test('an agent that starts again opens what still holds, and takes back what doe
 test('an agent that ended between a grant and its opening takes back what is nobody any more', async (t) => {
   const host = await hostWith(t);
   const grant = host.grant();
-  await host.firewall.open({ what: `grant-${grant.id}`, ports: [{ from: 16516, to: 16516 }], from: null });
+  await host.firewall.open({ what: `grant-${grant.id}`, ports: [{ from: 16518, to: 16518 }], from: null });
   await host.firewall.open({ what: 'channel', ports: [{ from: 16515, to: 16515 }], from: null });
   await host.start();
   assert.deepEqual(await host.firewall.opened(), ['channel']);

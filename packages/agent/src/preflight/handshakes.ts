@@ -49,7 +49,7 @@ async function peerHandshake(
       order.role === 'source' ? 'error' : 'warning',
       'peer.unreachable',
       `the agent on ${order.own} does not reach the one on ${order.peer}: ${describeError(error)}: ${order.role === 'source' ? 'the two could not exchange the state of the VM' : 'where the two lose each other, nobody could be asked where the VM runs'}`,
-      `let the agents' port through between the hosts (TCP 16516), and see that the agent runs: systemctl status virt-trust-agent on ${order.peer}`,
+      `let the agents' port through between the hosts (TCP 16518), and see that the agent runs: systemctl status virt-trust-agent on ${order.peer}`,
       order.peer,
     );
     return false;

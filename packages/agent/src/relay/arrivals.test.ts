@@ -100,7 +100,7 @@ async function destination(t: TestContext) {
         pins: [source.pin],
         addresses: ['127.0.0.1'],
         reachedAt: ['127.0.0.1'],
-        port: 16516,
+        port: 16518,
       },
       vm: {
         name: 'web',

@@ -43,7 +43,7 @@ function grantOf(over: Partial<Grant> = {}): Grant {
       pins: [source.pin],
       addresses: ['127.0.0.1'],
       reachedAt: ['127.0.0.1'],
-      port: 16516,
+      port: 16518,
     },
     vm: {
       name: 'web',

@@ -5,8 +5,8 @@ import { Address, Name, Pin, Port, Time, Uuid, VmName } from './primitives.ts';
 
 const strict = { additionalProperties: false };
 
-/** The TCP port of an agent's door for other agents, open as long as there is a grant. */
-export const PEER_PORT = 16516;
+/** The TCP port of an agent's door for other agents, open as long as there is a grant; 16516 and 16517 are a manager's, which may run on a host. */
+export const PEER_PORT = 16518;
 
 /** The TCP ports of which the relay of a migration in mode `pinned` takes one, both included. */
 export const RELAY_PORTS = { min: 16520, max: 16583 } as const;

@@ -17,7 +17,7 @@ const ALL: HostCapabilities = {
   nativeTlsLacks: '',
   migrateTlsForce: false,
   pinned: true,
-  peerPort: 16516,
+  peerPort: 16518,
   peerVersions: [1],
   reloadWaits: [],
 };

@@ -106,7 +106,7 @@ export class SimulatedAgent {
       case 'PUT grants': {
         const grant = body as Grant;
         this.grants.set(id, grant);
-        return [200, { id, port: 16516, notAfter: grant.notAfter }];
+        return [200, { id, port: 16518, notAfter: grant.notAfter }];
       }
       case 'DELETE grants':
         this.grants.delete(id);
@@ -114,7 +114,7 @@ export class SimulatedAgent {
       case 'GET grants':
         return [
           200,
-          { grants: [...this.grants.values()].map(({ id, notAfter }) => ({ id, port: 16516, notAfter })) },
+          { grants: [...this.grants.values()].map(({ id, notAfter }) => ({ id, port: 16518, notAfter })) },
         ];
       case 'POST migrations':
         return [201, this.#create(body as MigrationOrder)];

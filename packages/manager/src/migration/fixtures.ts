@@ -14,7 +14,7 @@ export function testCapabilities(more: Partial<HostCapabilities> = {}): HostCapa
     nativeTlsLacks: '',
     migrateTlsForce: false,
     pinned: true,
-    peerPort: 16516,
+    peerPort: 16518,
     peerVersions: [1],
     reloadWaits: [],
     ...more,

@@ -18,7 +18,7 @@ const CAPABILITIES: HostCapabilities = {
   nativeTlsLacks: '',
   migrateTlsForce: false,
   pinned: true,
-  peerPort: 16516,
+  peerPort: 16518,
   peerVersions: [1],
   reloadWaits: [],
 };
