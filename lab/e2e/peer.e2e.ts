@@ -216,8 +216,18 @@ describe('two agents with a grant for each other, and a second manager that give
   });
 
   it('5. an agent that is killed has its door open again when it is back, for the same grants', async () => {
+    const pid = async () => (await b.run(['systemctl', 'show', '-P', 'MainPID', AGENT])).trim();
+    const killed = await pid();
     await b.run(['systemctl', 'kill', '--signal=KILL', AGENT]);
-    await until('have the agent back', PATIENCE, async () => ((await listensAt(b)) ? true : undefined));
+    await until('have the agent back', PATIENCE, async () => {
+      const now = await pid();
+      return now !== killed && now !== '0' && (await listensAt(b)) ? true : undefined;
+    });
+    await until('be heard by it again', PATIENCE, () =>
+      clientOf(b)
+        .call(listGrants, {})
+        .catch(() => undefined),
+    );
     const [again] = await ask(a, b, [{ operation: 'peerGetVmState', id }]);
     assert.ok(again?.answer, JSON.stringify(again));
   });

@@ -15,6 +15,7 @@ import { type Grant, RELAY_PORTS } from '@virt-trust/contract/model/grant.ts';
 import { MigrationFilter, newMigrationCourse } from '@virt-trust/libvirt/migration-filter.ts';
 import { carry } from './carry.ts';
 import { policyOf } from './grant-policy.ts';
+import { sayReady } from './readiness.ts';
 import { STREAM_ALPN, type StreamKind, streamKindOf, streamTlsOptions, watchPeer } from './relay-tls.ts';
 import { connectToQemu, type MigrationSockets } from './sockets.ts';
 
@@ -255,6 +256,7 @@ export class RelayServer {
       qemu.destroy();
       return;
     }
+    qemu.once('connect', () => sayReady(socket));
     await carry(socket, qemu);
   }
 

@@ -1,8 +1,8 @@
 import assert from 'node:assert/strict';
 import { randomBytes, randomUUID } from 'node:crypto';
 import { once } from 'node:events';
-import { access, mkdir } from 'node:fs/promises';
-import { connect, createServer, type Socket } from 'node:net';
+import { access, mkdir, rm } from 'node:fs/promises';
+import { type AddressInfo, connect, createServer, type Socket } from 'node:net';
 import { join } from 'node:path';
 import type { Duplex } from 'node:stream';
 import { type TestContext, test } from 'node:test';
@@ -201,6 +201,58 @@ test('four parallel connections and disks at once are four connections and one m
   ]);
   assert.deepEqual(answers, [...texts, 'nbd']);
   assert.equal(streams.used()?.streams, 5);
+});
+
+test('QEMU’s main connection arrives before those that it makes after it, however slow its way is', async (t) => {
+  const arrived: string[] = [];
+  const all = Promise.withResolvers<void>();
+  const pair = await relayed(t, {
+    qemu: (socket) => {
+      const index = arrived.push('') - 1;
+      socket.once('data', (chunk) => {
+        arrived[index] = String(chunk);
+        if (arrived.length === 4 && !arrived.includes('')) all.resolve();
+      });
+    },
+  });
+  let connections = 0;
+  const way = createServer((socket) => {
+    const onward = connect({ host: '127.0.0.1', port: pair.relay.port });
+    for (const each of [socket, onward]) {
+      each.on('error', () => {});
+      t.after(() => each.destroy());
+    }
+    onward.pipe(socket);
+    if (connections++ === 0) setTimeout(() => socket.pipe(onward), 300);
+    else socket.pipe(onward);
+  });
+  way.listen(0, '127.0.0.1');
+  await once(way, 'listening');
+  t.after(() => way.close());
+  const { port } = way.address() as AddressInfo;
+  const streams = await pair.streams({
+    peer: { reachedAt: ['127.0.0.1'], port, pins: [destination.pin] },
+  });
+  for (const name of ['main', 'first', 'second', 'third']) {
+    const qemu = connect({ path: pathOf(streams.streamUri) });
+    t.after(() => qemu.destroy());
+    qemu.write(name);
+    await once(qemu, 'connect');
+  }
+  await all.promise;
+  assert.equal(arrived[0], 'main');
+  assert.deepEqual(arrived.toSorted(), ['first', 'main', 'second', 'third']);
+});
+
+test('a stream whose QEMU is gone at the destination is told of in words', async (t) => {
+  const pair = await relayed(t);
+  const broken = Promise.withResolvers<string>();
+  const streams = await pair.streams({ onBroken: broken.resolve });
+  await rm(migrationSockets(join(pair.root, 'd'), pair.grant.id, 'web').stream);
+  const qemu = connect({ path: pathOf(streams.streamUri) });
+  qemu.on('error', () => {});
+  assert.match(await broken.promise, /cannot pass a stream on to the other host's QEMU/);
+  await closed(qemu);
 });
 
 test('where the destination’s QEMU goes, the source’s sees the end', async (t) => {

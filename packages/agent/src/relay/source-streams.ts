@@ -7,6 +7,7 @@ import type { SpkiPin } from '@virt-trust/base/spki-pin.ts';
 import type { ChannelIdentity } from '@virt-trust/channel/identity.ts';
 import { carry } from './carry.ts';
 import { dialRelay } from './dial-relay.ts';
+import { hearReady } from './readiness.ts';
 import type { StreamKind } from './relay-tls.ts';
 import { makeSocketDirectory, migrationSockets, removeSocketDirectory, unixUri } from './sockets.ts';
 
@@ -86,6 +87,7 @@ class Streams implements SourceStreams {
   readonly streamUri: string;
   readonly disksUri: string | null;
   readonly #options: SourceStreamsOptions;
+  readonly #dialTimeoutMs: number;
   readonly #sockets: ReturnType<typeof migrationSockets>;
   readonly #servers: Server[] = [];
   readonly #open = new Set<Duplex>();
@@ -93,11 +95,14 @@ class Streams implements SourceStreams {
   readonly #streams = new Set<Duplex>();
   #address: string | undefined;
   #peer: { readonly peerPin: SpkiPin; readonly group: string } | undefined;
+  /** Settled once the destination's QEMU has its main connection, or never will. */
+  #main: Promise<unknown> | undefined;
   #carried = 0;
   #closed = false;
 
   constructor(options: SourceStreamsOptions) {
     this.#options = options;
+    this.#dialTimeoutMs = options.dialTimeoutMs ?? DIAL_TIMEOUT_MS;
     this.#sockets = migrationSockets(options.root, options.id, options.vm);
     this.streamUri = unixUri(this.#sockets.stream);
     this.disksUri = options.disks ? unixUri(this.#sockets.disks) : null;
@@ -166,7 +171,7 @@ class Streams implements SourceStreams {
     local.once('close', () => this.#streams.delete(local));
     local.on('error', () => {});
     try {
-      const remote = await this.#dial(kind);
+      const remote = await this.#connect(kind);
       this.#carried++;
       const error = await carry(local, remote);
       if (error !== undefined) this.#broke(`a ${kind} connection: ${error.message}`);
@@ -176,8 +181,24 @@ class Streams implements SourceStreams {
     }
   }
 
+  /**
+   * A connection through to the destination's QEMU. QEMU makes its main connection first and those of multifd at once
+   * after it, and before 8.0 it takes the first that arrives for the main one (migration_ioc_process_incoming).
+   */
+  async #connect(kind: 'stream' | 'disks'): Promise<TLSSocket> {
+    const main = kind === 'stream' ? this.#main : undefined;
+    const connected = (async () => {
+      await main;
+      const remote = await this.#dial(kind);
+      await hearReady(remote, this.#dialTimeoutMs);
+      return remote;
+    })();
+    if (kind === 'stream') this.#main ??= connected;
+    return await connected;
+  }
+
   async #dial(kind: StreamKind): Promise<TLSSocket> {
-    const { id, identity, peer, dialTimeoutMs = DIAL_TIMEOUT_MS } = this.#options;
+    const { id, identity, peer } = this.#options;
     const { socket, address, pin, group } = await dialRelay({
       id,
       kind,
@@ -185,7 +206,7 @@ class Streams implements SourceStreams {
       pins: peer.pins,
       addresses: this.#address === undefined ? peer.reachedAt : [this.#address],
       port: peer.port,
-      timeoutMs: dialTimeoutMs,
+      timeoutMs: this.#dialTimeoutMs,
     });
     this.#keep(socket);
     this.#address = address;
