@@ -7,6 +7,7 @@ import { listenChannel } from '@virt-trust/channel/listener.ts';
 import { PinSet } from '@virt-trust/channel/pins.ts';
 import type { CrlDelivery, InstalledCrl } from '@virt-trust/contract/model/crl.ts';
 import type { DesiredCredential, DesiredState } from '@virt-trust/contract/model/desired-state.ts';
+import { testCapabilities } from '@virt-trust/contract/model/fixtures.ts';
 import type { Inventory } from '@virt-trust/contract/model/inventory.ts';
 import type {
   CertificateRequest,
@@ -74,7 +75,7 @@ class SimulatedHost {
       pending: [],
       served: [],
       network: null,
-      capabilities: CAPABILITIES,
+      capabilities: testCapabilities({ at: systemClock.now(), libvirtTcp: null }),
       crls: this.#crls,
       rescues: [],
       failure: null,
@@ -200,22 +201,6 @@ class SimulatedHost {
     };
   }
 }
-
-/** As a host that has all. */
-const CAPABILITIES: NonNullable<ObservedState['capabilities']> = {
-  at: systemClock.now(),
-  libvirtVersion: '9.0.0',
-  qemuVersion: '7.2.0',
-  libvirtTls: { addresses: ['*'], port: 16514 },
-  libvirtTcp: null,
-  nativeTls: true,
-  nativeTlsLacks: '',
-  migrateTlsForce: false,
-  pinned: true,
-  peerPort: 16518,
-  peerVersions: [1],
-  reloadWaits: [],
-};
 
 function nothingServed(service: Service): ObservedCredential {
   return {

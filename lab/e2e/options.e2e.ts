@@ -2,12 +2,9 @@ import assert from 'node:assert/strict';
 import { after, before, beforeEach, describe, it } from 'node:test';
 import { planMigration } from '@virt-trust/contract/manager/migration-operations.ts';
 import { putSetting } from '@virt-trust/contract/manager/operations.ts';
+import { testMigrationOptions } from '@virt-trust/contract/model/fixtures.ts';
 import type { MigrateVm } from '@virt-trust/contract/model/migration.ts';
-import type {
-  MigrationMode,
-  MigrationOptions,
-  MigrationWish,
-} from '@virt-trust/contract/model/migration-options.ts';
+import type { MigrationMode, MigrationWish } from '@virt-trust/contract/model/migration-options.ts';
 import { canBootLab } from '../src/capability.ts';
 import { findIntact, type Guest, receiveGuest, startGuest } from '../src/guest/guest.ts';
 import type { Host } from '../src/host.ts';
@@ -48,25 +45,6 @@ const SEEN: readonly (readonly [wish: MigrationWish, sign: (sight: QemuSight) =>
   [{ autoConverge: true }, ({ capabilities }) => capabilities.get('auto-converge') === 'on'],
   [{ flags: AUTO_CONVERGE_FLAG }, ({ capabilities }) => capabilities.get('auto-converge') === 'on'],
 ];
-
-/** As the settings have it where nobody set one. */
-const DEFAULTS: MigrationOptions = {
-  live: true,
-  offline: false,
-  persistent: false,
-  undefineSource: false,
-  copyStorage: 'none',
-  copyDisks: [],
-  postCopy: false,
-  parallel: 0,
-  compression: 'none',
-  autoConverge: false,
-  bandwidthMiB: 0,
-  downtimeMs: 0,
-  timeoutSeconds: 0,
-  timeoutAction: 'abort',
-  flags: 0,
-};
 
 /** A setting, its value, and what becomes of the options by it. */
 const SETTINGS: readonly (readonly [
@@ -182,10 +160,10 @@ describe('options of a migration, as QEMU has them', { skip }, () => {
 
   it('has defaults, and each setting is an option of every migration; the nearest scope wins', async () => {
     const plan = async () => (await fleet.client.call(planMigration, { body: wanted('tls', {}) })).options;
-    assert.deepEqual(await plan(), DEFAULTS);
+    assert.deepEqual(await plan(), testMigrationOptions());
     for (const [setting, value, option] of SETTINGS) {
       await set(setting, value, { host: 'host-a' });
-      assert.deepEqual(await plan(), { ...DEFAULTS, ...option });
+      assert.deepEqual(await plan(), testMigrationOptions(option));
       await set(setting, null, { host: 'host-a' });
     }
     await set('migration.bandwidth_mib', 7);
@@ -195,7 +173,7 @@ describe('options of a migration, as QEMU has them', { skip }, () => {
     assert.equal((await plan()).bandwidthMiB, 9);
     for (const query of [{}, { cluster: 'default' }, { host: 'host-a' }])
       await set('migration.bandwidth_mib', null, query);
-    assert.deepEqual(await plan(), DEFAULTS);
+    assert.deepEqual(await plan(), testMigrationOptions());
   });
 
   it('takes settings of the source for what QEMU is told, and what is said for one migration before them', async () => {

@@ -5,9 +5,10 @@ import { MINUTE, SECOND } from '@virt-trust/base/instant.ts';
 import { deleteGrant, putGrant } from '@virt-trust/contract/agent/grant-operations.ts';
 import { createMigration, getMigration, startMigration } from '@virt-trust/contract/agent/operations.ts';
 import { getJob, listAudit, putSetting } from '@virt-trust/contract/manager/operations.ts';
+import { testMigrationOptions } from '@virt-trust/contract/model/fixtures.ts';
 import { type Grant, PEER_PORT } from '@virt-trust/contract/model/grant.ts';
 import type { MigrateVm, MigrationOrder } from '@virt-trust/contract/model/migration.ts';
-import type { MigrationOptions, MigrationWish } from '@virt-trust/contract/model/migration-options.ts';
+import type { MigrationWish } from '@virt-trust/contract/model/migration-options.ts';
 import { migrationXmlDigest } from '@virt-trust/libvirt/migration-xml.ts';
 import { canBootLab } from '../src/capability.ts';
 import { exec } from '../src/command.ts';
@@ -37,23 +38,6 @@ const BETWEEN_AGENTS = 'tcp and (port 16518 or portrange 16520-16583)';
 /** Everything of libvirt's and QEMU's own: RPC with and without TLS, streams, disks. */
 const LIBVIRT_AND_QEMU = 'tcp and (port 16509 or port 16514 or portrange 49152-49215)';
 const PATIENCE = 90_000;
-const OPTIONS: MigrationOptions = {
-  live: true,
-  offline: false,
-  persistent: false,
-  undefineSource: false,
-  copyStorage: 'none',
-  copyDisks: [],
-  postCopy: false,
-  parallel: 0,
-  compression: 'none',
-  autoConverge: false,
-  bandwidthMiB: 0,
-  downtimeMs: 0,
-  timeoutSeconds: 0,
-  timeoutAction: 'abort',
-  flags: 0,
-};
 const KEYS = '/var/lib/virt-trust/agent/identity/keys.json';
 const VIRSH = ['virsh', '--connect', 'qemu:///system'];
 
@@ -296,7 +280,7 @@ describe('mode pinned: migrations between two hosts without libvirt PKI', { skip
       stream: null,
       tls: null,
       // Some 16 s for what the guest has and writes meanwhile.
-      options: { ...OPTIONS, bandwidthMiB: 8 },
+      options: testMigrationOptions({ bandwidthMiB: 8 }),
       doubtSeconds: 60,
     };
     const prepared = await agents.a?.call(createMigration, { body: order });

@@ -1,3 +1,4 @@
+import { testMigrationOptions } from '@virt-trust/contract/model/fixtures.ts';
 import type { MigrationOrder } from '@virt-trust/contract/model/migration.ts';
 
 /** An order in mode `plain` between two hosts. */
@@ -13,23 +14,7 @@ export function orderOf(change: Partial<MigrationOrder> = {}): MigrationOrder {
     peerAgent: false,
     stream: { address: '192.0.2.2', listenAddress: null, tlsDestination: null },
     tls: null,
-    options: {
-      live: true,
-      offline: false,
-      persistent: false,
-      undefineSource: false,
-      copyStorage: 'none',
-      copyDisks: [],
-      postCopy: false,
-      parallel: 0,
-      compression: 'none',
-      autoConverge: false,
-      bandwidthMiB: 0,
-      downtimeMs: 0,
-      timeoutSeconds: 0,
-      timeoutAction: 'abort',
-      flags: 0,
-    },
+    options: testMigrationOptions(),
     doubtSeconds: 30,
     ...change,
   };

@@ -1,11 +1,12 @@
 import assert from 'node:assert/strict';
 import { describe, it } from 'node:test';
+import { testMigrationOptions } from '@virt-trust/contract/model/fixtures.ts';
 import type { MigrationOptions } from '@virt-trust/contract/model/migration-options.ts';
 import { orderOf } from './fixtures.ts';
 import { migrationFlags, migrationParameters, tcpStreams } from './parameters.ts';
 
 const wish = (options: Partial<MigrationOptions>, mode: 'tls' | 'plain' = 'plain') =>
-  orderOf({ mode, options: { ...orderOf().options, ...options } });
+  orderOf({ mode, options: testMigrationOptions(options) });
 
 describe('migrationFlags', () => {
   const cases: readonly (readonly [string, Partial<MigrationOptions>, number])[] = [

@@ -1,5 +1,6 @@
 import assert from 'node:assert/strict';
 import { describe, it } from 'node:test';
+import { testMigrationOptions } from '@virt-trust/contract/model/fixtures.ts';
 import type { MigrationOptions } from '@virt-trust/contract/model/migration-options.ts';
 import type { Finding } from '@virt-trust/contract/model/preflight.ts';
 import fc from 'fast-check';
@@ -8,24 +9,6 @@ import { optionFindings } from './option-checks.ts';
 import { type SourceVm, sourceFindings } from './source-checks.ts';
 import { parseBlockInfo } from './source-vm.ts';
 import { vmNeedsOf } from './vm-needs.ts';
-
-const OPTIONS: MigrationOptions = {
-  live: true,
-  offline: false,
-  persistent: false,
-  undefineSource: false,
-  copyStorage: 'none',
-  copyDisks: [],
-  postCopy: false,
-  parallel: 0,
-  compression: 'none',
-  autoConverge: false,
-  bandwidthMiB: 0,
-  downtimeMs: 0,
-  timeoutSeconds: 0,
-  timeoutAction: 'abort',
-  flags: 0,
-};
 
 const UUID = '2f4f6a3e-0000-4000-8000-000000000001';
 const DISK = '/var/lib/libvirt/images/guest.qcow2';
@@ -145,7 +128,7 @@ describe('a VM on its source', () => {
   ];
   for (const [title, seen, options, expected] of cases)
     it(title, () => {
-      const findings = sourceFindings(seen, { ...OPTIONS, ...options }, pair);
+      const findings = sourceFindings(seen, testMigrationOptions(options), pair);
       assert.deepEqual(codes(findings), expected);
       assert.ok(findings.every(({ host, what, fix }) => host === 'a' && what !== '' && fix !== ''));
     });
@@ -290,7 +273,7 @@ describe('a destination', () => {
   ];
   for (const [title, xml, facts, { options = {}, disks = [] }, expected] of cases)
     it(title, () => {
-      const asked = { options: { ...OPTIONS, ...options }, disks, own: 'b', peer: 'a' };
+      const asked = { options: testMigrationOptions(options), disks, own: 'b', peer: 'a' };
       const findings = destinationFindings(vmNeedsOf(xml), { ...GOOD, ...facts }, asked);
       assert.deepEqual(codes(findings), expected);
       assert.ok(findings.every(({ host, what, fix }) => host === 'b' && what !== '' && fix !== ''));
@@ -354,7 +337,11 @@ describe('options of a migration', () => {
   ];
   for (const [title, options, role, more, expected] of cases)
     it(title, () => {
-      const findings = optionFindings({ ...OPTIONS, ...options }, { role, own: 'a' }, { ...facts, ...more });
+      const findings = optionFindings(
+        testMigrationOptions(options),
+        { role, own: 'a' },
+        { ...facts, ...more },
+      );
       assert.deepEqual(codes(findings), expected);
     });
 });

@@ -6,6 +6,8 @@ import type { ObservedCredential, ObservedState } from '@virt-trust/contract/mod
 import { SERVICES } from '@virt-trust/contract/model/service.ts';
 import type { Declaration, FoundFacts, Host } from './host.ts';
 
+type LibvirtFacts = NonNullable<Inventory['libvirt']>;
+
 /** A fresh host: nothing was found on it that anybody relies on. */
 export const NOTHING_FOUND: FoundFacts = {
   identities: [],
@@ -56,6 +58,27 @@ export function testTlsFile(
     ours,
     certificate: null,
     pem: null,
+  };
+}
+
+/** A monolithic libvirtd that serves TLS alone. */
+export function testLibvirt(more: Partial<LibvirtFacts> = {}): LibvirtFacts {
+  return {
+    version: '9.0.0',
+    daemonMode: 'monolithic',
+    running: true,
+    hostUuid: '',
+    tlsListening: true,
+    tcpListening: false,
+    authTls: 'none',
+    sasl: false,
+    allowedDns: null,
+    migrateTlsForce: false,
+    vncTls: false,
+    vncTlsVerify: false,
+    spiceTls: false,
+    definedVms: 0,
+    ...more,
   };
 }
 

@@ -11,6 +11,7 @@ import { assertPassable, gateStates } from './gates.ts';
 import type { Host } from './host.ts';
 import { rollAgentKey } from './key-rollover.ts';
 import type { ManagerIdentity } from './manager-identity.ts';
+import { knownUnmanaged } from './name-conflict.ts';
 import { rollManagerKey } from './manager-rollover.ts';
 import type { HostsContext } from './ports.ts';
 import { provision } from './provisioning.ts';
@@ -156,6 +157,8 @@ export async function prepareAdd(
   signal: AbortSignal,
 ): Promise<string> {
   const known = await context.repository.find(order.name);
+  // Recording it would refuse that too, with the agent installed already.
+  if ((await context.repository.unmanagedAddress(order.name)) !== null) throw knownUnmanaged(order.name);
   if (known !== null && known.ssh.destination !== order.ssh.destination) {
     throw new TrustError(
       'host.name_taken',

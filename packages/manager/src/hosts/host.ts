@@ -98,6 +98,8 @@ export interface HostRepository {
   ids(): Promise<readonly HostId[]>;
   find(name: string): Promise<Host | null>;
   get(id: HostId): Promise<Host | null>;
+  /** The address of a host that is known by that name without an agent; null where none is. */
+  unmanagedAddress(name: string): Promise<string | null>;
   /**
    * Writes the host whole and claims its declared names and addresses; throws `host.name_conflict` where another
    * host has one of them.

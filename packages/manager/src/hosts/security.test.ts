@@ -2,25 +2,13 @@ import assert from 'node:assert/strict';
 import { test } from 'node:test';
 import { instant } from '@virt-trust/base/instant.ts';
 import type { HostCapabilities } from '@virt-trust/contract/model/capabilities.ts';
+import { testCapabilities } from '@virt-trust/contract/model/fixtures.ts';
 import { settledState, testHost } from './fixtures.ts';
 import type { Host } from './host.ts';
 import { securityOf, type TlsSwitch } from './security.ts';
 
 const ON: TlsSwitch = { enabled: true, from: 'default' };
-const ALL: HostCapabilities = {
-  at: 0,
-  libvirtVersion: '9.0.0',
-  qemuVersion: '7.2.22',
-  libvirtTls: { addresses: ['*'], port: 16514 },
-  libvirtTcp: null,
-  nativeTls: true,
-  nativeTlsLacks: '',
-  migrateTlsForce: false,
-  pinned: true,
-  peerPort: 16518,
-  peerVersions: [1],
-  reloadWaits: [],
-};
+const ALL = testCapabilities({ libvirtTcp: null });
 
 function judged(capabilities: HostCapabilities | null, more: Partial<Host> = {}, tls = ON) {
   return securityOf(testHost('kvm1', { observed: settledState('ours', { capabilities }), ...more }), tls);

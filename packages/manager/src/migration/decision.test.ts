@@ -1,12 +1,13 @@
 import assert from 'node:assert/strict';
 import { describe, it } from 'node:test';
+import { testCapabilities } from '@virt-trust/contract/model/fixtures.ts';
 import { MIGRATION_MODES, type MigrationMode } from '@virt-trust/contract/model/migration-options.ts';
 import { MigrationDecision } from '@virt-trust/contract/model/migration-plan.ts';
 import { validatorOf } from '@virt-trust/contract/validate.ts';
 import fc from 'fast-check';
 import { decideMigration } from './decision.ts';
 import type { HostFacts } from './facts.ts';
-import { testCapabilities, testFacts } from './fixtures.ts';
+import { testFacts } from './fixtures.ts';
 
 const checked = validatorOf(MigrationDecision);
 const ask = (

@@ -1,10 +1,10 @@
 import { TrustError } from '@virt-trust/base/error.ts';
 import { ApiClient } from '@virt-trust/contract/client.ts';
+import { testCapabilities } from '@virt-trust/contract/model/fixtures.ts';
 import type { Grant } from '@virt-trust/contract/model/grant.ts';
 import type { MigrationOrder, MigrationStatus } from '@virt-trust/contract/model/migration.ts';
 import type { Finding } from '@virt-trust/contract/model/preflight.ts';
 import { settledState, testInventory } from '../hosts/fixtures.ts';
-import { testCapabilities } from './fixtures.ts';
 
 const VM_UUID = '11111111-2222-4333-8444-555555555555';
 const CSR = '-----BEGIN CERTIFICATE REQUEST-----\nAA==\n-----END CERTIFICATE REQUEST-----\n';

@@ -2,6 +2,7 @@ import { randomUUID } from 'node:crypto';
 import type { TestContext } from 'node:test';
 import type { HostId } from '@virt-trust/base/host-id.ts';
 import { silentLog } from '@virt-trust/base/log.ts';
+import { testCapabilities } from '@virt-trust/contract/model/fixtures.ts';
 import type { Job } from '@virt-trust/contract/model/job.ts';
 import type { EvacuateHost, MigrateVm } from '@virt-trust/contract/model/migration.ts';
 import { EventLog } from '../events/event-log.ts';
@@ -21,7 +22,6 @@ import { SqliteUnmanagedHostStore } from '../store/unmanaged-host-store.ts';
 import type { MigrationContext } from './context.ts';
 import { evacuationJob } from './evacuation.ts';
 import { SimulatedAgent } from './fixture-agent.ts';
-import { testCapabilities } from './fixtures.ts';
 import { enqueueMigration, migrationJob } from './migration-job.ts';
 
 /** A manager's part in migrations on a real store, with simulated agents; a second one on the same directory is a restart. */

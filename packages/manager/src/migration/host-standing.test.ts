@@ -3,29 +3,12 @@ import { describe, it } from 'node:test';
 import { instant } from '@virt-trust/base/instant.ts';
 import type { SubjectAltNames } from '@virt-trust/contract/model/desired-state.ts';
 import type { ObservedState } from '@virt-trust/contract/model/observed-state.ts';
-import { settledState, testHost, testInventory } from '../hosts/fixtures.ts';
+import { settledState, testHost, testInventory, testLibvirt } from '../hosts/fixtures.ts';
 import type { PairAddresses } from './chosen-addresses.ts';
 import { hostStanding, standingFindings } from './host-standing.ts';
 import type { MigrationEnd } from './migration-end.ts';
 
 const NOW = instant(1_000_000);
-
-const LIBVIRT = {
-  version: '9.0.0',
-  daemonMode: 'monolithic',
-  running: true,
-  hostUuid: '',
-  tlsListening: true,
-  tcpListening: false,
-  authTls: 'none',
-  sasl: false,
-  allowedDns: null,
-  migrateTlsForce: false,
-  vncTls: false,
-  vncTlsVerify: false,
-  spiceTls: false,
-  definedVms: 0,
-} as const;
 
 interface Peculiar {
   readonly observed?: Partial<ObservedState>;
@@ -44,7 +27,7 @@ async function standing(name: string, peculiar: Peculiar = {}) {
     host: testHost(name, {
       observed: settledState('ours', observed),
       inventory: testInventory({
-        libvirt: libvirt === null ? null : { ...LIBVIRT, hostUuid: name, ...libvirt },
+        libvirt: libvirt === null ? null : testLibvirt({ hostUuid: name, ...libvirt }),
         qemu: { version: qemu, user: 'libvirt-qemu', group: 'kvm' },
       }),
     }),

@@ -4,8 +4,15 @@ import { instant } from '@virt-trust/base/instant.ts';
 import { silentLog } from '@virt-trust/base/log.ts';
 import { parseSpkiPin } from '@virt-trust/base/spki-pin.ts';
 import type { HostCapabilities } from '@virt-trust/contract/model/capabilities.ts';
-import { declaredOn, settledState, testHost, testInterface, testInventory } from '../hosts/fixtures.ts';
-import { testCapabilities } from './fixtures.ts';
+import { testCapabilities } from '@virt-trust/contract/model/fixtures.ts';
+import {
+  declaredOn,
+  settledState,
+  testHost,
+  testInterface,
+  testInventory,
+  testLibvirt,
+} from '../hosts/fixtures.ts';
 import { type MatrixContext, matrixOf } from './matrix.ts';
 import type { MigrationEnd } from './migration-end.ts';
 
@@ -14,7 +21,7 @@ const PIN = parseSpkiPin(`sha256:${'A'.repeat(43)}`);
 function managed(index: number, more: Partial<HostCapabilities> | null = {}): MigrationEnd {
   const name = `h${index}`;
   const address = `192.0.${index >> 8}.${index & 255}`;
-  const libvirt = { ...LIBVIRT, hostUuid: name };
+  const libvirt = testLibvirt({ hostUuid: name });
   return {
     kind: 'managed',
     name,
@@ -28,22 +35,6 @@ function managed(index: number, more: Partial<HostCapabilities> | null = {}): Mi
     }),
   };
 }
-
-const LIBVIRT = {
-  version: '9.0.0',
-  daemonMode: 'monolithic',
-  running: true,
-  tlsListening: true,
-  tcpListening: false,
-  authTls: 'none',
-  sasl: false,
-  allowedDns: null,
-  migrateTlsForce: false,
-  vncTls: false,
-  vncTlsVerify: false,
-  spiceTls: false,
-  definedVms: 0,
-} as const;
 
 const UNMANAGED: MigrationEnd = {
   kind: 'unmanaged',

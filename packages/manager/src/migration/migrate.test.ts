@@ -1,9 +1,9 @@
 import assert from 'node:assert/strict';
 import { describe, it } from 'node:test';
+import { testCapabilities } from '@virt-trust/contract/model/fixtures.ts';
 import type { Job } from '@virt-trust/contract/model/job.ts';
 import { settledState } from '../hosts/fixtures.ts';
 import { migratingFleet, migratingPair as pair } from './fixture-fleet.ts';
-import { testCapabilities } from './fixtures.ts';
 
 const ORDER = { vm: 'guest', from: 'host1', to: 'host2' } as const;
 const noTls = { observed: settledState('none', { capabilities: testCapabilities({ libvirtTls: null }) }) };

@@ -1,6 +1,7 @@
 import assert from 'node:assert/strict';
 import { describe, it } from 'node:test';
 import { isTrustError } from '@virt-trust/base/error.ts';
+import { testMigrationOptions } from '@virt-trust/contract/model/fixtures.ts';
 import { MigrationOptions, type MigrationWish } from '@virt-trust/contract/model/migration-options.ts';
 import { validatorOf } from '@virt-trust/contract/validate.ts';
 import { MIGRATE_FLAGS } from '@virt-trust/libvirt/migration-protocol.ts';
@@ -15,23 +16,7 @@ const SOURCE = { name: 'kvm1', cluster: 'rack1' };
 describe('how a VM is migrated', () => {
   it('is as the settings have it where nothing was asked for', async (t) => {
     const options = await optionsFor({}, SOURCE, settingsOn(t));
-    assert.deepEqual(validatorOf(MigrationOptions)(options, 'options'), {
-      live: true,
-      offline: false,
-      persistent: false,
-      undefineSource: false,
-      copyStorage: 'none',
-      copyDisks: [],
-      postCopy: false,
-      parallel: 0,
-      compression: 'none',
-      autoConverge: false,
-      bandwidthMiB: 0,
-      downtimeMs: 0,
-      timeoutSeconds: 0,
-      timeoutAction: 'abort',
-      flags: 0,
-    });
+    assert.deepEqual(validatorOf(MigrationOptions)(options, 'options'), testMigrationOptions());
   });
 
   it("takes the source's own settings before its cluster's, and what was asked for before both", async (t) => {

@@ -1,27 +1,12 @@
 import assert from 'node:assert/strict';
 import { describe, it } from 'node:test';
 import { instant } from '@virt-trust/base/instant.ts';
-import type { HostCapabilities } from '@virt-trust/contract/model/capabilities.ts';
+import { testCapabilities } from '@virt-trust/contract/model/fixtures.ts';
 import type { PreflightHandshake, PreflightReport } from '@virt-trust/contract/model/preflight.ts';
 import { settledState, testHost } from '../hosts/fixtures.ts';
 import type { MigrationEnd } from './migration-end.ts';
 import { type PairFacts, pairFindings } from './pair-findings.ts';
 import { blocking } from './preflight.ts';
-
-const CAPABILITIES: HostCapabilities = {
-  at: 0,
-  libvirtVersion: '9.0.0',
-  qemuVersion: '7.2.22',
-  libvirtTls: null,
-  libvirtTcp: null,
-  nativeTls: true,
-  nativeTlsLacks: '',
-  migrateTlsForce: false,
-  pinned: true,
-  peerPort: 16518,
-  peerVersions: [1],
-  reloadWaits: [],
-};
 
 const PIN = `sha256:${'B'.repeat(43)}`;
 const OTHER_PIN = `sha256:${'C'.repeat(43)}`;
@@ -56,7 +41,7 @@ const side = (aheadMs = 0, more: Partial<PreflightReport> = {}) => ({
   aheadMs,
   report: {
     now: 0,
-    capabilities: CAPABILITIES,
+    capabilities: testCapabilities(),
     hostUuid: '',
     vm: null,
     handshakes: [],
@@ -118,12 +103,12 @@ describe('two hosts held against each other', () => {
     ],
     [
       'are of one age',
-      facts({ destination: side(0, { capabilities: { ...CAPABILITIES, qemuVersion: '7.1.9' } }) }),
+      facts({ destination: side(0, { capabilities: testCapabilities({ qemuVersion: '7.1.9' }) }) }),
       ['warning version.older'],
     ],
     [
       'may be newer where the VM goes',
-      facts({ destination: side(0, { capabilities: { ...CAPABILITIES, qemuVersion: '10.0.2' } }) }),
+      facts({ destination: side(0, { capabilities: testCapabilities({ qemuVersion: '10.0.2' }) }) }),
       [],
     ],
     [

@@ -41,6 +41,11 @@ export class SqliteHostRepository implements HostRepository {
     return row === undefined ? null : json<Host>(row, 'document');
   }
 
+  async unmanagedAddress(name: string): Promise<string | null> {
+    const row = this.#database.get('select address from unmanaged_hosts where name = ?', name);
+    return row === undefined ? null : text(row, 'address');
+  }
+
   onChange(listener: (id: HostId) => void): void {
     this.#listeners.push(listener);
   }
