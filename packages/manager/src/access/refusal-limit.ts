@@ -12,12 +12,12 @@ interface Window {
   count: number;
 }
 
-/** What to make of a refusal: `first` and `last` are audited, `more` is answered without being kept anywhere. */
+/** What to make of a refusal: `first` and `last` are audited, `more` is answered alike without being kept anywhere. */
 export type RefusalVerdict = 'first' | 'last' | 'more';
 
 /**
  * Bounds what refused requests can cost: so many a minute from one source (an IPv6 /64 counts as one) and from all are
- * audited, the rest is turned away at once. A right token is never refused because of others' wrong ones.
+ * audited, the rest is only answered. A right token is never refused because of others' wrong ones.
  */
 export class RefusalLimit {
   readonly #clock: Clock;

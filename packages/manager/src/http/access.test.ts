@@ -40,11 +40,11 @@ test('each operation is exported under its id, which is how handlers are typed',
 
 test('RFC 6750 §3: every operation that is not public refuses whoever has no token, or a wrong one, and says how', async (t) => {
   const every = Object.fromEntries(MANAGER_OPERATIONS.map(({ id }) => [id, async () => assert.fail(id)]));
+  // One manager for all: however many were refused before, the answer is the same.
+  const { call } = await temporaryManager(t, [async () => ({ handlers: every })]);
   for (const operation of MANAGER_OPERATIONS) {
     if (operation.access === 'public') continue;
-    // A manager each: too many refusals in one minute are answered otherwise.
-    await t.test(operation.id, async (t) => {
-      const { call } = await temporaryManager(t, [async () => ({ handlers: every })]);
+    await t.test(operation.id, async () => {
       for (const token of ['', 'vt_wrong', `vt_${'A'.repeat(43)}`]) {
         const answer = await call(operation.method, pathOf(operation.path), { token });
         assert.deepEqual([answer.status, answer.problem().code], [401, 'access.unauthenticated']);
@@ -74,14 +74,15 @@ test('each role may do what is its own and below, and is told what it lacks', as
 });
 
 test('refusals are audited, but not without end, and a right token passes all the while', async (t) => {
-  const { call } = await temporaryManager(t);
-  const statuses = [];
+  const logged: string[] = [];
+  const keep = (_: object, message: string) => logged.push(message);
+  const { call } = await temporaryManager(t, [], { log: { debug() {}, info() {}, warn: keep, error: keep } });
+  const before = logged.length;
   for (let attempt = 0; attempt < 13; attempt++) {
-    statuses.push((await call('GET', '/api/v1/whoami', { token: `vt_${'A'.repeat(43)}` })).status);
+    const { status } = await call('GET', '/api/v1/whoami', { token: `vt_${'A'.repeat(43)}` });
+    assert.equal(status, 401);
   }
-  assert.deepEqual(statuses, [...new Array(10).fill(401), 503, 503, 503]);
-  const turnedAway = await call('GET', '/api/v1/whoami', { token: '' });
-  assert.equal(turnedAway.headers.get('retry-after'), '60');
+  assert.equal(logged.length - before, 10);
   assert.equal((await call('GET', '/api/v1/whoami')).json()['role'], 'administrator');
   const { items } = (await call('GET', '/api/v1/audit')).json() as {
     items: { outcome: string; detail: string }[];

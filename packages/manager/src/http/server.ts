@@ -102,7 +102,6 @@ function sendProblem(log: Log, error: unknown, request: FastifyRequest, reply: F
   }
   // RFC 6750 §3.
   if (problem.status === 401) reply.header('www-authenticate', 'Bearer realm="virt-trust"');
-  if (problem.code === 'access.too_many_refusals') reply.header('retry-after', '60');
   reply.code(problem.status).type('application/problem+json').send(JSON.stringify(problem));
 }
 
