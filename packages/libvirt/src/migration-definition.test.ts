@@ -14,6 +14,7 @@ const ORDINARY = domain(
   <seclabel type='dynamic' model='apparmor' relabel='yes'><label>libvirt-${UUID}</label></seclabel>
   <seclabel type='dynamic' model='dac' relabel='yes'><label>+64055:+109</label><imagelabel>+64055:+109</imagelabel></seclabel>`,
   `<disk type='file' device='disk'><driver name='qemu' type='qcow2'/><source file='/var/lib/libvirt/images/web.qcow2' index='1'/><backingStore type='file'><format type='raw'/><source file='/mnt/base/x.raw'/></backingStore><target dev='vda' bus='virtio'/></disk>
+  <disk type='file' device='cdrom'><source file='/usr/share/virtio-win/virtio-win.iso'/><target dev='sda'/><readonly/></disk>
   <disk type='block' device='disk'><source dev='/dev/vg0/web'/><target dev='vdb'/></disk>
   <disk type='network' device='disk'><source protocol='rbd' name='pool/web'/><target dev='vdc'/></disk>
   <interface type='bridge'><source bridge='br0'/><backend tap='/dev/net/tun' vhost='/dev/vhost-net'/></interface>
@@ -22,9 +23,12 @@ const ORDINARY = domain(
   <serial type='file'><source path='/var/log/libvirt/qemu/web.serial'/></serial>
   <channel type='unix'><source mode='bind' path='/var/lib/libvirt/qemu/channel/target/domain-3-web/agent'/></channel>
   <channel type='unix'><source mode='bind' path='/run/libvirt/qemu/channel/3-web/org.qemu.guest_agent.0'/><target type='virtio' name='org.qemu.guest_agent.0'/></channel>
+  <interface type='vhostuser'><source type='unix' path='/run/openvswitch/vhu1' mode='server'/></interface>
   <graphics type='vnc' port='5900'><listen type='address' address='127.0.0.1'/></graphics>
   <rng model='virtio'><backend model='random'>/dev/urandom</backend></rng>`,
 );
+
+const unix = (path: string) => `<serial type='unix'><source mode='connect' path='${path}'/></serial>`;
 
 describe('undueParts', () => {
   it('lets a VM pass that has what VMs have', () => {
@@ -106,6 +110,55 @@ describe('undueParts', () => {
       'another VM’s saved memory',
       domain('', "<disk type='file'><source file='/var/lib/libvirt/qemu/save/db.save'/></disk>"),
     ],
+    [
+      'another VM’s agent',
+      domain(
+        '',
+        "<channel type='unix'><source mode='connect' path='/run/libvirt/qemu/channel/2-db/org.qemu.guest_agent.0'/></channel>",
+      ),
+    ],
+    [
+      'a switch’s own sockets',
+      domain('', "<serial type='unix'><source mode='connect' path='/run/openvswitch/db.sock'/></serial>"),
+    ],
+    [
+      'the firmware of all VMs, to write to',
+      domain('', "<disk type='file'><source file='/usr/share/OVMF/OVMF_CODE.fd'/></disk>"),
+    ],
+    [
+      'the same as its own firmware',
+      domain("<os><loader type='pflash'>/usr/share/OVMF/OVMF_CODE.fd</loader></os>"),
+    ],
+    [
+      'the same as its variables',
+      domain("<os><nvram template='/usr/share/OVMF/V.fd'>/usr/share/OVMF/V.fd</nvram></os>"),
+    ],
+    [
+      'a module that root’s programs load',
+      domain('', "<disk type='file'><source file='/usr/share/perl5/Socket.pm'/></disk>"),
+    ],
+    ["another service's socket", domain('', unix('/var/lib/docker.sock'))],
+    [
+      "another service's files",
+      domain('', "<disk type='file'><source file='/var/lib/mysql/ibdata1'/></disk>"),
+    ],
+    ['what the host logs', domain('', "<disk type='file'><source file='/var/log/auth.log'/></disk>")],
+    ['its place in that log', domain('', "<serial type='file'><source path='/var/log/auth.log'/></serial>")],
+    ['memory that was swapped out', domain('', "<disk type='file'><source file='/swap.img'/></disk>")],
+    ['the same without its slash', domain('', "<disk type='file'><source file='swapfile'/></disk>")],
+    [
+      "the host's card as an interface",
+      domain('', "<interface type='hostdev'><source><address type='pci'/></source></interface>"),
+    ],
+    [
+      "the host's card as a whole",
+      domain('', "<interface type='direct'><source dev='eth0' mode='passthrough'/></interface>"),
+    ],
+    ["the host's smartcard", domain('', "<smartcard mode='host'/>")],
+    [
+      'a bus of the host',
+      domain('', "<graphics type='dbus' address='unix:path=/run/dbus/system_bus_socket'/>"),
+    ],
     ['memory as a disk', domain('', "<disk type='block'><source dev='/dev/mem'/></disk>")],
     ['a disk as a console', domain('', "<serial type='dev'><source path='/dev/sda'/></serial>")],
     ['a kernel with its text around a child', domain('<os><kernel>/root/x<y/></kernel></os>')],
@@ -113,17 +166,35 @@ describe('undueParts', () => {
     ['a program by a way round', ORDINARY.replace('/usr/bin/qemu-system-x86_64', '/usr/../mnt/evil')],
     ['a second program', domain('', '<emulator>/tmp/x</emulator>')],
     ['a program around a child', domain('', '<emulator>/tmp/x<y/></emulator>')],
+    ['a program that goes on in a child', domain('', '<emulator>/usr/bin<y>/../../mnt/evil</y></emulator>')],
+    ['a path in pieces', domain('<os><kernel><a>/et</a><b>c/shadow</b></kernel></os>')],
+    [
+      'another encoding, in which its description has elements',
+      `<?xml version='1.0' encoding='UTF-7'?>${domain('<description>+ADw-/description+AD4-</description>')}`,
+    ],
   ];
   for (const [what, xml] of attacks)
     it(`names ${what}`, () => {
       assert.notDeepEqual(undueParts(xml), []);
     });
 
+  it('reads a reference to a character however long it is written', () => {
+    const file = `${'&#'.padEnd(24, '0')}47;etc/shadow`;
+    assert.deepEqual(undueParts(domain('', `<disk type='file'><source file='${file}'/></disk>`)), [
+      'the path /etc/shadow',
+    ]);
+  });
+
   it('reads nothing that libvirt could read otherwise', () => {
     for (const xml of [
       domain('<title><![CDATA[x]]></title>'),
       `<!DOCTYPE domain [<!ENTITY x '/etc'>]>${domain('')}`,
       `${domain('')}${domain('')}`,
+      domain('', "<disk type='file'><source file='&etc;shadow'/></disk>"),
+      domain('', "<disk type='file'><source file='&#xfffff2f;etc/shadow'/></disk>"),
+      domain('<title>&#0;</title>'),
+      domain('<title>a & b</title>'),
+      domain('<title>\u0001</title>'),
     ])
       assert.throws(() => undueParts(xml), { code: 'xml.malformed' });
   });
