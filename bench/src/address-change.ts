@@ -1,7 +1,10 @@
 import { setTimeout as delay } from 'node:timers/promises';
 import { systemClock } from '@virt-trust/base/clock.ts';
 import { probeVnc } from '@virt-trust/connect/probe-vnc.ts';
-import { getAuthority, getHost, listJobs, putSetting } from '@virt-trust/contract/manager/operations.ts';
+import { getAuthority } from '@virt-trust/contract/manager/certificate-operations.ts';
+import { getHost } from '@virt-trust/contract/manager/host-operations.ts';
+import { listJobs } from '@virt-trust/contract/manager/job-operations.ts';
+import { putSetting } from '@virt-trust/contract/manager/setting-operations.ts';
 import type { Job } from '@virt-trust/contract/model/job.ts';
 import type { Host } from '@virt-trust/lab/host.ts';
 import { startVm } from '@virt-trust/lab/vm.ts';

@@ -5,7 +5,7 @@ import { setTimeout as delay } from 'node:timers/promises';
 import { TrustError } from '@virt-trust/base/error.ts';
 import { failureOf, isOver, jobChanges } from '@virt-trust/cli/job-watch.ts';
 import { type ManagerClient, managerClient } from '@virt-trust/cli/manager-client.ts';
-import { addHost, removeHost } from '@virt-trust/contract/manager/operations.ts';
+import { addHost, removeHost } from '@virt-trust/contract/manager/host-operations.ts';
 import type { Job } from '@virt-trust/contract/model/job.ts';
 import { canBootLab } from '@virt-trust/lab/capability.ts';
 import { startDemoManager } from '@virt-trust/lab/demo/demo-manager.ts';

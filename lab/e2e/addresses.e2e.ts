@@ -1,15 +1,15 @@
 import assert from 'node:assert/strict';
 import { after, before, describe, it } from 'node:test';
 import { listAlarms } from '@virt-trust/contract/manager/alarm-operations.ts';
-import { listInterfaces, setInterface } from '@virt-trust/contract/manager/interface-operations.ts';
-import { renewCertificate } from '@virt-trust/contract/manager/lifecycle-operations.ts';
 import {
   getAuthority,
   getCertificate,
   listCertificates,
-  listJobs,
-  putSetting,
-} from '@virt-trust/contract/manager/operations.ts';
+} from '@virt-trust/contract/manager/certificate-operations.ts';
+import { listInterfaces, setInterface } from '@virt-trust/contract/manager/interface-operations.ts';
+import { listJobs } from '@virt-trust/contract/manager/job-operations.ts';
+import { renewCertificate } from '@virt-trust/contract/manager/lifecycle-operations.ts';
+import { putSetting } from '@virt-trust/contract/manager/setting-operations.ts';
 import type { SetInterface } from '@virt-trust/contract/model/interface.ts';
 import type { Service } from '@virt-trust/contract/model/service.ts';
 import { canBootLab } from '../src/capability.ts';

@@ -12,7 +12,8 @@ import {
   putWebhook,
   testWebhook,
 } from '@virt-trust/contract/manager/alarm-operations.ts';
-import { listHosts, putSetting } from '@virt-trust/contract/manager/operations.ts';
+import { listHosts } from '@virt-trust/contract/manager/host-operations.ts';
+import { putSetting } from '@virt-trust/contract/manager/setting-operations.ts';
 import type { Alarm, AlarmKind } from '@virt-trust/contract/model/alarm.ts';
 import { canBootLab } from '../src/capability.ts';
 import type { Host } from '../src/host.ts';

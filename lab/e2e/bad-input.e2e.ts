@@ -2,7 +2,7 @@ import assert from 'node:assert/strict';
 import { after, before, describe, it } from 'node:test';
 import { systemClock } from '@virt-trust/base/clock.ts';
 import { HOUR, instant, MINUTE } from '@virt-trust/base/instant.ts';
-import { collectHost, provisionHost } from '@virt-trust/contract/manager/operations.ts';
+import { collectHost, provisionHost } from '@virt-trust/contract/manager/host-operations.ts';
 import { canBootLab } from '../src/capability.ts';
 import type { Host } from '../src/host.ts';
 import { Fleet } from './fleet.ts';

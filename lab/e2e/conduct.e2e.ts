@@ -1,6 +1,6 @@
 import assert from 'node:assert/strict';
 import { after, before, beforeEach, describe, it } from 'node:test';
-import { getJob } from '@virt-trust/contract/manager/operations.ts';
+import { getJob } from '@virt-trust/contract/manager/job-operations.ts';
 import type { Job } from '@virt-trust/contract/model/job.ts';
 import { canBootLab } from '../src/capability.ts';
 import { findIntact, type Guest, guestWords, receiveGuest, startGuest } from '../src/guest/guest.ts';

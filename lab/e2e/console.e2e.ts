@@ -1,8 +1,10 @@
 import assert from 'node:assert/strict';
 import { after, before, describe, it } from 'node:test';
+import { listAudit } from '@virt-trust/contract/manager/audit-operations.ts';
 import { openConsole } from '@virt-trust/contract/manager/console-operations.ts';
+import { provisionHost } from '@virt-trust/contract/manager/host-operations.ts';
 import { createMigrationJob } from '@virt-trust/contract/manager/migration-operations.ts';
-import { listAudit, provisionHost, putSetting } from '@virt-trust/contract/manager/operations.ts';
+import { putSetting } from '@virt-trust/contract/manager/setting-operations.ts';
 import type { Console, ConsoleType } from '@virt-trust/contract/model/console.ts';
 import { canBootLab } from '../src/capability.ts';
 import { run } from '../src/command.ts';

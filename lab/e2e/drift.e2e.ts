@@ -1,6 +1,7 @@
 import assert from 'node:assert/strict';
 import { after, before, describe, it } from 'node:test';
-import { provisionHost, putSetting } from '@virt-trust/contract/manager/operations.ts';
+import { provisionHost } from '@virt-trust/contract/manager/host-operations.ts';
+import { putSetting } from '@virt-trust/contract/manager/setting-operations.ts';
 import { canBootLab } from '../src/capability.ts';
 import type { Host } from '../src/host.ts';
 import { until } from '../src/until.ts';

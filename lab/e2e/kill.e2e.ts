@@ -1,6 +1,6 @@
 import assert from 'node:assert/strict';
 import { after, before, describe, it } from 'node:test';
-import { provisionHost } from '@virt-trust/contract/manager/operations.ts';
+import { provisionHost } from '@virt-trust/contract/manager/host-operations.ts';
 import { SERVICES } from '@virt-trust/contract/model/service.ts';
 import { canBootLab } from '../src/capability.ts';
 import type { Host } from '../src/host.ts';

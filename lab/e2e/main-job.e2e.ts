@@ -3,15 +3,11 @@ import { after, before, describe, it } from 'node:test';
 import { systemClock } from '@virt-trust/base/clock.ts';
 import { isTrustError } from '@virt-trust/base/error.ts';
 import { probeLibvirt } from '@virt-trust/connect/probe-libvirt.ts';
+import { verifyAudit } from '@virt-trust/contract/manager/audit-operations.ts';
+import { listCertificates } from '@virt-trust/contract/manager/certificate-operations.ts';
+import { collectHost, provisionHost, rollHostKey } from '@virt-trust/contract/manager/host-operations.ts';
 import { createMigrationJob } from '@virt-trust/contract/manager/migration-operations.ts';
-import {
-  collectHost,
-  listCertificates,
-  provisionHost,
-  rollHostKey,
-  rollManagerKey,
-  verifyAudit,
-} from '@virt-trust/contract/manager/operations.ts';
+import { rollManagerKey } from '@virt-trust/contract/manager/self-operations.ts';
 import { canBootLab } from '../src/capability.ts';
 import type { Host } from '../src/host.ts';
 import { until } from '../src/until.ts';
@@ -51,7 +47,7 @@ describe('the main job: two fresh hosts, from nothing to a VM that migrates over
       isTrustError(error, 'ssh.host_key_mismatch'),
     );
     const { fingerprint: _, ...order } = await fleet.order('host-a');
-    const { addHost } = await import('@virt-trust/contract/manager/operations.ts');
+    const { addHost } = await import('@virt-trust/contract/manager/host-operations.ts');
     await assert.rejects(
       fleet.client.call(addHost, { body: order }),
       (error) =>

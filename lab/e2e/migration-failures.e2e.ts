@@ -1,7 +1,9 @@
 import assert from 'node:assert/strict';
 import { readFile, writeFile } from 'node:fs/promises';
 import { after, before, beforeEach, describe, it } from 'node:test';
-import { getJob, listHosts, provisionHost, putSetting } from '@virt-trust/contract/manager/operations.ts';
+import { listHosts, provisionHost } from '@virt-trust/contract/manager/host-operations.ts';
+import { getJob } from '@virt-trust/contract/manager/job-operations.ts';
+import { putSetting } from '@virt-trust/contract/manager/setting-operations.ts';
 import type { Job } from '@virt-trust/contract/model/job.ts';
 import type { MigrateVm } from '@virt-trust/contract/model/migration.ts';
 import type { MigrationMode, MigrationWish } from '@virt-trust/contract/model/migration-options.ts';

@@ -1,6 +1,8 @@
 import assert from 'node:assert/strict';
 import { after, before, describe, it } from 'node:test';
-import { getJob, listHosts, putSetting } from '@virt-trust/contract/manager/operations.ts';
+import { listHosts } from '@virt-trust/contract/manager/host-operations.ts';
+import { getJob } from '@virt-trust/contract/manager/job-operations.ts';
+import { putSetting } from '@virt-trust/contract/manager/setting-operations.ts';
 import { setUpAsFound } from '../src/adoptable.ts';
 import { canBootLab } from '../src/capability.ts';
 import { type Guest, startGuest } from '../src/guest/guest.ts';

@@ -1,6 +1,6 @@
 import assert from 'node:assert/strict';
+import { cancelJob, getJob } from '@virt-trust/contract/manager/job-operations.ts';
 import { createMigrationJob } from '@virt-trust/contract/manager/migration-operations.ts';
-import { cancelJob, getJob } from '@virt-trust/contract/manager/operations.ts';
 import type { Job } from '@virt-trust/contract/model/job.ts';
 import type { MigrateVm } from '@virt-trust/contract/model/migration.ts';
 import type { Guest } from '../src/guest/guest.ts';

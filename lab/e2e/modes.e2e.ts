@@ -4,6 +4,8 @@ import { join } from 'node:path';
 import { DatabaseSync } from 'node:sqlite';
 import { after, before, beforeEach, describe, it } from 'node:test';
 import { isTrustError } from '@virt-trust/base/error.ts';
+import { listAudit } from '@virt-trust/contract/manager/audit-operations.ts';
+import { listHosts, provisionHost } from '@virt-trust/contract/manager/host-operations.ts';
 import {
   createMigrationJob,
   evacuateHost,
@@ -11,7 +13,7 @@ import {
   planMigration,
   putUnmanagedHost,
 } from '@virt-trust/contract/manager/migration-operations.ts';
-import { listAudit, listHosts, provisionHost, putSetting } from '@virt-trust/contract/manager/operations.ts';
+import { putSetting } from '@virt-trust/contract/manager/setting-operations.ts';
 import type { HostSummary } from '@virt-trust/contract/model/host.ts';
 import type { Job } from '@virt-trust/contract/model/job.ts';
 import type { MigrateVm } from '@virt-trust/contract/model/migration.ts';

@@ -1,13 +1,10 @@
 import assert from 'node:assert/strict';
 import { after, before, describe, it } from 'node:test';
+import { getAuthority, listCertificates } from '@virt-trust/contract/manager/certificate-operations.ts';
+import { provisionHost } from '@virt-trust/contract/manager/host-operations.ts';
 import { listInterfaces } from '@virt-trust/contract/manager/interface-operations.ts';
 import { createMigrationJob } from '@virt-trust/contract/manager/migration-operations.ts';
-import {
-  getAuthority,
-  listCertificates,
-  provisionHost,
-  putSetting,
-} from '@virt-trust/contract/manager/operations.ts';
+import { putSetting } from '@virt-trust/contract/manager/setting-operations.ts';
 import type { Job } from '@virt-trust/contract/model/job.ts';
 import { canBootLab } from '../src/capability.ts';
 import type { Host } from '../src/host.ts';

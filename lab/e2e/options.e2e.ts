@@ -1,7 +1,7 @@
 import assert from 'node:assert/strict';
 import { after, before, beforeEach, describe, it } from 'node:test';
 import { planMigration } from '@virt-trust/contract/manager/migration-operations.ts';
-import { putSetting } from '@virt-trust/contract/manager/operations.ts';
+import { putSetting } from '@virt-trust/contract/manager/setting-operations.ts';
 import { testMigrationOptions } from '@virt-trust/contract/model/fixtures.ts';
 import type { MigrateVm } from '@virt-trust/contract/model/migration.ts';
 import type { MigrationMode, MigrationWish } from '@virt-trust/contract/model/migration-options.ts';

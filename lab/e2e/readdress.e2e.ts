@@ -1,15 +1,11 @@
 import assert from 'node:assert/strict';
 import { after, before, describe, it } from 'node:test';
+import { listAudit } from '@virt-trust/contract/manager/audit-operations.ts';
+import { getAuthority, getCertificate } from '@virt-trust/contract/manager/certificate-operations.ts';
+import { collectHost, provisionHost } from '@virt-trust/contract/manager/host-operations.ts';
 import { renameHost, setHostAddress } from '@virt-trust/contract/manager/interface-operations.ts';
 import { createMigrationJob } from '@virt-trust/contract/manager/migration-operations.ts';
-import {
-  collectHost,
-  getAuthority,
-  getCertificate,
-  listAudit,
-  provisionHost,
-  putSetting,
-} from '@virt-trust/contract/manager/operations.ts';
+import { putSetting } from '@virt-trust/contract/manager/setting-operations.ts';
 import { canBootLab } from '../src/capability.ts';
 import { run } from '../src/command.ts';
 import type { Host } from '../src/host.ts';

@@ -4,18 +4,15 @@ import { after, before, describe, it } from 'node:test';
 import { systemClock } from '@virt-trust/base/clock.ts';
 import { isTrustError } from '@virt-trust/base/error.ts';
 import { DAY, type Instant, MINUTE } from '@virt-trust/base/instant.ts';
+import { getCertificate, listCertificates } from '@virt-trust/contract/manager/certificate-operations.ts';
+import { listJobs } from '@virt-trust/contract/manager/job-operations.ts';
 import {
   getFreeze,
   listRenewals,
   putFreeze,
   renewCertificate,
 } from '@virt-trust/contract/manager/lifecycle-operations.ts';
-import {
-  getCertificate,
-  listCertificates,
-  listJobs,
-  putSetting,
-} from '@virt-trust/contract/manager/operations.ts';
+import { putSetting } from '@virt-trust/contract/manager/setting-operations.ts';
 import type { Service } from '@virt-trust/contract/model/service.ts';
 import { canBootLab } from '../src/capability.ts';
 import type { Host } from '../src/host.ts';

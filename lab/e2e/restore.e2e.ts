@@ -5,18 +5,11 @@ import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { after, before, describe, it } from 'node:test';
 import { promisify } from 'node:util';
+import { listAudit, verifyAudit } from '@virt-trust/contract/manager/audit-operations.ts';
+import { issueCertificate, listCertificates } from '@virt-trust/contract/manager/certificate-operations.ts';
+import { collectHost, provisionHost, rollHostKey } from '@virt-trust/contract/manager/host-operations.ts';
 import { listCrls, revokeCertificate } from '@virt-trust/contract/manager/lifecycle-operations.ts';
-import {
-  collectHost,
-  getManagerIdentity,
-  issueCertificate,
-  listAudit,
-  listCertificates,
-  provisionHost,
-  rollHostKey,
-  rollManagerKey,
-  verifyAudit,
-} from '@virt-trust/contract/manager/operations.ts';
+import { getManagerIdentity, rollManagerKey } from '@virt-trust/contract/manager/self-operations.ts';
 import type { RevocationReason } from '@virt-trust/contract/model/certificate.ts';
 import type { HostDetail } from '@virt-trust/contract/model/host.ts';
 import { parseCertificates } from '@virt-trust/pki/certificate.ts';

@@ -7,6 +7,9 @@ import { after, before, describe, it, type TestContext } from 'node:test';
 import { systemClock } from '@virt-trust/base/clock.ts';
 import { isTrustError } from '@virt-trust/base/error.ts';
 import { probeLibvirt } from '@virt-trust/connect/probe-libvirt.ts';
+import { verifyAudit } from '@virt-trust/contract/manager/audit-operations.ts';
+import { listCertificates } from '@virt-trust/contract/manager/certificate-operations.ts';
+import { provisionHost } from '@virt-trust/contract/manager/host-operations.ts';
 import {
   listCrls,
   refreshCrls,
@@ -15,7 +18,6 @@ import {
   revokeHost,
 } from '@virt-trust/contract/manager/lifecycle-operations.ts';
 import { createMigrationJob } from '@virt-trust/contract/manager/migration-operations.ts';
-import { listCertificates, provisionHost, verifyAudit } from '@virt-trust/contract/manager/operations.ts';
 import { canBootLab } from '../src/capability.ts';
 import type { Host } from '../src/host.ts';
 import { STOLEN, type StolenClient, stealClient } from '../src/stolen-client.ts';

@@ -1,5 +1,5 @@
 import { X509Certificate } from 'node:crypto';
-import { getCertificate } from '@virt-trust/contract/manager/operations.ts';
+import { getCertificate } from '@virt-trust/contract/manager/certificate-operations.ts';
 import type { Service } from '@virt-trust/contract/model/service.ts';
 import type { Host } from '../src/host.ts';
 import { until } from '../src/until.ts';

@@ -2,7 +2,7 @@ import assert from 'node:assert/strict';
 import type { ChildProcess } from 'node:child_process';
 import { after, before, describe, it } from 'node:test';
 import { renewCertificate, revokeCertificate } from '@virt-trust/contract/manager/lifecycle-operations.ts';
-import { putSetting } from '@virt-trust/contract/manager/operations.ts';
+import { putSetting } from '@virt-trust/contract/manager/setting-operations.ts';
 import type { Service } from '@virt-trust/contract/model/service.ts';
 import { canBootLab } from '../src/capability.ts';
 import type { Host } from '../src/host.ts';

@@ -1,13 +1,9 @@
 import assert from 'node:assert/strict';
 import { after, before, describe, it } from 'node:test';
-import {
-  getJob,
-  listAudit,
-  listHosts,
-  listSettings,
-  provisionHost,
-  putSetting,
-} from '@virt-trust/contract/manager/operations.ts';
+import { listAudit } from '@virt-trust/contract/manager/audit-operations.ts';
+import { listHosts, provisionHost } from '@virt-trust/contract/manager/host-operations.ts';
+import { getJob } from '@virt-trust/contract/manager/job-operations.ts';
+import { listSettings, putSetting } from '@virt-trust/contract/manager/setting-operations.ts';
 import type { Setting } from '@virt-trust/contract/model/setting.ts';
 import { setUpAsFound } from '../src/adoptable.ts';
 import { canBootLab } from '../src/capability.ts';

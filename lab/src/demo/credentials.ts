@@ -8,7 +8,7 @@ import {
   savedCredentials,
 } from '@virt-trust/cli/credentials.ts';
 import { managerClient } from '@virt-trust/cli/manager-client.ts';
-import { getWhoAmI } from '@virt-trust/contract/manager/operations.ts';
+import { getWhoAmI } from '@virt-trust/contract/manager/self-operations.ts';
 import { labDirectory } from '../paths.ts';
 
 const SAVED_BY = 'npm start';

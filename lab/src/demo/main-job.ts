@@ -1,6 +1,6 @@
 import type { Credentials } from '@virt-trust/cli/credentials.ts';
 import { managerClient } from '@virt-trust/cli/manager-client.ts';
-import { getHost } from '@virt-trust/contract/manager/operations.ts';
+import { getHost } from '@virt-trust/contract/manager/host-operations.ts';
 import { PURPOSES } from '@virt-trust/contract/model/service.ts';
 import type { RunningManager } from '@virt-trust/manager/manager.ts';
 import type { Lab } from '../lab.ts';

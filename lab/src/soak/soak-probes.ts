@@ -1,7 +1,7 @@
 import type { Clock } from '@virt-trust/base/clock.ts';
 import { probeLibvirt } from '@virt-trust/connect/probe-libvirt.ts';
 import { probeVnc } from '@virt-trust/connect/probe-vnc.ts';
-import { getAuthority } from '@virt-trust/contract/manager/operations.ts';
+import { getAuthority } from '@virt-trust/contract/manager/certificate-operations.ts';
 import { encodePrivateKeyPem } from '@virt-trust/pki/key.ts';
 import type { Host } from '../host.ts';
 import type { SoakFleet } from './soak-fleet.ts';

@@ -1,6 +1,6 @@
 import { describeError, isTrustError, TrustError } from '@virt-trust/base/error.ts';
 import { requestPath } from '@virt-trust/contract/client.ts';
-import { getJob, watchJob } from '@virt-trust/contract/manager/operations.ts';
+import { getJob, watchJob } from '@virt-trust/contract/manager/job-operations.ts';
 import { Job } from '@virt-trust/contract/model/job.ts';
 import type { MigrationProgress } from '@virt-trust/contract/model/migration-options.ts';
 import { validatorOf } from '@virt-trust/contract/validate.ts';

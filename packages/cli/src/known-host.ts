@@ -1,4 +1,4 @@
-import { getHost } from '@virt-trust/contract/manager/operations.ts';
+import { getHost } from '@virt-trust/contract/manager/host-operations.ts';
 import type { ManagerClient } from './manager-client.ts';
 
 /** Throws `host.unknown` where a list is empty because there is no host of that name; what was removed may have left something. */

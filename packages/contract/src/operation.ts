@@ -30,3 +30,8 @@ export type ParamsOf<O extends Operation> = Value<O['params']>;
 export type QueryOf<O extends Operation> = Value<O['query']>;
 export type BodyOf<O extends Operation> = Value<O['body']>;
 export type ResultOf<O extends Operation> = Value<O['result']>;
+
+/** Operations by their ids. */
+export type OperationsById<Operations extends readonly Operation[]> = {
+  [O in Operations[number] as O['id']]: O;
+};

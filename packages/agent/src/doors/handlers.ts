@@ -1,8 +1,6 @@
 import type { SpkiPin } from '@virt-trust/base/spki-pin.ts';
 import type { AgentOperation } from '@virt-trust/contract/agent/agent-operation.ts';
-import type * as grantOperations from '@virt-trust/contract/agent/grant-operations.ts';
-import type * as operations from '@virt-trust/contract/agent/operations.ts';
-import type * as peerOperations from '@virt-trust/contract/agent/peer-operations.ts';
+import type { AgentOperations } from '@virt-trust/contract/agent/operations.ts';
 import type { Grant } from '@virt-trust/contract/model/grant.ts';
 import type { BodyOf, ParamsOf, QueryOf, ResultOf } from '@virt-trust/contract/operation.ts';
 
@@ -19,15 +17,6 @@ export type Caller =
       readonly remoteAddress: string;
       readonly grant: Grant;
     };
-
-type Exports = typeof operations & typeof grantOperations & typeof peerOperations;
-
-/** The operations of the agent's API by their id. */
-type AgentOperations = {
-  [Id in keyof Exports as Exports[Id] extends AgentOperation ? Id : never]: Exports[Id] extends AgentOperation
-    ? Exports[Id]
-    : never;
-};
 
 interface HandlerInput<O extends AgentOperation> {
   readonly params: ParamsOf<O>;

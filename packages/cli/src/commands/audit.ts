@@ -1,5 +1,5 @@
 import { TrustError } from '@virt-trust/base/error.ts';
-import { listAudit, verifyAudit } from '@virt-trust/contract/manager/operations.ts';
+import { listAudit, verifyAudit } from '@virt-trust/contract/manager/audit-operations.ts';
 import type { Command } from 'commander';
 import { everyPage } from '../every-page.ts';
 import { managerClient } from '../manager-client.ts';

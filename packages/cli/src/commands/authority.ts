@@ -1,4 +1,4 @@
-import { getAuthority, listAuthorities } from '@virt-trust/contract/manager/operations.ts';
+import { getAuthority, listAuthorities } from '@virt-trust/contract/manager/certificate-operations.ts';
 import type { Command } from 'commander';
 import { managerClient } from '../manager-client.ts';
 import { formatTime, writeJson, writeLine, writeTable } from '../output.ts';

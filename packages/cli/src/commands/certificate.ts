@@ -1,15 +1,15 @@
 import { TrustError } from '@virt-trust/base/error.ts';
 import {
+  getCertificate,
+  issueCertificate,
+  listCertificates,
+} from '@virt-trust/contract/manager/certificate-operations.ts';
+import { getHost } from '@virt-trust/contract/manager/host-operations.ts';
+import {
   releaseCertificate,
   renewCertificate,
   revokeCertificate,
 } from '@virt-trust/contract/manager/lifecycle-operations.ts';
-import {
-  getCertificate,
-  getHost,
-  issueCertificate,
-  listCertificates,
-} from '@virt-trust/contract/manager/operations.ts';
 import type { Certificate } from '@virt-trust/contract/model/certificate.ts';
 import { SERVICES, type Service } from '@virt-trust/contract/model/service.ts';
 import { Argument, type Command } from 'commander';

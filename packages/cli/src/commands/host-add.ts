@@ -1,5 +1,5 @@
 import { isTrustError, TrustError } from '@virt-trust/base/error.ts';
-import { addHost, scanSshHostKeys } from '@virt-trust/contract/manager/operations.ts';
+import { addHost, scanSshHostKeys } from '@virt-trust/contract/manager/host-operations.ts';
 import type { AddHost } from '@virt-trust/contract/model/host.ts';
 import type { Command } from 'commander';
 import { given } from '../given.ts';

@@ -1,5 +1,5 @@
 import { TrustError } from '@virt-trust/base/error.ts';
-import { listHosts, provisionHost } from '@virt-trust/contract/manager/operations.ts';
+import { listHosts, provisionHost } from '@virt-trust/contract/manager/host-operations.ts';
 import type { Job } from '@virt-trust/contract/model/job.ts';
 import type { Command } from 'commander';
 import { everyPage } from '../every-page.ts';

@@ -1,6 +1,4 @@
 import { listAlarms } from '@virt-trust/contract/manager/alarm-operations.ts';
-import { revokeHost } from '@virt-trust/contract/manager/lifecycle-operations.ts';
-import { listUnmanagedHosts } from '@virt-trust/contract/manager/migration-operations.ts';
 import {
   collectHost,
   getHost,
@@ -8,7 +6,9 @@ import {
   passGate,
   removeHost,
   rollHostKey,
-} from '@virt-trust/contract/manager/operations.ts';
+} from '@virt-trust/contract/manager/host-operations.ts';
+import { revokeHost } from '@virt-trust/contract/manager/lifecycle-operations.ts';
+import { listUnmanagedHosts } from '@virt-trust/contract/manager/migration-operations.ts';
 import { Gate } from '@virt-trust/contract/model/gate.ts';
 import type { HostDetail } from '@virt-trust/contract/model/host.ts';
 import type { Job } from '@virt-trust/contract/model/job.ts';

@@ -1,4 +1,4 @@
-import { cancelJob, getJob, listJobs } from '@virt-trust/contract/manager/operations.ts';
+import { cancelJob, getJob, listJobs } from '@virt-trust/contract/manager/job-operations.ts';
 import type { Command } from 'commander';
 import { followJob } from '../job-watch.ts';
 import { managerClient } from '../manager-client.ts';

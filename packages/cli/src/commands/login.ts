@@ -1,5 +1,5 @@
 import { TrustError } from '@virt-trust/base/error.ts';
-import { getWhoAmI } from '@virt-trust/contract/manager/operations.ts';
+import { getWhoAmI } from '@virt-trust/contract/manager/self-operations.ts';
 import type { Command } from 'commander';
 import { DEFAULT_URL, parseToken, saveCredentials } from '../credentials.ts';
 import { managerClient } from '../manager-client.ts';

@@ -1,4 +1,4 @@
-import { getManagerIdentity, rollManagerKey } from '@virt-trust/contract/manager/operations.ts';
+import { getManagerIdentity, rollManagerKey } from '@virt-trust/contract/manager/self-operations.ts';
 import type { Command } from 'commander';
 import { followJob } from '../job-watch.ts';
 import { managerClient } from '../manager-client.ts';

@@ -1,5 +1,5 @@
 import { TrustError } from '@virt-trust/base/error.ts';
-import { listSettings, putSetting } from '@virt-trust/contract/manager/operations.ts';
+import { listSettings, putSetting } from '@virt-trust/contract/manager/setting-operations.ts';
 import type { Setting, SettingValue } from '@virt-trust/contract/model/setting.ts';
 import type { Command } from 'commander';
 import { given } from '../given.ts';

@@ -1,4 +1,4 @@
-import { createToken, deleteToken, listTokens } from '@virt-trust/contract/manager/operations.ts';
+import { createToken, deleteToken, listTokens } from '@virt-trust/contract/manager/token-operations.ts';
 import { Role } from '@virt-trust/contract/model/access.ts';
 import { type Command, Option } from 'commander';
 import { managerClient } from '../manager-client.ts';

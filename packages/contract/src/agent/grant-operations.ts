@@ -53,9 +53,9 @@ export const createPreflight = {
   doors: ['channel'],
 } as const satisfies AgentOperation;
 
-export const GRANT_OPERATIONS: readonly AgentOperation[] = [
+export const GRANT_OPERATIONS = [
   putGrant,
   deleteGrant,
   listGrants,
   createPreflight,
-];
+] as const satisfies readonly AgentOperation[];

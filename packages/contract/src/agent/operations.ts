@@ -13,6 +13,7 @@ import {
   ProofVerdict,
 } from '../model/observed-state.ts';
 import { Count, Line, Pem, Pin, Text, Time, Uuid, VmName } from '../model/primitives.ts';
+import type { OperationsById } from '../operation.ts';
 import type { AgentOperation } from './agent-operation.ts';
 import { GRANT_OPERATIONS } from './grant-operations.ts';
 import { PEER_OPERATIONS } from './peer-operations.ts';
@@ -313,8 +314,7 @@ export const postRemoval = {
   doors: ['channel', 'local'],
 } as const satisfies AgentOperation;
 
-/** Every operation of the agent's API. */
-export const AGENT_OPERATIONS: readonly AgentOperation[] = [
+const OPERATIONS = [
   getStatus,
   getInventory,
   listEvents,
@@ -340,4 +340,9 @@ export const AGENT_OPERATIONS: readonly AgentOperation[] = [
   postRemoval,
   ...GRANT_OPERATIONS,
   ...PEER_OPERATIONS,
-];
+] as const;
+
+/** Every operation of the agent's API. */
+export const AGENT_OPERATIONS: readonly AgentOperation[] = OPERATIONS;
+/** The same by their ids, as their handlers are typed. */
+export type AgentOperations = OperationsById<typeof OPERATIONS>;

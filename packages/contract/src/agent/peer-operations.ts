@@ -85,9 +85,9 @@ export const peerServeHandshake = {
 } as const satisfies AgentOperation;
 
 /** What an agent with a grant may ask of another. */
-export const PEER_OPERATIONS: readonly AgentOperation[] = [
+export const PEER_OPERATIONS = [
   peerCreateMigration,
   peerGetVmState,
   peerEndMigration,
   peerServeHandshake,
-];
+] as const satisfies readonly AgentOperation[];

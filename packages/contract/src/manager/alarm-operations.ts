@@ -87,7 +87,7 @@ export const testWebhook = {
   access: 'administrator',
 } as const satisfies ManagerOperation;
 
-export const ALARM_OPERATIONS: readonly ManagerOperation[] = [
+export const ALARM_OPERATIONS = [
   listAlarms,
   getAlarm,
   acknowledgeAlarm,
@@ -95,4 +95,4 @@ export const ALARM_OPERATIONS: readonly ManagerOperation[] = [
   putWebhook,
   deleteWebhook,
   testWebhook,
-];
+] as const satisfies readonly ManagerOperation[];

@@ -13,4 +13,4 @@ export const openConsole = {
   access: 'operator',
 } as const satisfies ManagerOperation;
 
-export const CONSOLE_OPERATIONS: readonly ManagerOperation[] = [openConsole];
+export const CONSOLE_OPERATIONS = [openConsole] as const satisfies readonly ManagerOperation[];

@@ -54,9 +54,9 @@ export const renameHost = {
   access: 'administrator',
 } as const satisfies ManagerOperation;
 
-export const INTERFACE_OPERATIONS: readonly ManagerOperation[] = [
+export const INTERFACE_OPERATIONS = [
   listInterfaces,
   setInterface,
   setHostAddress,
   renameHost,
-];
+] as const satisfies readonly ManagerOperation[];

@@ -157,7 +157,7 @@ export const listRenewals = {
   access: 'auditor',
 } as const satisfies ManagerOperation;
 
-export const LIFECYCLE_OPERATIONS: readonly ManagerOperation[] = [
+export const LIFECYCLE_OPERATIONS = [
   renewCertificate,
   revokeCertificate,
   releaseCertificate,
@@ -167,4 +167,4 @@ export const LIFECYCLE_OPERATIONS: readonly ManagerOperation[] = [
   getFreeze,
   putFreeze,
   listRenewals,
-];
+] as const satisfies readonly ManagerOperation[];

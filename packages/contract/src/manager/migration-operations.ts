@@ -81,7 +81,7 @@ export const deleteUnmanagedHost = {
   access: 'administrator',
 } as const satisfies ManagerOperation;
 
-export const MIGRATION_OPERATIONS: readonly ManagerOperation[] = [
+export const MIGRATION_OPERATIONS = [
   createMigrationJob,
   planMigration,
   getMigrationMatrix,
@@ -89,4 +89,4 @@ export const MIGRATION_OPERATIONS: readonly ManagerOperation[] = [
   listUnmanagedHosts,
   putUnmanagedHost,
   deleteUnmanagedHost,
-];
+] as const satisfies readonly ManagerOperation[];

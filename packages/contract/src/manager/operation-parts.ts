@@ -21,3 +21,5 @@ export const Page = Type.Object(
 export const Scope = Type.Object({ cluster: Type.Optional(Name), host: Type.Optional(Name) }, strict);
 export const pageOf = <T extends Type.TSchema>(item: T) =>
   Type.Object({ items: Type.Array(item, { maxItems: 1000 }), next: Type.Union([Line, Type.Null()]) }, strict);
+/** `compromised`: the standby key is replaced too. */
+export const RollKey = Type.Object({ compromised: Type.Optional(Type.Boolean()) }, strict);

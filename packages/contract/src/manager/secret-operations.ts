@@ -11,4 +11,4 @@ export const rotateSecrets = {
   access: 'administrator',
 } as const satisfies ManagerOperation;
 
-export const SECRET_OPERATIONS: readonly ManagerOperation[] = [rotateSecrets];
+export const SECRET_OPERATIONS = [rotateSecrets] as const satisfies readonly ManagerOperation[];

@@ -1,27 +1,8 @@
-import type * as alarmOperations from '@virt-trust/contract/manager/alarm-operations.ts';
-import type * as consoleOperations from '@virt-trust/contract/manager/console-operations.ts';
-import type * as interfaceOperations from '@virt-trust/contract/manager/interface-operations.ts';
-import type * as lifecycleOperations from '@virt-trust/contract/manager/lifecycle-operations.ts';
-import type * as migrationOperations from '@virt-trust/contract/manager/migration-operations.ts';
 import type { ManagerOperation } from '@virt-trust/contract/manager/operation-parts.ts';
-import type * as operations from '@virt-trust/contract/manager/operations.ts';
-import type * as secretOperations from '@virt-trust/contract/manager/secret-operations.ts';
+import type { ManagerOperations } from '@virt-trust/contract/manager/operations.ts';
 import type { Role } from '@virt-trust/contract/model/access.ts';
 import type { BodyOf, ParamsOf, QueryOf, ResultOf } from '@virt-trust/contract/operation.ts';
 import type { IdempotencyKey } from '../jobs/job.ts';
-
-type Exports = typeof operations &
-  typeof lifecycleOperations &
-  typeof alarmOperations &
-  typeof consoleOperations &
-  typeof interfaceOperations &
-  typeof migrationOperations &
-  typeof secretOperations;
-
-/** The operations of the manager's API by their id. */
-type Operations = {
-  [Id in keyof Exports as Exports[Id] extends ManagerOperation ? Id : never]: Exports[Id];
-};
 
 /** Who asks. */
 export interface Actor {
@@ -63,4 +44,4 @@ type Answer<O extends ManagerOperation> = O extends { produces: 'text/event-stre
 export type Handler<O extends ManagerOperation> = (input: HandlerInput<O>) => Promise<Answer<O>>;
 
 /** What does each operation. Each domain gives its part: `Pick<Handlers, 'listHosts' | 'getHost'>`. */
-export type Handlers = { readonly [Id in keyof Operations]: Handler<Operations[Id]> };
+export type Handlers = { readonly [Id in keyof ManagerOperations]: Handler<ManagerOperations[Id]> };
