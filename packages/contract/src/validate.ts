@@ -18,9 +18,11 @@ export function validatorOf<S extends TSchema>(schema: S): Validator<S> {
     // What a union says last, that nothing of it fits, says less than what was wrong with a text.
     const first = errors.find(({ keyword }) => keyword === 'pattern') ?? errors.at(-1);
     const path = first?.instancePath ?? '';
-    const form = first === undefined ? undefined : describedAt(schema, first.schemaPath);
+    const form = first && (describedAt(schema, first.schemaPath) ?? oneOf(errors, first));
     const reason =
-      form === undefined ? (first?.message ?? 'wrong form') : `${shown(value, path)} is not ${form}`;
+      form === undefined
+        ? (unknownProperties(first) ?? first?.message ?? 'wrong form')
+        : `${shown(value, path)} is not ${form}`;
     throw new TrustError(
       'contract.invalid',
       'invalid',
@@ -30,6 +32,33 @@ export function validatorOf<S extends TSchema>(schema: S): Validator<S> {
   };
   compiled.set(schema, validator as Validator<TSchema>);
   return validator as Validator<S>;
+}
+
+interface Failure {
+  readonly keyword: string;
+  readonly schemaPath: string;
+  readonly instancePath: string;
+  readonly params: object;
+}
+
+/** What a union of fixed words would take; undefined where it takes anything else. */
+function oneOf(errors: readonly Failure[], union: Failure): string | undefined {
+  if (union.keyword !== 'anyOf') return undefined;
+  const inside = errors.filter(
+    ({ schemaPath, instancePath }) =>
+      instancePath === union.instancePath && schemaPath.startsWith(`${union.schemaPath}/anyOf/`),
+  );
+  const words = inside.map(({ params }) => (params as { allowedValue?: unknown }).allowedValue);
+  const all = words.length > 0 && words.every((word) => typeof word === 'string');
+  return all ? `one of ${words.join(', ')}` : undefined;
+}
+
+/** Which properties are too many. */
+function unknownProperties(failure: Failure | undefined): string | undefined {
+  if (failure?.keyword !== 'additionalProperties') return undefined;
+  const names = (failure.params as { additionalProperties?: readonly string[] }).additionalProperties ?? [];
+  const text = names.map((name) => JSON.stringify(name)).join(', ');
+  return `there is no property ${text.length <= 200 ? text : `${text.slice(0, 197)}...`}`;
 }
 
 /** The description of the schema that a schema path leads to. */

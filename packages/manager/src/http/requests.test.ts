@@ -47,6 +47,19 @@ test('RFC 9457 §3: malformed JSON, wrong types and wrong forms come back as pro
   }
 });
 
+test('a body of null is no empty body, though an operation whose fields are all optional takes none', async (t) => {
+  let asked = 0;
+  const evacuateHost = async () => {
+    asked += 1;
+    throw new Error('not to be asked');
+  };
+  const { call } = await temporaryManager(t, [async () => ({ handlers: { evacuateHost } })]);
+  const answer = await call('POST', '/api/v1/hosts/a/evacuation', { body: 'null' });
+  assert.deepEqual([answer.status, answer.problem().code, asked], [400, 'contract.invalid', 0]);
+  assert.equal((await call('POST', '/api/v1/hosts/a/evacuation')).status, 500);
+  assert.equal(asked, 1);
+});
+
 test('whatever JSON or bytes a body holds, the answer is a problem document and the manager goes on', async (t) => {
   const { call } = await temporaryManager(t);
   await fc.assert(

@@ -71,7 +71,8 @@ function readInput(
   const { params: paramsSchema, query: querySchema, body: bodySchema } = operation;
   const params = paramsSchema && validatorOf(paramsSchema)(request.params, 'the path');
   const query = querySchema && validatorOf(querySchema)(readQuery(querySchema, request.query), 'the query');
-  const body = bodySchema && validatorOf(bodySchema)(request.body ?? {}, 'the body');
+  const body =
+    bodySchema && validatorOf(bodySchema)(request.body === undefined ? {} : request.body, 'the body');
   let signal: AbortSignal | undefined;
   const lastEventId = request.headers['last-event-id'];
   const idempotencyKey =
