@@ -1,13 +1,18 @@
-import { spawn } from 'node:child_process';
+import { type ChildProcess, spawn } from 'node:child_process';
 import { globSync, mkdtempSync, readFileSync, rmSync } from 'node:fs';
-import { tmpdir } from 'node:os';
+import { availableParallelism, freemem, tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { parseArgs } from 'node:util';
-import { canBootLab } from '@virt-trust/lab/capability.ts';
+import { describeError } from '@virt-trust/base/error.ts';
+import { canBootLab, type LabCapability } from '@virt-trust/lab/capability.ts';
+import { ensureRoot } from '@virt-trust/lab/root.ts';
+import { beginTestRun, sweepTestRuns } from '@virt-trust/lab/test-run.ts';
 import { buildProgram } from './build.ts';
 import { layerViolations } from './layers.ts';
 import { openApiDrift } from './openapi.ts';
+import { longestFirst } from './order.ts';
 import { preparePackages } from './packages.ts';
+import { endStragglers } from './stragglers.ts';
 import { parseTapReport, type TapReport } from './tap-report.ts';
 
 const USAGE = `Usage: npm test [-- --checks | --unit | --e2e]
@@ -26,8 +31,24 @@ const root = join(import.meta.dirname, '..');
 const tally: Tally = { passed: 0, failed: 0, skipped: 0 };
 /** The tests that did not run, each with its reason. */
 const leftOut: string[] = [];
-/** Ctrl-C reaches the children too; they clean up and this process waits for them. */
-for (const signal of ['SIGINT', 'SIGTERM'] as const) process.on(signal, () => {});
+
+/** By its mark in the environment every process is found that a test leaves. */
+const testRun = await beginTestRun();
+/** Modules that were compiled once are not compiled again by each of the many processes of a run. */
+const compiled = mkdtempSync(join(tmpdir(), 'vt-compiled-'));
+process.env['NODE_COMPILE_CACHE'] = compiled;
+/** A story with three hosts, their agents and VMs; all but the largest take half of it. */
+const STORY_BYTES = 2 * 2 ** 30;
+const STORIES_PER_CORE = 2;
+
+const children = new Set<ChildProcess>();
+const interruption = new AbortController();
+for (const signal of ['SIGINT', 'SIGTERM', 'SIGHUP'] as const)
+  process.on(signal, () => {
+    interruption.abort(new Error(`ended by ${signal}`));
+    console.log(`\n${signal}: ending`);
+    for (const child of children) child.kill('SIGTERM');
+  });
 
 const { values, positionals } = parseArgs({
   allowPositionals: true,
@@ -48,64 +69,93 @@ function heading(text: string): void {
   console.log(`\n── ${text}`);
 }
 
-function run(command: string, args: readonly string[]): Promise<number> {
+interface Ended {
+  readonly code: number;
+  readonly output: string;
+}
+
+/** Runs a command to its end; its output is shown as it comes, or kept for later. */
+function run(command: string, args: readonly string[], show: 'now' | 'later'): Promise<Ended> {
   return new Promise((resolve) => {
-    const child = spawn(command, args, { cwd: root, stdio: ['ignore', 'inherit', 'inherit'] });
-    child.once('error', () => resolve(127));
-    child.once('close', (code, signal) => resolve(signal === null ? (code ?? 1) : 1));
+    const stdio = show === 'now' ? 'inherit' : 'pipe';
+    const child = spawn(command, args, { cwd: root, stdio: ['ignore', stdio, stdio] });
+    let output = '';
+    for (const stream of [child.stdout, child.stderr])
+      stream?.setEncoding('utf8').on('data', (text: string) => {
+        output += text;
+      });
+    children.add(child);
+    const end = (code: number) => {
+      children.delete(child);
+      resolve({ code, output });
+    };
+    child.once('error', (error) => {
+      output += describeError(error);
+      end(127);
+    });
+    child.once('close', (code) => end(code ?? 1));
   });
 }
 
-async function check(name: string, verdict: () => Promise<string[]> | string[]): Promise<void> {
+interface Verdict {
+  readonly findings: readonly string[];
+  readonly output?: string;
+}
+
+/** A check that has begun, and how it is told once it is its turn. */
+function check(name: string, verdict: () => Promise<Verdict> | Verdict): () => Promise<void> {
   const started = performance.now();
-  const findings = await verdict();
-  tally[findings.length === 0 ? 'passed' : 'failed']++;
-  console.log(
-    `${findings.length === 0 ? '✔' : '✖'} ${name} (${((performance.now() - started) / 1000).toFixed(1)} s)`,
-  );
-  for (const finding of findings) console.log(`    ${finding}`);
+  const ended = Promise.resolve()
+    .then(verdict)
+    .catch((error): Verdict => ({ findings: [describeError(error)] }))
+    .then((result) => ({ ...result, seconds: (performance.now() - started) / 1000 }));
+  return async () => {
+    const { findings, output = '', seconds } = await ended;
+    tally[findings.length === 0 ? 'passed' : 'failed']++;
+    process.stdout.write(output);
+    console.log(`${findings.length === 0 ? '✔' : '✖'} ${name} (${seconds.toFixed(1)} s)`);
+    for (const finding of findings) console.log(`    ${finding}`);
+  };
 }
 
 /** A tool of node_modules, run on the pinned Node. */
-function tool(bin: string, ...args: string[]): () => Promise<string[]> {
+function tool(bin: string, ...args: string[]): () => Promise<Verdict> {
   return async () => {
-    const code = await run(process.execPath, [join(root, 'node_modules', bin), ...args]);
-    return code === 0 ? [] : [`${bin} ${args.join(' ')} failed with exit code ${code}, see above`];
+    const { code, output } = await run(process.execPath, [join(root, 'node_modules', bin), ...args], 'later');
+    if (code === 0) return { findings: [], output };
+    return { findings: [`${bin} ${args.join(' ')} failed with exit code ${code}, see above`], output };
   };
 }
 
 async function runChecks(): Promise<void> {
+  interruption.signal.throwIfAborted();
   heading('Checks');
   const colours = process.stdout.isTTY === true ? [] : ['--colors=off'];
-  await check('types (tsc, strict)', tool('typescript/bin/tsc', '-p', '.'));
-  await check(
-    'lint and format (biome)',
-    tool('@biomejs/biome/bin/biome', 'ci', '--error-on-warnings', ...colours, '.'),
-  );
-  await check('imports go downwards only', () => layerViolations(root));
-  await check('the OpenAPI documents say what the code does', () => openApiDrift(root));
   const knip = (...args: string[]) =>
     tool('knip/bin/knip.js', '-c', 'tools/knip.ts', '--no-progress', '--no-config-hints', ...args);
-  await check('no dead export or dependency (knip)', knip());
-  await check(
-    'nothing that tests alone use (knip)',
-    knip('--production', '--include', 'files,exports,types'),
-  );
+  const begun = [
+    check('types (tsc, strict)', tool('typescript/bin/tsc', '-p', '.')),
+    check(
+      'lint and format (biome)',
+      tool('@biomejs/biome/bin/biome', 'ci', '--error-on-warnings', ...colours, '.'),
+    ),
+    check('no dead export or dependency (knip)', knip()),
+    check('nothing that tests alone use (knip)', knip('--production', '--include', 'files,exports,types')),
+    check('imports go downwards only', () => ({ findings: layerViolations(root) })),
+    check('the OpenAPI documents say what the code does', async () => ({
+      findings: await openApiDrift(root),
+    })),
+  ];
+  for (const tell of begun) await tell();
 }
 
-async function runTests(files: readonly string[], args: readonly string[]): Promise<void> {
+async function runTests(files: readonly string[], atOnce: number): Promise<void> {
+  interruption.signal.throwIfAborted();
   const directory = mkdtempSync(join(tmpdir(), 'vt-test-'));
   const report = join(directory, 'report.tap');
+  const words = ['--at-once', String(atOnce), '--report', report, ...files];
   try {
-    const code = await run(process.execPath, [
-      '--test',
-      '--test-reporter=spec',
-      '--test-reporter-destination=stdout',
-      '--test-reporter=tap',
-      `--test-reporter-destination=${report}`,
-      ...args,
-      ...files,
-    ]);
+    const { code } = await run(process.execPath, [join(root, 'tools/run-tests.ts'), ...words], 'now');
     count(parseTapReport(readFileSync(report, 'utf8')), code);
   } finally {
     rmSync(directory, { recursive: true, force: true });
@@ -122,43 +172,71 @@ function count({ passed, failed, skipped, leftOut: left }: TapReport, code: numb
 
 async function runUnit(): Promise<void> {
   heading('Tests beside the code');
+  const patterns = ['packages/*/src/**/*.test.ts', 'lab/src/**/*.test.ts', 'bench/src/**/*.test.ts'];
+  // One more than there are cores: some wait, for a program or for the disk.
   await runTests(
-    globSync(
-      ['packages/*/src/**/*.test.ts', 'lab/src/**/*.test.ts', 'bench/src/**/*.test.ts', 'tools/*.test.ts'],
-      { cwd: root },
-    ).sort(),
-    [],
+    longestFirst(globSync([...patterns, 'tools/*.test.ts'], { cwd: root })),
+    availableParallelism() + 1,
   );
 }
 
-async function runStories(): Promise<void> {
-  heading('Stories on the booted lab');
-  const stories = globSync('lab/e2e/*.e2e.ts', { cwd: root }).sort();
+/** What stories need besides their labs: what can boot one, the program and the hosts' Debian. */
+async function prepareStories(): Promise<LabCapability> {
   const capability = await canBootLab();
-  if (capability.kind === 'no') {
-    console.log(`Left out, because ${capability.why}.`);
-    leftOut.push(...stories.map((story) => `${story} (${capability.why})`));
-    tally.skipped += stories.length;
-    return;
-  }
+  if (capability.kind === 'no') return capability;
+  await sweepTestRuns();
+  await Promise.all([buildProgram((line) => console.log(line)), ensureRoot({ signal: interruption.signal })]);
+  return capability;
+}
+
+async function runStories(ready: Promise<LabCapability>): Promise<void> {
+  heading('Stories on the booted lab');
+  const stories = longestFirst(globSync('lab/e2e/*.e2e.ts', { cwd: root }));
   try {
-    await buildProgram((line) => console.log(line));
+    const capability = await ready;
+    if (capability.kind === 'no') {
+      console.log(`Left out, because ${capability.why}.`);
+      leftOut.push(...stories.map((story) => `${story} (${capability.why})`));
+      tally.skipped += stories.length;
+      return;
+    }
   } catch (error) {
     tally.failed++;
-    console.log(`✖ the program: ${error instanceof Error ? error.message : error}`);
+    console.log(`✖ what stories need: ${describeError(error)}`);
     return;
   }
   // Each story has a lab and networks of its own, and waits for the clock more than for the cores.
-  await runTests(stories, ['--test-concurrency=2']);
+  const forMemory = Math.floor(freemem() / STORY_BYTES);
+  await runTests(stories, Math.max(1, Math.min(STORIES_PER_CORE * availableParallelism(), forMemory)));
 }
 
-await preparePackages((line) => console.log(line));
-if (positionals.length > 0) {
-  await runTests(positionals, ['--test-concurrency=1']);
-} else {
-  if (everything || values.checks === true) await runChecks();
-  if (everything || values.unit === true) await runUnit();
-  if (everything || values.e2e === true) await runStories();
+/** Takes away what tests left that were cut off; those that ended by themselves leave nothing. */
+async function cleanUp(): Promise<void> {
+  for (const command of endStragglers(testRun)) console.log(`ended what a test left running: ${command}`);
+  for (const lab of await sweepTestRuns(testRun)) console.log(`took away lab ${lab}, which a test left`);
+  rmSync(compiled, { recursive: true, force: true });
+}
+
+async function runAll(): Promise<void> {
+  await preparePackages((line) => console.log(line));
+  if (positionals.length > 0) return runTests(positionals, 1);
+  const ready = everything || values.e2e === true ? prepareStories() : undefined;
+  // Told of when it is the stories' turn.
+  ready?.catch(() => {});
+  try {
+    if (everything || values.checks === true) await runChecks();
+    if (everything || values.unit === true) await runUnit();
+    if (ready !== undefined) await runStories(ready);
+  } finally {
+    await ready?.catch(() => {});
+  }
+}
+
+for (const work of [runAll, cleanUp]) {
+  await work().catch((error) => {
+    tally.failed++;
+    console.log(`✖ ${describeError(error)}`);
+  });
 }
 if (leftOut.length > 0) heading('Left out');
 for (const line of leftOut) console.log(line);

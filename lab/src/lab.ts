@@ -10,7 +10,7 @@ import { chooseIndex, NETWORK_NAMES, type NetworkName, planNetworks, rangesInUse
 import { ensurePackages, MACHINE_PACKAGES } from './packages.ts';
 import { labDirectory } from './paths.ts';
 import { lock, type ProcessLock, tryLock } from './process-lock.ts';
-import { allRecords, checkName, type LabRecord, readRecord, writeRecord } from './record.ts';
+import { allRecords, checkName, type LabRecord, readRecord, TEST_RUN, writeRecord } from './record.ts';
 import { ensureRoot, pruneRoots } from './root.ts';
 
 /** What the lab is doing now, for people. */
@@ -246,7 +246,8 @@ async function plan(options: LabOptions, root: string): Promise<LabRecord> {
   }
   const others = await allRecords();
   const index = chooseIndex(new Set(others.map((other) => other.index)), await usedRanges());
-  const record = { name, index, hosts, networks: NETWORK_NAMES, root, owner: process.pid };
+  const testRun = process.env[TEST_RUN];
+  const record = { name, index, hosts, networks: NETWORK_NAMES, root, owner: process.pid, testRun };
   await writeRecord(record);
   return record;
 }

@@ -6,6 +6,8 @@ import { labDirectory, STATE_DIRECTORY } from './paths.ts';
 
 const FORMAT = 1;
 const FILE = 'lab.json';
+/** In the environment of all that a run of the tests starts: the run's name, by which its labs and processes are known. */
+export const TEST_RUN = 'VIRT_TRUST_TEST_RUN';
 
 /** What a lab is made of: written before any of it is made, so that whatever was made can be found again. */
 export interface LabRecord {
@@ -17,6 +19,8 @@ export interface LabRecord {
   readonly root: string;
   /** The process that brought the lab up, for messages (its lock says whether it lives), or nobody's any more. */
   readonly owner: number | 'detached';
+  /** The run of the tests that it was made in: with that it goes. */
+  readonly testRun?: string | undefined;
 }
 
 /** Throws `lab.name` unless the text can be a name of a lab or host: it becomes part of paths and host names. */
@@ -62,7 +66,7 @@ export function parseRecord(text: string, path: string): LabRecord {
     throw recordError(path, describeError(error));
   }
   if (value?.format !== FORMAT) throw recordError(path, `its format is not ${FORMAT}`);
-  const { name, index, hosts, networks, root, owner } = value;
+  const { name, index, hosts, networks, root, owner, testRun } = value;
   if (typeof name !== 'string' || typeof root !== 'string')
     throw recordError(path, 'name or root is missing');
   if (!Number.isInteger(index) || (owner !== 'detached' && !Number.isInteger(owner)))
@@ -74,7 +78,15 @@ export function parseRecord(text: string, path: string): LabRecord {
   if (known.length !== networks.length)
     throw recordError(path, `it has a network that is not one of ${NETWORK_NAMES}`);
   for (const text of [name, ...hosts]) checkName('host', text);
-  return { name, index: index as number, hosts, networks: known, root, owner: owner as LabRecord['owner'] };
+  return {
+    name,
+    index: index as number,
+    hosts,
+    networks: known,
+    root,
+    owner: owner as LabRecord['owner'],
+    ...(typeof testRun === 'string' ? { testRun } : {}),
+  };
 }
 
 /** All labs that have a record; what cannot be read is left out. */
