@@ -46,6 +46,7 @@ const POLICY: MigrationPolicy = {
   streams: 4,
   streamUri: STREAM,
   disksUri: DISKS,
+  mayBegin: () => true,
   digest: migrationXmlDigest,
 };
 
@@ -109,6 +110,18 @@ class Source {
 }
 
 const isCutOff = (error: unknown) => isTrustError(error, 'migration.cut_off');
+
+test('after the time of its grant nothing is prepared, and what was prepared before is finished', () => {
+  let mayBegin = true;
+  const policy = { ...POLICY, mayBegin: () => mayBegin };
+  const begun = new Source(policy).opened();
+  begun.call(domainMigratePrepare3Params, PREPARE);
+  mayBegin = false;
+  begun.call(domainMigrateFinish3Params, FINISH);
+  assert.equal(begun.passed.at(-1)?.procedure, domainMigrateFinish3Params.number);
+  const late = new Source(policy).opened();
+  assert.throws(() => late.call(domainMigratePrepare3Params, PREPARE), { code: 'migration.cut_off' });
+});
 
 test('what a migration needs passes, byte for byte as it was sent', () => {
   const source = new Source().opened();

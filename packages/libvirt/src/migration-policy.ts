@@ -26,6 +26,8 @@ export interface MigrationPolicy {
   /** Where QEMU may listen, and only there. */
   readonly streamUri: string;
   readonly disksUri: string | null;
+  /** Whether the migration may still begin, by the time of its grant. */
+  mayBegin(): boolean;
   /** The digest of a VM's XML, as the grant's digests were made. */
   digest(xml: string): string;
 }
@@ -78,6 +80,7 @@ const RULES: ReadonlyMap<string, Rule> = new Map<string, Rule>([
 
 /** Throws `migration.cut_off` where the arguments of `virDomainMigratePrepare3Params` are not those of the grant. */
 export function requireGrantedPrepare({ params, cookieIn, flags }: Prepare, policy: MigrationPolicy): void {
+  if (!policy.mayBegin()) throw refusal('it prepares after the time of the grant');
   requireFlags(flags, policy);
   const has = requireParameters(params, policy);
   if (!has.has(N.destinationXml)) throw refusal("it prepares without the VM's XML");

@@ -14,7 +14,7 @@ const LOOK_MS = 2 * SECOND;
 
 /**
  * A relay's process: serves one migration's streams until it is told to end, cuts its source off, or the grant expired
- * and nothing runs any more. It outlives the agent.
+ * and nothing runs under it. It outlives the agent.
  */
 export async function runRelay(id: string, log: Log, root = '/'): Promise<void> {
   process.umask(0o077);
@@ -69,7 +69,8 @@ export async function runRelay(id: string, log: Log, root = '/'): Promise<void> 
   log.info({ id, port: relay.port, vm: grant.vm?.name }, 'relaying');
   await tell();
   const timer = setInterval(() => {
-    if (systemClock.now() > grant.notAfter && relay.use.open === 0) ended.resolve();
+    const isIdle = relay.use.open === 0 || !relay.hasBegun;
+    if (systemClock.now() > grant.notAfter && isIdle) ended.resolve();
     else if (!existsSync(files.order.path)) ended.resolve();
   }, LOOK_MS);
   await ended.promise;

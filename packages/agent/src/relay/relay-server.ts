@@ -120,6 +120,11 @@ export class RelayServer {
     return { open: this.#open.size, carried: this.#carried };
   }
 
+  /** Whether the migration has begun: libvirt was asked to prepare it. */
+  get hasBegun(): boolean {
+    return this.#course.prepared;
+  }
+
   /** Cuts everything and listens no more. */
   async close(): Promise<void> {
     this.#closed = true;
@@ -169,7 +174,7 @@ export class RelayServer {
     const reason =
       admission.kind === 'refused'
         ? admission.refusal
-        : (this.#lateReason() ?? this.#excessReason(socket, kind));
+        : (this.#lateReason(kind) ?? this.#excessReason(socket, kind));
     if (reason !== undefined || kind === undefined) {
       if (reason !== undefined) this.#refuse(socket, reason);
       socket.destroy();
@@ -188,11 +193,15 @@ export class RelayServer {
     else void this.#relayStream(socket, kind);
   }
 
-  /** SECURITY: asked at accept and again after the handshake; a connection that began before stays. */
-  #lateReason(): RefusalReason | undefined {
+  /**
+   * SECURITY: asked at accept and again after the handshake; a connection that began before stays. After its grant's time
+   * a migration that has begun opens what it needs still: its memory goes once its disks are copied, hours later.
+   */
+  #lateReason(kind?: StreamKind): RefusalReason | undefined {
     const { clock, grant } = this.#options;
     if (this.#closed) return { kind: 'internal', detail: 'the relay ends' };
-    return clock.now() > grant.notAfter ? { kind: 'internal', detail: 'the grant expired' } : undefined;
+    if (clock.now() <= grant.notAfter || (this.hasBegun && kind !== 'rpc')) return undefined;
+    return { kind: 'internal', detail: 'the grant expired' };
   }
 
   #excessReason(socket: TLSSocket, kind: StreamKind | undefined): RefusalReason | undefined {
@@ -217,7 +226,8 @@ export class RelayServer {
   }
 
   async #relayRpc(socket: TLSSocket): Promise<void> {
-    const filter = new MigrationFilter(policyOf(this.#options.grant, this.#options.sockets), this.#course);
+    const { grant, sockets, clock } = this.#options;
+    const filter = new MigrationFilter(policyOf(grant, sockets, clock), this.#course);
     const libvirt = connect({ path: this.#options.libvirtSocket });
     try {
       await Promise.all([

@@ -17,12 +17,14 @@ import {
   authList,
   connectOpen,
   domainGetXmlDesc,
+  domainMigratePrepare3Params,
   RPC_PROGRAMS,
 } from '@virt-trust/libvirt/migration-protocol.ts';
+import { migrationXmlDigest } from '@virt-trust/libvirt/migration-xml.ts';
 import { encodePacket, RpcPacketReader } from '@virt-trust/libvirt/rpc.ts';
 import { temporaryRoot } from '../fixtures.ts';
 import { RelayServer, type RelayServerOptions } from './relay-server.ts';
-import { makeSocketDirectory, migrationSockets } from './sockets.ts';
+import { makeSocketDirectory, migrationSockets, unixUri } from './sockets.ts';
 import { openStreams, type SourceStreams } from './source-streams.ts';
 
 const own = { uid: process.getuid?.() ?? 0, gid: process.getgid?.() ?? 0 };
@@ -342,30 +344,6 @@ for (const [what, reason, tls, over] of hostile) {
   });
 }
 
-test('a grant that expires while a stream runs does not cut it, and lets nothing new in', async (t) => {
-  let now = Date.now();
-  const pair = await relayed(
-    t,
-    { qemu: (socket) => socket.pipe(socket) },
-    { notAfter: (now + 1000) as Instant },
-    {
-      clock: { now: () => now as Instant },
-    },
-  );
-  const streams = await pair.streams();
-  const qemu = connect({ path: pathOf(streams.streamUri) });
-  qemu.write('before');
-  await once(qemu, 'data');
-  now += 2000;
-  qemu.write('after');
-  const [answer] = (await once(qemu, 'data')) as [Buffer];
-  assert.equal(answer.toString(), 'after');
-  const late = connect({ path: pathOf(streams.streamUri) });
-  late.on('error', () => {});
-  await closed(late);
-  qemu.destroy();
-});
-
 const call = (
   { program, number, args }: { program: number; number: number; args: { encode(value: never): Uint8Array } },
   value: object,
@@ -380,6 +358,77 @@ const call = (
     status: 0,
     payload: args.encode(value as never),
   });
+
+const XML = '<domain/>';
+
+/** A relay whose QEMU and libvirt give back what they get, and whose grant's time can be ended. */
+async function expiring(t: TestContext): Promise<{ pair: Pair; expire: () => void }> {
+  let now = Date.now();
+  const vm = grantOf().vm;
+  assert.ok(vm);
+  const echo = (socket: Socket) => socket.pipe(socket);
+  const libvirt = (socket: Socket) => {
+    const reader = new RpcPacketReader();
+    socket.on('data', (chunk) => {
+      for (const packet of reader.push(chunk as Buffer))
+        socket.write(encodePacket({ ...packet, type: 1, payload: new Uint8Array() }));
+    });
+  };
+  const over = { vm: { ...vm, xmlSha256: migrationXmlDigest(XML) }, notAfter: (now + 1000) as Instant };
+  const clock = { now: () => now as Instant };
+  const pair = await relayed(t, { qemu: echo, libvirt }, over, { clock });
+  return {
+    pair,
+    expire: () => {
+      now += 2000;
+    },
+  };
+}
+
+test('a grant that expires while a stream runs does not cut it, and lets nothing new in', async (t) => {
+  const { pair, expire } = await expiring(t);
+  const streams = await pair.streams();
+  const qemu = connect({ path: pathOf(streams.streamUri) });
+  qemu.write('before');
+  await once(qemu, 'data');
+  expire();
+  qemu.write('after');
+  const [answer] = (await once(qemu, 'data')) as [Buffer];
+  assert.equal(answer.toString(), 'after');
+  const late = connect({ path: pathOf(streams.streamUri) });
+  late.on('error', () => {});
+  await closed(late);
+  qemu.destroy();
+});
+
+test('a migration that was prepared opens its streams and disks after the grant’s time too, and nothing else', async (t) => {
+  const { pair, expire } = await expiring(t);
+  const { id } = pair.grant;
+  const streams = await pair.streams();
+  const rpc = await streams.rpc();
+  rpc.write(call(authList, {}, 1));
+  rpc.write(call(connectOpen, { uri: 'qemu:///system', flags: 0 }, 2));
+  const { stream, disks } = migrationSockets(join(pair.root, 'd'), id, 'web');
+  const params = [
+    ['destination_xml', XML],
+    ['migrate_uri', unixUri(stream)],
+    ['disks_uri', unixUri(disks)],
+  ].map(([name, value]) => ({ name, kind: 'string', value }));
+  rpc.write(call(domainMigratePrepare3Params, { params, cookieIn: new Uint8Array(), flags: 1 }, 3));
+  while (!pair.relay.hasBegun) await once(rpc, 'data');
+  expire();
+  for (const uri of [streams.streamUri, streams.streamUri, streams.disksUri]) {
+    const late = connect({ path: pathOf(uri) });
+    late.write('late');
+    const [answer] = (await once(late, 'data')) as [Buffer];
+    assert.equal(answer.toString(), 'late');
+    late.destroy();
+  }
+  const another = await streams.rpc();
+  await closed(another.resume());
+  assert.match(pair.refused.join(), /expired/);
+  assert.deepEqual(pair.cutOff, []);
+});
 
 test('a source that calls what is no part of a migration loses every stream, and libvirt never sees the call', async (t) => {
   const seen: number[] = [];
