@@ -56,6 +56,35 @@ hint: see them with: virt-trust host list
 [exit 3]
 `));
 
+test('what needs an agent says of a host without one that it is unmanaged, and what can be done', async () => {
+  const { shell } = manager;
+  await shell.run('virt-trust host add bare --unmanaged 192.0.2.79');
+  for (const words of [
+    'host provision bare',
+    'host collect bare',
+    'host roll-key bare',
+    'host gate bare plain-tcp-off --yes',
+    'host revoke bare --reason keyCompromise --yes',
+    'host rename bare other',
+    'host set-address bare 192.0.2.80',
+    'interface list bare',
+    'certificate list --host bare',
+    'renewal list --host bare',
+    'console web --host bare',
+  ]) {
+    const { code, output } = await shell.run(`virt-trust ${words}`);
+    assert.match(output, /^error: cannot .* host bare: it is unmanaged/, words);
+    assert.match(output, /host remove bare, then virt-trust host add bare --ssh root@192\.0\.2\.79/, words);
+    assert.equal(code, 4, words);
+  }
+  await shows(`
+$ virt-trust host add bare --ssh root@192.0.2.79 --ssh-fingerprint SHA256:AAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAA
+error: cannot record host bare: a host without an agent is known by that name
+hint: if it is the same machine, forget that entry first: virt-trust host remove bare
+[exit 4]
+`);
+});
+
 test('words of a migration that do not fit together are refused before anything is asked', async () => {
   const shell = new Shell();
   const wrong = async (words: string, said: RegExp) => {
