@@ -32,7 +32,9 @@ export function peerHandlers(
       await grants.remove(params.id, managerOf(caller));
       return {};
     },
-    listGrants: async () => ({ grants: grants.list() }),
+    listGrants: async ({ caller }) => ({
+      grants: grants.list(caller.door === 'channel' ? caller.managerPin : undefined),
+    }),
     createPreflight: ({ body, signal }) => preflights.check(body, signal),
     peerCreateMigration: async ({ body, caller }) => {
       const grant = grantOf(caller);

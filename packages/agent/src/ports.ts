@@ -115,6 +115,8 @@ export interface NetworkWatch {
 export interface PeerGuests {
   pins(): PinSet<'agent'>;
   admitsAddress(remoteAddress: string): boolean;
+  /** How many grants name the key. */
+  grantsOf(pin: SpkiPin): number;
   /** Told within bounds, however often it is called. */
   refused(subject: string, message: string): void;
 }
@@ -149,7 +151,8 @@ export interface Grants {
   put(grant: Grant, manager: SpkiPin): Promise<GrantState>;
   /** One that is not there is fine. */
   remove(id: string, manager: SpkiPin): Promise<void>;
-  list(): GrantState[];
+  /** Those of one manager, or all. */
+  list(manager?: SpkiPin): GrantState[];
   /** The grant by which a peer asks for an operation; throws `grant.*` where there is none for it. */
   admit(id: string, peer: AskingPeer, asked: AskedOperation): Grant;
   /** The grant of that id, whoever asks; undefined where there is none. */

@@ -33,7 +33,7 @@ export interface ListenOptions<Dialler extends ChannelRole> {
   /** What an address may cost; default: as much as it likes. */
   readonly rate?: AddressRate;
   /** Channels that one key may have at a time; default: any number. */
-  readonly maxChannelsPerPeer?: number;
+  readonly maxChannelsPerPeer?: (pin: SpkiPin) => number;
   readonly maxRefusalsPerMinute?: number;
   readonly maxPendingHandshakes?: number;
   readonly handshakeMs?: number;
@@ -67,7 +67,7 @@ export async function listenChannel<Dialler extends ChannelRole>(
   options: ListenOptions<Dialler>,
 ): Promise<ChannelListener> {
   const { server, trustedPeers, clock = systemClock, sleep = systemSleep, keepAliveMs = 15_000 } = options;
-  const { rate, maxChannelsPerPeer = Number.POSITIVE_INFINITY } = options;
+  const { rate, maxChannelsPerPeer = () => Number.POSITIVE_INFINITY } = options;
   const alpn = ALPN_BY_DIALLER[options.diallers];
   const reporter = new RefusalReporter(options.onRefused, clock, options.maxRefusalsPerMinute ?? 30);
   const refuse = (remoteAddress: string, reason: RefusalReason) => {
@@ -129,7 +129,7 @@ export async function listenChannel<Dialler extends ChannelRole>(
       const admission = admitPeer(socket, alpn, trustedPeers());
       if (admission.kind === 'refused') {
         refuse(addressOf(socket), admission.refusal);
-      } else if (channelsOf(admission.pin) >= maxChannelsPerPeer) {
+      } else if (channelsOf(admission.pin) >= maxChannelsPerPeer(admission.pin)) {
         refuse(addressOf(socket), { kind: 'too-many-channels', pin: admission.pin });
       } else {
         handOver(socket, admission.pin);

@@ -193,7 +193,7 @@ test('a peer loses its session at once when it is trusted no more', async (t) =>
 });
 
 test('a key has so many channels at a time and no more, and its next when one is closed', async (t) => {
-  const door = await startPeerDoor(t, { maxChannelsPerPeer: 2 });
+  const door = await startPeerDoor(t, { maxChannelsPerPeer: () => 2 });
   const other = identityOf('agent');
   door.own.peers = new PinSet('agent', [door.peer.pin, other.pin]);
   const [first] = [await door.dial(), await door.dial()];

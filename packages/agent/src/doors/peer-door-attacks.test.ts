@@ -147,7 +147,12 @@ test('SECURITY: one that sends its body byte by byte, or never ends it, is cut o
     requestMs: 200,
   });
   t.after(() => door.close());
-  const port = await door.open({ pins: () => peer.asPinSet(), admitsAddress: () => true, refused: () => {} });
+  const port = await door.open({
+    pins: () => peer.asPinSet(),
+    admitsAddress: () => true,
+    grantsOf: () => 1,
+    refused: () => {},
+  });
   const session = await dialChannel({
     identity: peer,
     trustedAgentPins: identity.asPinSet(),
@@ -188,6 +193,18 @@ test('SECURITY: a peer has four channels of four requests at once, and no more',
     assert.equal((await get(one, `/v1/peer/migrations/${grant.id}`)).status, 200);
   const [event] = await host.refusedEvents(1);
   assert.match(event?.message ?? '', /too-many-channels/);
+});
+
+test('a peer has a channel more for each further grant, as each migration between two hosts has one of its own', async (t) => {
+  const host = await grantingHost(t);
+  const { port } = await host.give();
+  const first = Array.from({ length: 4 }, () => host.channelTo(port));
+  await Promise.all(first);
+  for (let more = 0; more < 4; more++) {
+    await assert.rejects(host.channelTo(port), { code: 'channel.peer_refused' });
+    await host.give();
+    await host.channelTo(port);
+  }
 });
 
 test('SECURITY: a flood of refused requests fills neither the events nor the channel of others', async (t) => {

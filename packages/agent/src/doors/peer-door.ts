@@ -22,7 +22,7 @@ export interface PeerDoorOptions {
 
 /**
  * SECURITY: what a host whose key somebody stole may cost another. Four sessions of four requests at once, each with a
- * body of 2 MiB, are the most that it can have the agent hold.
+ * body of 2 MiB, are the most that it can have the agent hold; of a host with several grants, one more for each.
  */
 const LIMITS = {
   maxSessionMemory: 4,
@@ -30,7 +30,8 @@ const LIMITS = {
   maxSessionRejectedStreams: 20,
   settings: { maxConcurrentStreams: 4, maxHeaderListSize: 8192 },
 } as const;
-const CHANNELS_PER_PEER = 4;
+/** Each migration has a channel, for as long as it goes on; besides, preflights do, and what takes a broken one's place. */
+const CHANNELS = { besides: 3, most: 16 } as const;
 /** The addresses are the peers' own, named one by one: each counts for itself. */
 const CONNECTIONS = { perMinute: 120, sharedOctets: 16 } as const;
 const PENDING_HANDSHAKES = 32;
@@ -68,7 +69,7 @@ export class PeerDoor implements PeerDoorControl {
         port,
         admitAddress: (remoteAddress) => guests.admitsAddress(remoteAddress),
         rate: this.#rate,
-        maxChannelsPerPeer: CHANNELS_PER_PEER,
+        maxChannelsPerPeer: (pin) => Math.min(CHANNELS.most, CHANNELS.besides + guests.grantsOf(pin)),
         maxPendingHandshakes: PENDING_HANDSHAKES,
         handshakeMs: HANDSHAKE_MS,
         clock,

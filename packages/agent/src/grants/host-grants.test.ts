@@ -140,6 +140,8 @@ test('a grant is changed and removed by the manager that gave it, and by no othe
   await grants.put(longer, host.a);
   await grants.put(longer, host.a);
   assert.deepEqual(grants.find(grant.id), longer);
+  assert.deepEqual(grants.list(host.b), []);
+  assert.deepEqual(grants.list(host.a), grants.list());
   assert.deepEqual(host.kinds(), ['grant.opened', 'grant.changed']);
 });
 

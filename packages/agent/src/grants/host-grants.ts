@@ -111,9 +111,12 @@ export class HostGrants implements Grants {
     });
   }
 
-  list(): GrantState[] {
-    const held = [...this.#held.values()].filter(({ grant }) => !this.#ended.has(grant.id));
-    return held.map((one) => this.#stateOf(one));
+  list(manager?: SpkiPin): GrantState[] {
+    return [...this.#held.values()]
+      .filter(
+        (held) => !this.#ended.has(held.grant.id) && (manager === undefined || held.manager === manager),
+      )
+      .map((held) => this.#stateOf(held));
   }
 
   admit(id: string, peer: AskingPeer, asked: AskedOperation): Grant {
@@ -260,6 +263,7 @@ export class HostGrants implements Grants {
           'agent',
           open().flatMap(({ peer }) => peer.pins),
         ),
+      grantsOf: (pin) => open().filter(({ peer }) => peer.pins.includes(pin)).length,
       admitsAddress: (remoteAddress) => open().some((grant) => comesFrom(grant, remoteAddress)),
       refused: (subject, message) => this.#refusals.happened(subject, message),
     };

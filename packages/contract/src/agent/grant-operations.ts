@@ -33,7 +33,7 @@ export const deleteGrant = {
 
 export const listGrants = {
   id: 'listGrants',
-  summary: 'The grants that this host holds now.',
+  summary: 'The grants that this host holds now: to a manager its own, to this host itself all.',
   method: 'GET',
   path: '/v1/grants',
   result: Type.Object({ grants: Type.Array(GrantState, { maxItems: 256 }) }, strict),
