@@ -308,6 +308,22 @@ describe('migrations', () => {
     assert.equal((await migrations.cancel(other.id)).phase, 'cancelled');
   });
 
+  it('starts one of two migrations of a VM that were prepared at the same time', async () => {
+    const conductors = new FakeConductors();
+    const migrations = await made(conductors);
+    const orders = [plainOrder({ id: randomUUID() }), plainOrder({ id: randomUUID() })];
+    for (const order of orders) await migrations.create(order);
+    const starts = await Promise.allSettled(orders.map(({ id }) => migrations.start(id, null)));
+    const refused = starts.flatMap((start) => (start.status === 'rejected' ? [start.reason] : []));
+    assert.ok(isTrustError(refused[0], 'migration.conflict'));
+    assert.match(refused[0].message, /is being migrated already/);
+    assert.equal(refused.length, 1);
+    assert.equal(conductors.started.length, 1);
+    for (const { id } of orders)
+      if (!conductors.started.includes(id))
+        await assert.rejects(migrations.start(id, null), { code: 'migration.conflict' });
+  });
+
   it('refuses a second migration of a VM, and more than it carries at once', async () => {
     const { migrations } = await begun(new FakeConductors());
     await assert.rejects(migrations.create(orderOf()), (error) => isTrustError(error, 'migration.conflict'));

@@ -48,6 +48,8 @@ class HostMigrations implements Migrations {
   readonly #parts: MigrationParts;
   readonly #store: MigrationStore;
   readonly #watched = new Map<string, Promise<void>>();
+  /** VMs of which a migration is being started. */
+  readonly #starting = new Set<string>();
   #changed = Promise.withResolvers<void>();
   #closed = false;
 
@@ -115,9 +117,22 @@ class HostMigrations implements Migrations {
   }
 
   async start(id: string, certificate: string | null): Promise<MigrationStatus> {
+    const { order } = await this.#find(id);
+    // Several managers may have prepared a migration of the same VM.
+    if (this.#starting.has(order.vm)) throw alreadyMigrated(order);
+    this.#starting.add(order.vm);
+    try {
+      return await this.#start(id, certificate);
+    } finally {
+      this.#starting.delete(order.vm);
+    }
+  }
+
+  async #start(id: string, certificate: string | null): Promise<MigrationStatus> {
     const record = await this.#find(id);
     const { order } = record;
     if (record.status.phase !== 'requested') return record.status;
+    refuseTwice(order, await this.#store.list());
     const files = this.#store.files(id);
     if (order.tls !== null) {
       const key = await files.readClientFile('clientKey');
@@ -297,8 +312,7 @@ class HostMigrations implements Migrations {
         (status.phase === 'running' ||
           (status.phase === 'requested' && this.#context.clock.now() - createdAt < KEEP_MS / 24)),
     );
-    if (open.some(({ status }) => status.vm === order.vm && status.phase === 'running'))
-      throw conflict(order.id, `${order.vm} is being migrated already`);
+    refuseTwice(order, records);
     if (open.length >= LIMIT)
       throw conflict(order.id, `${open.length} migrations are under way on this host`);
   }
@@ -308,6 +322,24 @@ function failure(message: string): Pick<MigrationStatus, 'phase' | 'runsOn' | 'e
   return { phase: 'failed', runsOn: 'source', error: { message, hint: hintFor(message) } };
 }
 
-function conflict(id: string, reason: string): TrustError {
-  return new TrustError('migration.conflict', 'conflict', `cannot prepare migration ${id}: ${reason}`);
+function refuseTwice(order: MigrationOrder, records: readonly MigrationRecord[]): void {
+  const running = records.filter(({ status }) => status.phase === 'running' && status.id !== order.id);
+  if (running.some(({ status }) => status.vm === order.vm)) throw alreadyMigrated(order);
+}
+
+function alreadyMigrated({ id, vm }: MigrationOrder): TrustError {
+  return conflict(
+    id,
+    `${vm} is being migrated already`,
+    'Wait until that migration is over, or cancel it where it was asked for: another manager may have begun it.',
+  );
+}
+
+function conflict(id: string, reason: string, hint?: string): TrustError {
+  return new TrustError(
+    'migration.conflict',
+    'conflict',
+    `cannot prepare migration ${id}: ${reason}`,
+    hint === undefined ? {} : { hint },
+  );
 }
