@@ -1,4 +1,3 @@
-import { describeError } from '@virt-trust/base/error.ts';
 import type { HostId } from '@virt-trust/base/host-id.ts';
 import type { ConnectionState } from '@virt-trust/channel/connection.ts';
 import { isSerialNumber } from '@virt-trust/pki/serial-number.ts';
@@ -9,6 +8,7 @@ import { registerAlarmMetrics } from './alarms/metrics.ts';
 import { WebhookSender } from './alarms/webhook-sender.ts';
 import type { Authorities } from './authorities/authorities.ts';
 import type { Core, Domain } from './core.ts';
+import { whyAway } from './hosts/away.ts';
 import type { HostRepository } from './hosts/host.ts';
 import type { OutsideLooks } from './hosts/outside-looks.ts';
 import { alarmHandlers } from './http/handlers/alarms.ts';
@@ -84,7 +84,7 @@ export function composeAlarms(core: Core, parts: AlarmsDomainParts): AlarmsDomai
     ofHost: (name) => alarms.open.ofHost(name),
     channel(id, state) {
       if (state.kind === 'up') fleet.channel(id, 'up', '');
-      else if (state.kind === 'down') fleet.channel(id, 'down', describeError(state.reason));
+      else if (state.kind === 'down') fleet.channel(id, 'down', whyAway(state));
       else return;
       alarms.changed();
     },

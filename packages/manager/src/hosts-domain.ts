@@ -1,6 +1,4 @@
-import { parseDuration } from '@virt-trust/base/duration.ts';
 import { describeError } from '@virt-trust/base/error.ts';
-import { SECOND } from '@virt-trust/base/instant.ts';
 import { parseTbsCertificate } from '@virt-trust/pki/certificate.ts';
 import { encodePrivateKeyPem } from '@virt-trust/pki/key.ts';
 import { isSerialNumber } from '@virt-trust/pki/serial-number.ts';
@@ -13,14 +11,15 @@ import { HostChannels } from './hosts/channels.ts';
 import { declaredForIssuance } from './hosts/declared-host.ts';
 import { Greeting } from './hosts/greeting.ts';
 import { hostJobs } from './hosts/host-jobs.ts';
+import { bearsOnHosts, hostSettingsOf, TLS_ENABLED } from './hosts/host-settings.ts';
 import { learnFromHost } from './hosts/learn-from-host.ts';
 import { ManagerIdentity } from './hosts/manager-identity.ts';
 import { isOnManager, managerNames, managerNamesFor } from './hosts/manager-names.ts';
 import { Observing } from './hosts/observing.ts';
-import type { CertificateSource, HostSettings, HostsContext } from './hosts/ports.ts';
+import type { CertificateSource, HostsContext } from './hosts/ports.ts';
 import { channelIsUpAt, otherAddressesOf } from './hosts/readdressing.ts';
 import { requireHost } from './hosts/require-host.ts';
-import { TlsSwitching, tlsSwitchJob } from './hosts/tls-switching.ts';
+import { SettingsBringing, settingsJob } from './hosts/settings-bringing.ts';
 import { consoleHandlers } from './http/handlers/consoles.ts';
 import { hostDetail, hostHandlers } from './http/handlers/hosts.ts';
 import { interfaceHandlers } from './http/handlers/interfaces.ts';
@@ -56,6 +55,7 @@ export function hostsDomain(constraints: AuthorityConstraints): (core: Core) => 
     const channels = new HostChannels({
       identities: identity.all,
       log: core.log,
+      clock: core.clock,
       otherAddressesOf: async (id) => {
         const host = await repository.get(id);
         return host === null ? [] : otherAddressesOf(host);
@@ -73,7 +73,7 @@ export function hostsDomain(constraints: AuthorityConstraints): (core: Core) => 
               watching.greeted(id);
               interfaces.greeted(id);
               migrations.greeted(name);
-              return switching.greeted(id);
+              return bringing.greeted(id);
             });
         if (state.kind !== 'up' && state.kind !== 'down') return;
         if (state.kind === 'up') revocation.channelUp(name);
@@ -103,7 +103,9 @@ export function hostsDomain(constraints: AuthorityConstraints): (core: Core) => 
       revocations: revocation.forHosts,
       audit: { append: (entry) => core.audit.append([entry]) },
       identities: identity,
-      settingsOf: (host) => settingsOf(core, issuing, host),
+      settingsOf: (host) =>
+        // Of the authority, not of the setting: that one may have changed since the authority was made.
+        hostSettingsOf(host, issuing.authorities.byPurpose('control').organization, core.settings),
       tlsOf: async ({ name, cluster }) => {
         const { value, from } = await core.settings.explain(TLS_ENABLED, { host: name, cluster });
         return { enabled: value === true, from };
@@ -148,17 +150,23 @@ export function hostsDomain(constraints: AuthorityConstraints): (core: Core) => 
     const definitions = hostJobs(context, identity);
     for (const definition of Object.values(definitions)) core.jobs.register(definition as never);
     const migrations = composeMigration(core, context);
-    const switchJob = tlsSwitchJob(context);
-    core.jobs.register(switchJob);
+    const bringingJob = settingsJob(context);
+    core.jobs.register(bringingJob);
     const isHeld = async () => revocation.forHosts.isHeld() || (await renewal.freeze.isFrozen());
-    const switching = new TlsSwitching({ context, jobs: core.jobs, job: switchJob, isHeld });
-    const switchAll = () => {
-      switching.resume().catch((error: unknown) => {
-        core.log.warn({ reason: describeError(error) }, 'TLS was not switched everywhere');
+    const bringing = new SettingsBringing({
+      context,
+      jobs: core.jobs,
+      job: bringingJob,
+      isHeld,
+      signal: core.signal,
+    });
+    const bringAll = () => {
+      bringing.resume().catch((error: unknown) => {
+        core.log.warn({ reason: describeError(error) }, 'settings were not brought to all hosts');
       });
     };
-    revocation.forHosts.onResume(switchAll);
-    renewal.onThaw(switchAll);
+    revocation.forHosts.onResume(bringAll);
+    renewal.onThaw(bringAll);
     const interfaces = composeInterfaces(core, {
       context,
       certificates: issuing.certificates,
@@ -222,8 +230,9 @@ export function hostsDomain(constraints: AuthorityConstraints): (core: Core) => 
       clusterOf: async (name) =>
         (await migrations.clusterOf(name)) ?? (await requireHost(name, context)).cluster,
       async settingPut(name, place, actor) {
-        const { jobs, warnings } =
-          name === TLS_ENABLED ? await switching.settingPut(place, actor) : { jobs: [], warnings: [] };
+        const { jobs, warnings } = bearsOnHosts(name)
+          ? await bringing.settingPut(place, actor)
+          : { jobs: [], warnings: [] };
         const { scope, target } = place;
         if (scope === 'cluster' && !(await repository.list()).some(({ cluster }) => cluster === target))
           warnings.push(`no host is in cluster ${target}: this holds for those that will be`);
@@ -281,40 +290,5 @@ function certificateSource({
       const record = await certificates.find(serialNumber);
       return record === null ? null : namesIn(parseTbsCertificate(record.tbs));
     },
-  };
-}
-
-function secondsOf(duration: string): number {
-  return Math.round((parseDuration(duration) ?? 0) / SECOND);
-}
-
-const TLS_ENABLED = 'kvm.libvirtd.tls.enabled';
-
-/** What the setting console.listen asks of a host. */
-const CONSOLES = {
-  keep: 'keep',
-  password: 'with-password',
-  certificate: 'with-certificate',
-} as const satisfies Record<string, HostSettings['consoles']>;
-
-async function settingsOf(
-  core: Core,
-  { authorities }: IssuanceDomain,
-  host: { readonly name: string; readonly cluster: string },
-): Promise<HostSettings> {
-  const subject = { host: host.name, cluster: host.cluster };
-  const { settings } = core;
-  return {
-    // Of the authority, not of the setting: that one may have changed since the authority was made.
-    organization: authorities.byPurpose('control').organization,
-    keyAlgorithm: await settings.value('key.algorithm', subject),
-    migrationModes: await settings.value('migration.mode', subject),
-    tls: (await settings.value(TLS_ENABLED, subject)) ? 'on' : 'off',
-    migrationWaitSeconds: secondsOf(await settings.value('migration.reload_wait', subject)),
-    probeSeconds: await settings.value('probe.interval_seconds', subject),
-    allowedSkewSeconds: await settings.value('clock.allowed_skew_seconds'),
-    managerAddresses: await settings.value('channel.manager_addresses', subject),
-    clientCertificateMinutes: await settings.value('migration.client_certificate_minutes', subject),
-    consoles: CONSOLES[await settings.value('console.listen', subject)],
   };
 }

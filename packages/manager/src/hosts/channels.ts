@@ -1,11 +1,14 @@
+import { type Clock, systemClock } from '@virt-trust/base/clock.ts';
 import { describeError, isTrustError, TrustError } from '@virt-trust/base/error.ts';
 import type { HostId } from '@virt-trust/base/host-id.ts';
+import type { Instant } from '@virt-trust/base/instant.ts';
 import type { Log } from '@virt-trust/base/log.ts';
 import type { SpkiPin } from '@virt-trust/base/spki-pin.ts';
 import { ChannelConnection, type ConnectionState } from '@virt-trust/channel/connection.ts';
 import type { ChannelIdentity } from '@virt-trust/channel/identity.ts';
 import { PinSet } from '@virt-trust/channel/pins.ts';
 import { ApiClient, type Transport } from '@virt-trust/contract/client.ts';
+import { awayOf } from './away.ts';
 import type { Host } from './host.ts';
 
 /** A host's channel: the typed client of its agent, and whether it is up. */
@@ -43,12 +46,15 @@ interface Entry {
   /** The manager's key that the channel goes by, or that is tried on it now. */
   own: SpkiPin;
   trying: boolean;
+  /** Since when a channel is down that was up; null while it is up, and where it never was. */
+  lostAt: Instant | null;
 }
 
 /** Keeps one channel to every managed host, dialled by the manager and dialled again for ever. */
 export class HostChannels {
   readonly #entries = new Map<HostId, Entry>();
   readonly #log: Log;
+  readonly #clock: Clock;
   readonly #onState: StateListener;
   readonly #otherAddressesOf: (id: HostId) => Promise<readonly string[]>;
   #identities: readonly Identity[];
@@ -61,11 +67,13 @@ export class HostChannels {
   constructor(options: {
     identities: readonly Identity[];
     log: Log;
+    clock?: Clock;
     onState: StateListener;
     otherAddressesOf?: (id: HostId) => Promise<readonly string[]>;
   }) {
     this.#identities = options.identities;
     this.#log = options.log;
+    this.#clock = options.clock ?? systemClock;
     this.#onState = options.onState;
     this.#otherAddressesOf = options.otherAddressesOf ?? (async () => []);
   }
@@ -88,6 +96,11 @@ export class HostChannels {
     return this.#entries.get(hostId)?.connection.state ?? null;
   }
 
+  /** Since when a host is away that was there; null while it is there, and where it never was. */
+  lostAt(hostId: HostId): Instant | null {
+    return this.#entries.get(hostId)?.lostAt ?? null;
+  }
+
   /** Where a host answers, while that is not where it is recorded to be; null otherwise. */
   detourOf(hostId: HostId): string | null {
     const entry = this.#entries.get(hostId);
@@ -108,7 +121,11 @@ export class HostChannels {
       },
       otherHosts: () => this.#otherAddressesOf(host.id),
     });
+    let wasUp = false;
     connection.onState((state) => {
+      if (state.kind === 'down' && wasUp) entry.lostAt = this.#clock.now();
+      if (state.kind === 'up') entry.lostAt = null;
+      wasUp = state.kind === 'up';
       if (state.kind === 'down')
         this.#log.warn({ host: entry.name, reason: state.reason.code }, 'channel down');
       if (state.kind === 'up') {
@@ -126,6 +143,7 @@ export class HostChannels {
       pins: host.agentPins.join(),
       own: identity.pin,
       trying: false,
+      lostAt: null,
     };
     this.#entries.set(host.id, entry);
     return entry;
@@ -254,29 +272,18 @@ function channelOf(entry: Entry, host: Host): HostChannel {
         await connection.waitUntilUp(AbortSignal.any([signal, AbortSignal.timeout(limitMs)]));
       } catch {
         signal.throwIfAborted();
-        throw channelDown(host, connection.state);
+        throw channelDown(host, connection.state, entry.lostAt);
       }
     },
   };
 }
 
-function channelDown(host: Host, state: ConnectionState): TrustError {
-  return new TrustError(
-    'host.channel_down',
-    'unavailable',
-    `cannot reach the agent of host ${host.name} at ${host.channel.address} port ${host.channel.port}: ${state.kind === 'down' ? describeError(state.reason) : 'no answer'}`,
-    {
-      hint: estranged(state)
-        ? `manager and agent do not know each other's keys: the host was installed again, or this manager restored from before their last two rollovers; root's word sets them anew: virt-trust host add ${host.name} --ssh ${host.ssh.destination}`
-        : 'see that the host is up, that its agent runs (systemctl status virt-trust-agent) and that its firewall lets the manager in on that port',
-    },
-  );
-}
-
-function estranged(state: ConnectionState): boolean {
-  return (
-    state.kind === 'down' && ['channel.peer_refused', 'channel.peer_untrusted'].includes(state.reason.code)
-  );
+function channelDown(host: Host, state: ConnectionState, since: Instant | null): TrustError {
+  const { why, look } = awayOf(host, state, since);
+  return new TrustError('host.channel_down', 'unavailable', `cannot reach host ${host.name}: ${why}`, {
+    context: { host: host.name, address: host.channel.address, port: host.channel.port, why },
+    hint: look,
+  });
 }
 
 function answersAt({ connection: { state } }: Entry): string | undefined {

@@ -11,6 +11,7 @@ import type { DesiredState } from '@virt-trust/contract/model/desired-state.ts';
 import type { ObservedCredential, ObservedState } from '@virt-trust/contract/model/observed-state.ts';
 import type { Service } from '@virt-trust/contract/model/service.ts';
 import type { JobContext } from '../jobs/job.ts';
+import { whyAway } from './away.ts';
 import { type HostChannel, isChannelLost } from './channels.ts';
 import { proveLibvirt } from './libvirt-proof.ts';
 import { managementAddresses } from './management-addresses.ts';
@@ -42,7 +43,7 @@ export async function followUntilSettled(following: Following): Promise<Observed
       return await follow(following);
     } catch (error) {
       if (!isChannelLost(error)) throw error;
-      following.report(`${describeError(error)}; dialling again`);
+      following.report(`${whyAway(following.channel.state)}; dialling again`);
       await openChannel(hostName, context, signal);
     }
   }

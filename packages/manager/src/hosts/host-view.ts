@@ -1,6 +1,7 @@
-import { describeError } from '@virt-trust/base/error.ts';
+import type { Instant } from '@virt-trust/base/instant.ts';
 import type { ConnectionState } from '@virt-trust/channel/connection.ts';
 import type { HostDetail, HostSummary } from '@virt-trust/contract/model/host.ts';
+import { awayOf } from './away.ts';
 import { endpointsOf } from './desired-state.ts';
 import { gateStates } from './gates.ts';
 import type { Host } from './host.ts';
@@ -9,14 +10,20 @@ import { securityOf, type TlsSwitch } from './security.ts';
 /** The open alarms of a host: how many, and what the first of them says. */
 export type HostAlarms = HostSummary['alarms'];
 
+/** Its channel, and since when it is away that was there. */
+export interface HostPresence {
+  readonly channel: ConnectionState | null;
+  readonly lostAt: Instant | null;
+}
+
 /** A host as the API shows it in lists. */
 export function summaryOf(
   host: Host,
-  channel: ConnectionState | null,
+  { channel, lostAt }: HostPresence,
   alarms: HostAlarms,
   tls: TlsSwitch,
 ): HostSummary {
-  const down = channel?.kind === 'down' ? describeError(channel.reason) : null;
+  const down = channel?.kind === 'down' ? awayOf(host, channel, lostAt).why : null;
   return {
     id: host.id,
     name: host.name,
@@ -40,14 +47,15 @@ export function summaryOf(
 export function detailOf(
   host: Host,
   fleet: readonly Host[],
-  channel: ConnectionState | null,
+  presence: HostPresence,
   alarms: HostAlarms,
   tls: TlsSwitch,
+  due: readonly string[],
 ): HostDetail {
   return {
-    ...summaryOf(host, channel, alarms, tls),
+    ...summaryOf(host, presence, alarms, tls),
     address: host.channel.address,
-    answersAt: channel?.kind === 'up' ? channel.host : null,
+    answersAt: presence.channel?.kind === 'up' ? presence.channel.host : null,
     agentPins: [...host.agentPins],
     declared: {
       ...host.declared,
@@ -59,6 +67,7 @@ export function detailOf(
       host,
       fleet.filter((peer) => peer.cluster === host.cluster),
     ),
+    settingsDue: [...due],
     inventory: host.inventory,
     observed: host.observed,
   };

@@ -3,9 +3,11 @@ import { MINUTE } from '@virt-trust/base/instant.ts';
 import { cancelMigration, getMigration } from '@virt-trust/contract/agent/operations.ts';
 import type { MigrationStatus } from '@virt-trust/contract/model/migration.ts';
 import type { MigrationProgress } from '@virt-trust/contract/model/migration-options.ts';
+import { whyAway } from '../hosts/away.ts';
 import { type HostChannel, isChannelLost } from '../hosts/channels.ts';
 import type { JobContext } from '../jobs/job.ts';
 import { Cancelled } from '../jobs/job-runner.ts';
+import { describeProgress, isNews } from './progress-words.ts';
 
 /** How long a conducting agent may be away, a boot of its host included, before the job says that it cannot know. */
 export const AWAY_LIMIT = 15 * MINUTE;
@@ -17,7 +19,7 @@ export interface Followed {
   readonly vm: string;
   readonly job: JobContext;
   readonly report: (detail: string) => void;
-  /** Is told how far it is, at each tenth of the way. */
+  /** Is told how far it is, whenever that is news. */
   readonly onProgress: (words: string) => void;
   readonly awayLimitMs?: number;
 }
@@ -30,7 +32,7 @@ export interface Followed {
 export async function followMigration(followed: Followed): Promise<MigrationStatus> {
   const { channel, job, report, conductor, vm } = followed;
   const stopping = stoppingOf(job);
-  let tenths = 0;
+  let told: MigrationProgress | null = null;
   const cancelling = new Cancelling(followed);
   try {
     for (;;) {
@@ -45,15 +47,14 @@ export async function followMigration(followed: Followed): Promise<MigrationStat
         job.migration(status);
         if (isEnd(status)) return status;
         report(describeStage(status));
-        const reached = Math.floor((status.progress?.percent ?? 0) / 10);
-        if (reached <= tenths) continue;
-        tenths = reached;
-        followed.onProgress(describeStage(status));
+        if (status.progress === null || !isNews(told, status.progress)) continue;
+        told = status.progress;
+        followed.onProgress(describeProgress(told));
       } catch (error) {
         stopping.signal.throwIfAborted();
         if (!isChannelLost(error)) throw error;
         report(
-          `the agent on ${conductor} is away (${describeError(error)}); the migration goes on without it`,
+          `the agent on ${conductor} is away (${whyAway(channel.state)}); the migration goes on without it`,
         );
         await channel
           .waitUntilUp(stopping.signal, followed.awayLimitMs ?? AWAY_LIMIT)
@@ -136,20 +137,4 @@ function away(vm: string, conductor: string, cause: unknown): TrustError {
 function describeStage({ progress, step, phase }: MigrationStatus): string {
   if (progress === null) return step ?? phase;
   return describeProgress(progress);
-}
-
-const MIB = 2 ** 20;
-
-/** How far it is, for people, in one line. */
-function describeProgress(progress: MigrationProgress): string {
-  const parts = [`${progress.stage} ${progress.percent.toFixed(0)} %`];
-  const amount = (what: string, { processedBytes, totalBytes }: NonNullable<MigrationProgress['memory']>) =>
-    parts.push(`${what} ${(processedBytes / MIB).toFixed(0)} of ${(totalBytes / MIB).toFixed(0)} MiB`);
-  if (progress.memory !== null) amount('memory', progress.memory);
-  if (progress.disk !== null && progress.disk.totalBytes > 0) amount('disk', progress.disk);
-  if (progress.iteration !== null && progress.iteration > 0) parts.push(`pass ${progress.iteration}`);
-  parts.push(`${(progress.bytesPerSecond / MIB).toFixed(0)} MiB/s`);
-  if (progress.estimatedSeconds !== null) parts.push(`about ${progress.estimatedSeconds} s left`);
-  if (progress.expectedDowntimeMs !== null) parts.push(`downtime ${progress.expectedDowntimeMs} ms`);
-  return parts.join(', ');
 }

@@ -9,6 +9,7 @@ import { PURPOSE_OF_SERVICE, PURPOSES, type Purpose } from '@virt-trust/contract
 import { parseCrlNumber } from '@virt-trust/pki/crl-number.ts';
 import { encodePem } from '@virt-trust/pki/pem.ts';
 import type { Authorities } from '../authorities/authorities.ts';
+import { whyAway } from '../hosts/away.ts';
 import type { HostChannels } from '../hosts/channels.ts';
 import type { Host, HostRepository } from '../hosts/host.ts';
 import type { Crl, CrlRepository } from './crl.ts';
@@ -128,8 +129,7 @@ export class CrlDelivery {
     const limit = AbortSignal.any([signal, AbortSignal.timeout(TIMEOUT_MS)]);
     const state = channels.stateOf(host.id);
     if (state?.kind !== 'up') {
-      const reason = state?.kind === 'down' ? describeError(state.reason) : 'its channel is not up';
-      return { kind: 'away', host, reason };
+      return { kind: 'away', host, reason: whyAway(state) };
     }
     try {
       const { recovery, learning } = this.#parts;

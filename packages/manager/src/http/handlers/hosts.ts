@@ -4,11 +4,13 @@ import type { Job } from '@virt-trust/contract/model/job.ts';
 import { collect } from '../../hosts/collect.ts';
 import type { Host } from '../../hosts/host.ts';
 import { type hostJobs, prepareAdd } from '../../hosts/host-jobs.ts';
-import { detailOf, type HostAlarms, summaryOf } from '../../hosts/host-view.ts';
+import { detailOf, type HostAlarms, type HostPresence, summaryOf } from '../../hosts/host-view.ts';
 import type { ManagerIdentity } from '../../hosts/manager-identity.ts';
 import type { HostsContext } from '../../hosts/ports.ts';
 import { requireHost } from '../../hosts/require-host.ts';
+import { settingsDue } from '../../hosts/settings-bringing.ts';
 import { scanHostKeys } from '../../hosts/ssh-scan.ts';
+import { wantedSettings } from '../../hosts/wanted-settings.ts';
 import type { JobRunner } from '../../jobs/job-runner.ts';
 import { PROVIDERS } from '../../settings/definitions.ts';
 import { pageOf } from '../cursor.ts';
@@ -44,7 +46,12 @@ export async function hostDetail(
 ): Promise<HostDetail> {
   const [host, fleet] = await Promise.all([requireHost(name, context), context.repository.list()]);
   const tls = await context.tlsOf(host);
-  return detailOf(host, fleet, context.channels.stateOf(host.id), alarmsOf(name), tls);
+  const due = settingsDue(host, await wantedSettings(host, context));
+  return detailOf(host, fleet, presenceOf(host, context), alarmsOf(name), tls, due);
+}
+
+function presenceOf({ id }: Host, { channels }: Pick<HostsContext, 'channels'>): HostPresence {
+  return { channel: channels.stateOf(id), lostAt: channels.lostAt(id) };
 }
 
 function assertProvider(provider: string, hostName: string): void {
@@ -98,7 +105,7 @@ export function hostHandlers({
           return Promise.all(shown.map(async (host) => ({ host, tls: await context.tlsOf(host) })));
         },
         ({ host }) => host.name,
-        ({ host, tls }) => summaryOf(host, context.channels.stateOf(host.id), alarmsOf(host.name), tls),
+        ({ host, tls }) => summaryOf(host, presenceOf(host, context), alarmsOf(host.name), tls),
       );
     },
     async addHost({ body, actor, idempotencyKey, signal }): Promise<Job> {
