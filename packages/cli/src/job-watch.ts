@@ -5,7 +5,7 @@ import { Job } from '@virt-trust/contract/model/job.ts';
 import type { MigrationProgress } from '@virt-trust/contract/model/migration-options.ts';
 import { validatorOf } from '@virt-trust/contract/validate.ts';
 import type { ManagerClient } from './manager-client.ts';
-import { bar } from './migration-progress.ts';
+import { bar, isLineDue } from './migration-progress.ts';
 import { printable, writeErrorLine, writeJson, writeLine, writeNote } from './output.ts';
 
 /** Follows a job until it is over, showing its steps; throws its error where it failed. */
@@ -127,7 +127,7 @@ class JobView {
   #shown = 0;
   #open = false;
   #queued = false;
-  #quarter = 0;
+  #told: MigrationProgress | null = null;
 
   show(job: Job): void {
     this.finish();
@@ -146,7 +146,7 @@ class JobView {
       // Room is left for the ^C that a terminal writes there.
       process.stderr.write(printable(text).slice(0, (process.stderr.columns ?? 80) - 3));
       this.#open = true;
-    } else if (job.progress !== null) this.#tellQuarter(running.name, job.progress);
+    } else if (job.progress !== null) this.#tellLine(running.name, job.progress);
   }
 
   /** Once: what was asked for before comes first. */
@@ -158,11 +158,9 @@ class JobView {
     );
   }
 
-  /** Without a terminal a line for each quarter of the way. */
-  #tellQuarter(name: string, progress: MigrationProgress): void {
-    const quarter = Math.floor(progress.percent / 25);
-    if (quarter <= this.#quarter) return;
-    this.#quarter = quarter;
+  #tellLine(name: string, progress: MigrationProgress): void {
+    if (!isLineDue(this.#told, progress)) return;
+    this.#told = progress;
     writeNote(`… ${name} ${bar(progress)}`);
   }
 

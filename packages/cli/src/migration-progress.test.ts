@@ -1,7 +1,7 @@
 import assert from 'node:assert/strict';
 import { test } from 'node:test';
 import type { MigrationProgress } from '@virt-trust/contract/model/migration-options.ts';
-import { bar } from './migration-progress.ts';
+import { bar, isLineDue } from './migration-progress.ts';
 
 const MIB = 2 ** 20;
 const PROGRESS: MigrationProgress = {
@@ -37,4 +37,21 @@ test('a bar says what QEMU says and no more', () => {
 
 test('a bar never has more or fewer than twenty places', () => {
   for (const percent of [0, 1, 49.9, 99.9, 100]) assert.equal(bar({ ...PROGRESS, percent }).indexOf(']'), 21);
+});
+
+test('a bar says how much is there, and the stage where it is another than the usual', () => {
+  const again = { totalBytes: 64 * MIB, processedBytes: 256 * MIB, remainingBytes: 56 * MIB };
+  assert.match(
+    bar({ ...PROGRESS, percent: 12.5, memory: again, iteration: 5, stage: 'post-copy' }),
+    /\] 13 %, post-copy, 8 MiB\/s, memory 8\/64 MiB in pass 5/,
+  );
+});
+
+test('without a terminal a line comes at each quarter, at each stage, and where it comes no nearer', () => {
+  assert.equal(isLineDue(null, { ...PROGRESS, percent: 20 }), false);
+  assert.equal(isLineDue(null, PROGRESS), true);
+  assert.equal(isLineDue(PROGRESS, { ...PROGRESS, percent: 74 }), false);
+  assert.equal(isLineDue(PROGRESS, { ...PROGRESS, percent: 75 }), true);
+  assert.equal(isLineDue(PROGRESS, { ...PROGRESS, stage: 'post-copy' }), true);
+  assert.equal(isLineDue(PROGRESS, { ...PROGRESS, percent: 13, elapsedMs: 19_000 }), true);
 });
