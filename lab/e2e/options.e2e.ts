@@ -64,7 +64,7 @@ const SETTINGS: readonly (readonly [
   ['migration.downtime_ms', 99, { downtimeMs: 99 }],
   ['migration.timeout_seconds', 600, { timeoutSeconds: 600 }],
   ['migration.timeout_action', 'suspend', { timeoutAction: 'suspend' }],
-  ['migration.flags', AUTO_CONVERGE_FLAG, { flags: AUTO_CONVERGE_FLAG }],
+  ['migration.flags', AUTO_CONVERGE_FLAG, { flags: AUTO_CONVERGE_FLAG, autoConverge: true }],
 ];
 
 describe('options of a migration, as QEMU has them', { skip }, () => {

@@ -1,5 +1,6 @@
 import type { MigrationOptions } from '@virt-trust/contract/model/migration-options.ts';
 import type { PreflightOrder } from '@virt-trust/contract/model/preflight.ts';
+import { MIGRATE_FLAGS } from '@virt-trust/libvirt/migration-protocol.ts';
 import { FindingList } from './finding-list.ts';
 
 /** What of a host decides which options it can take. */
@@ -19,7 +20,9 @@ export function optionFindings(
   const list = new FindingList(own);
   const { libvirtVersion: libvirt, qemuVersion: qemu } = facts;
   const usesPostCopy =
-    options.postCopy || (options.timeoutSeconds > 0 && options.timeoutAction === 'post-copy');
+    options.postCopy ||
+    (options.timeoutSeconds > 0 && options.timeoutAction === 'post-copy') ||
+    (options.flags & MIGRATE_FLAGS.postCopy) !== 0;
   if (usesPostCopy && role === 'destination' && facts.userfaultfd === false)
     list.error(
       'option.userfaultfd',

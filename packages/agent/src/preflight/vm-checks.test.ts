@@ -306,6 +306,13 @@ describe('options of a migration', () => {
       ['error option.userfaultfd'],
     ],
     [
+      'need it where raw flags ask for post-copy',
+      { flags: 32768 },
+      'destination',
+      { userfaultfd: false },
+      ['error option.userfaultfd'],
+    ],
+    [
       'have no post-copy of many streams with an old QEMU',
       { postCopy: true, parallel: 2 },
       'source',

@@ -38,6 +38,22 @@ describe('how a VM is migrated', () => {
     assert.deepEqual([options.persistent, options.parallel], [true, 0]);
   });
 
+  it('counts raw flags that are options by another name as these options', async (t) => {
+    const { live, persistDestination, undefineSource, nonSharedDisk, nonSharedIncremental, autoConverge } =
+      MIGRATE_FLAGS;
+    const cases: readonly (readonly [flags: number, Partial<MigrationOptions>])[] = [
+      [live, { live: true }],
+      [persistDestination | undefineSource, { persistent: true, undefineSource: true }],
+      [nonSharedDisk, { copyStorage: 'all' }],
+      [nonSharedIncremental, { copyStorage: 'inc' }],
+      [autoConverge, { autoConverge: true }],
+    ];
+    for (const [flags, meant] of cases) {
+      const options = await optionsFor({ flags }, SOURCE, settingsOn(t));
+      assert.deepEqual(options, { ...testMigrationOptions(), flags, ...meant });
+    }
+  });
+
   it('says whose word it is where a setting and a request exclude each other', async (t) => {
     const settings = settingsOn(t);
     await settings.put('migration.parallel', 4, { scope: 'cluster', target: 'rack1' }, 'test');

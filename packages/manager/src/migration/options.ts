@@ -1,4 +1,5 @@
 import type { MigrationOptions, MigrationWish } from '@virt-trust/contract/model/migration-options.ts';
+import { MIGRATE_FLAGS } from '@virt-trust/libvirt/migration-protocol.ts';
 import type { SettingName } from '../settings/definitions.ts';
 import type { Settings } from '../settings/settings.ts';
 import { said } from './facts.ts';
@@ -66,5 +67,22 @@ export async function optionsFor(
     wish[key] === undefined ? (origins[key] ?? 'default') : 'request';
   const keys = Object.keys(options) as (keyof MigrationOptions)[];
   assertTogether(options, Object.fromEntries(keys.map((key) => [key, from(key)])) as OptionOrigins);
-  return options;
+  return withFlagsAsOptions(options);
+}
+
+/** Raw flags that are options by another name count as these: what is checked, granted and told goes by the options. */
+function withFlagsAsOptions(options: MigrationOptions): MigrationOptions {
+  const has = (flag: number) => (options.flags & flag) !== 0;
+  return {
+    ...options,
+    live: options.live || has(MIGRATE_FLAGS.live),
+    persistent: options.persistent || has(MIGRATE_FLAGS.persistDestination),
+    undefineSource: options.undefineSource || has(MIGRATE_FLAGS.undefineSource),
+    copyStorage: has(MIGRATE_FLAGS.nonSharedDisk)
+      ? 'all'
+      : has(MIGRATE_FLAGS.nonSharedIncremental)
+        ? 'inc'
+        : options.copyStorage,
+    autoConverge: options.autoConverge || has(MIGRATE_FLAGS.autoConverge),
+  };
 }
