@@ -42,6 +42,17 @@ test('each thing that is missing is said, with what mends it', () => {
   assert.equal(mend, 'virt-trust host provision kvm1');
 });
 
+test('where libvirt is stopped the mend starts it: provisioning alone would not', () => {
+  const stopped = { ...ALL, libvirtTls: null, pinned: false };
+  const { modes, missing, mend } = judged(stopped);
+  assert.deepEqual([modes, missing], [[], ['libvirt is stopped, or does not answer']]);
+  assert.equal(mend, 'ssh root@kvm1 systemctl start libvirtd && virt-trust host provision kvm1');
+  const ssh = { ...testHost('kvm1').ssh, destination: 'adam@kvm1' };
+  assert.match(judged(stopped, { ssh }).mend, /^ssh adam@kvm1 sudo systemctl start libvirtd /);
+  // It answers, and listens for nobody but those on the host.
+  assert.equal(judged({ ...ALL, libvirtTls: null }).mend, 'virt-trust host provision kvm1');
+});
+
 test('a host whose TLS is switched off says by which setting, and what switches it on', () => {
   const off = { ...ALL, libvirtTls: null, nativeTls: false, nativeTlsLacks: 'none' };
   for (const [from, what, mend] of [

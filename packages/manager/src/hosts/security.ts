@@ -1,6 +1,7 @@
 import type { HostSummary } from '@virt-trust/contract/model/host.ts';
 import type { MigrationMode } from '@virt-trust/contract/model/migration-options.ts';
 import type { Host } from './host.ts';
+import { startsLibvirt } from './stopped-libvirt.ts';
 
 type Security = HostSummary['security'];
 
@@ -9,11 +10,11 @@ export type TlsSwitch = Security['tls'];
 
 /** What a host can do in migrations by its own report; without one it counts as not secured. */
 export function securityOf(
-  host: Pick<Host, 'name' | 'cluster' | 'ssh' | 'observed' | 'observeOnly' | 'revoked'>,
+  host: Pick<Host, 'name' | 'cluster' | 'ssh' | 'observed' | 'observeOnly' | 'revoked' | 'inventory'>,
   tls: TlsSwitch,
 ): Security {
   const reported = host.observed?.capabilities ?? null;
-  const wrong = [...wrongBesides(host, tls), ...lacksOf(host.name, reported)];
+  const wrong = [...wrongBesides(host, tls), ...lacksOf(host, reported)];
   const mend = wrong[0]?.mend ?? '';
   const missing = wrong.map(({ what }) => what);
   if (reported === null) return { reported: false, modes: [], missing, mend, tls };
@@ -61,12 +62,18 @@ const PLACE: Readonly<Record<TlsSwitch['from'], (host: string, cluster: string) 
   host: (host) => `for host ${host}`,
 };
 
-function lacksOf(name: string, reported: NonNullable<Host['observed']>['capabilities']): Wrong[] {
+function lacksOf(
+  host: Parameters<typeof securityOf>[0],
+  reported: NonNullable<Host['observed']>['capabilities'],
+): Wrong[] {
+  const { name } = host;
   const mend = `virt-trust host provision ${name}`;
   if (reported === null)
     return [{ what: 'its agent has not reported what it can do', mend: `${mend} --reconnect` }];
   const wrong: Wrong[] = [];
-  if (reported.libvirtTls === null) wrong.push({ what: 'libvirt does not listen with TLS', mend });
+  const start = startsLibvirt(host);
+  if (start !== null) wrong.push({ what: 'libvirt is stopped, or does not answer', mend: start });
+  else if (reported.libvirtTls === null) wrong.push({ what: 'libvirt does not listen with TLS', mend });
   if (!reported.nativeTls) wrong.push({ what: reported.nativeTlsLacks, mend });
   return wrong;
 }

@@ -165,6 +165,14 @@ const TABLE: readonly (readonly [
     'refused',
     /libvirt of b demands sasl/,
   ],
+  [
+    'libvirt of the destination is stopped',
+    A,
+    testFacts('b', { startsLibvirt: 'ssh root@b systemctl start libvirtd' }),
+    null,
+    'refused',
+    /tls: libvirt of b is stopped.*pinned: libvirt of b is stopped.*plain: libvirt of b is stopped/,
+  ],
   ['the destination has no agent', A, unmanaged, null, 'plain by source', /c has no agent/],
   ['the source has no agent', unmanaged, B, null, 'plain by destination', /c has no agent/],
   [

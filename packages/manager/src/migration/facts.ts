@@ -3,6 +3,7 @@ import type { HostCapabilities } from '@virt-trust/contract/model/capabilities.t
 import type { MigrationMode } from '@virt-trust/contract/model/migration-options.ts';
 import type { Host } from '../hosts/host.ts';
 import type { HostRevocations } from '../hosts/ports.ts';
+import { startsLibvirt } from '../hosts/stopped-libvirt.ts';
 import type { SettingName, ValueOf } from '../settings/definitions.ts';
 import type { Settings } from '../settings/settings.ts';
 import type { MigrationEnd } from './migration-end.ts';
@@ -21,6 +22,8 @@ export interface HostFacts {
   readonly kind: 'managed' | 'observed' | 'unmanaged';
   /** As its agent reported them last; null where it has not, or there is none. */
   readonly capabilities: HostCapabilities | null;
+  /** What starts its libvirt, where nobody answered its agent there; null where somebody did, or nobody looked. */
+  readonly startsLibvirt: string | null;
   /** Of libvirt and migration, those for which no certificate was proven on it. */
   readonly unproven: readonly string[];
   /** Why it takes part in no migration at all; null where nothing bars it. */
@@ -48,10 +51,12 @@ export async function factsOf(end: MigrationEnd, sources: FactsSources): Promise
     modes: modes as Said<readonly MigrationMode[]>,
     tls,
   };
-  if (end.kind === 'unmanaged') return { ...common, capabilities: null, unproven: [], barred: null };
+  if (end.kind === 'unmanaged')
+    return { ...common, capabilities: null, startsLibvirt: null, unproven: [], barred: null };
   return {
     ...common,
     capabilities: end.host.observed?.capabilities ?? null,
+    startsLibvirt: startsLibvirt(end.host),
     unproven: unprovenOf(end.host),
     barred: barredOf(end.host, sources.revocations),
   };

@@ -8,6 +8,7 @@ export function testFacts(name: string, more: Partial<HostFacts> = {}): HostFact
     name,
     kind: 'managed',
     capabilities: testCapabilities(),
+    startsLibvirt: null,
     unproven: [],
     barred: null,
     modes: { value: MIGRATION_MODES, from: 'default' },

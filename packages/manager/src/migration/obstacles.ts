@@ -46,7 +46,11 @@ function unreported(name: string): Obstacle {
   };
 }
 
-function againstTls({ name, capabilities, unproven, tls }: HostFacts): Obstacle[] {
+function stopped(name: string, start: string): Obstacle {
+  return { why: `libvirt of ${name} is stopped, or does not answer its agent`, hint: `start it: ${start}` };
+}
+
+function againstTls({ name, capabilities, startsLibvirt, unproven, tls }: HostFacts): Obstacle[] {
   if (!tls.value)
     return [
       {
@@ -55,6 +59,7 @@ function againstTls({ name, capabilities, unproven, tls }: HostFacts): Obstacle[
       },
     ];
   if (capabilities === null) return [unreported(name)];
+  if (startsLibvirt !== null) return [stopped(name, startsLibvirt)];
   const provision = `bring it right: virt-trust host provision ${name}`;
   const found: Obstacle[] = [];
   if (unproven.length > 0)
@@ -72,8 +77,9 @@ function againstTls({ name, capabilities, unproven, tls }: HostFacts): Obstacle[
   return found;
 }
 
-function againstPinned({ name, capabilities }: HostFacts): Obstacle[] {
+function againstPinned({ name, capabilities, startsLibvirt }: HostFacts): Obstacle[] {
   if (capabilities === null) return [unreported(name)];
+  if (startsLibvirt !== null) return [stopped(name, startsLibvirt)];
   const found = forcing(name, capabilities);
   if (!capabilities.pinned)
     found.push({
@@ -107,6 +113,7 @@ function againstPlain(source: HostFacts, destination: HostFacts): Obstacle[] {
     ];
   const remote = source.kind === 'managed' ? destination : source;
   return pair.flatMap((host) => {
+    if (host.startsLibvirt !== null) return [stopped(host.name, host.startsLibvirt)];
     if (host.capabilities === null) return host.kind === 'unmanaged' ? [] : [unreported(host.name)];
     const found = forcing(host.name, host.capabilities);
     return host === remote ? [...found, ...againstListener(host.name, host.capabilities)] : found;
