@@ -71,6 +71,7 @@ class SimulatedHost {
       mode: 'manage',
       epoch: this.#desired?.epoch ?? 0,
       number: this.#desired?.number ?? 0,
+      settings: this.#desired?.settings ?? null,
       credentials: this.#credentials,
       pending: [],
       served: [],

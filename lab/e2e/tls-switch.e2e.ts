@@ -4,7 +4,7 @@ import { listAudit } from '@virt-trust/contract/manager/audit-operations.ts';
 import { listHosts, provisionHost } from '@virt-trust/contract/manager/host-operations.ts';
 import { getJob } from '@virt-trust/contract/manager/job-operations.ts';
 import { listSettings, putSetting } from '@virt-trust/contract/manager/setting-operations.ts';
-import type { Setting } from '@virt-trust/contract/model/setting.ts';
+import type { Setting, SettingValue } from '@virt-trust/contract/model/setting.ts';
 import { setUpAsFound } from '../src/adoptable.ts';
 import { canBootLab } from '../src/capability.ts';
 import type { Host } from '../src/host.ts';
@@ -45,9 +45,9 @@ describe('kvm.libvirtd.tls.enabled: TLS off and on by a setting', { skip }, () =
   after(() => fleet?.[Symbol.asyncDispose]());
 
   /** Sets it and waits for the hosts that follow. */
-  const put = async (value: boolean | null, scope: Scope) => {
+  const put = async (value: SettingValue | null, scope: Scope, setting = TLS) => {
     const change = await fleet.client.call(putSetting, {
-      params: { setting: TLS },
+      params: { setting },
       query: scope,
       body: { value },
     });
@@ -168,7 +168,7 @@ describe('kvm.libvirtd.tls.enabled: TLS off and on by a setting', { skip }, () =
     while ((await fleet.show('host-c')).channel !== 'down') await new Promise((go) => setTimeout(go, 200));
     const { jobs, warnings } = await put(null, { cluster: 'rack1' });
     assert.equal(jobs.length, 1);
-    assert.match(warnings[0] ?? '', /host host-c is switched when its channel is up again/);
+    assert.match(warnings[0] ?? '', /it reaches host host-c when its channel is up again/);
     await c.run(['systemctl', 'start', 'virt-trust-agent']);
     while ((await fleet.show('host-c')).state !== 'secured') await new Promise((go) => setTimeout(go, 500));
   });
@@ -183,6 +183,55 @@ describe('kvm.libvirtd.tls.enabled: TLS off and on by a setting', { skip }, () =
       assert.ok(libvirt?.proofs.some(({ by }) => by === 'manager'));
     }
     assert.equal((await explained({ cluster: 'rack1' })).from, 'default');
+  });
+
+  it('6a. other settings reach hosts in the same way: migrate_tls_force follows migration.mode, the VM runs on', async () => {
+    const running = await qemuProcesses(b);
+    const inFile = async (host: Host) =>
+      (await host.run(['sh', '-c', "grep -E '^migrate_tls_force' /etc/libvirt/qemu.conf || true"])).trim();
+    const forced = async (name: string) => {
+      const { observed, settingsDue } = await fleet.show(name);
+      assert.deepEqual(settingsDue, []);
+      return [observed?.settings?.migrateTls, observed?.capabilities?.migrateTlsForce];
+    };
+    const ofHosts = async (jobs: readonly string[]) => {
+      const all = await Promise.all(
+        jobs.map((id) =>
+          fleet.client.call(getJob, { params: { id } }, { signal: AbortSignal.timeout(30_000) }),
+        ),
+      );
+      return all.map(({ kind, subject }) => `${kind} ${subject}`).sort();
+    };
+    assert.deepEqual(await Promise.all([b, c].map(inFile)), ['', '']);
+    await c.run(['systemctl', 'stop', 'virt-trust-agent']);
+    while ((await fleet.show('host-c')).channel !== 'down') await new Promise((go) => setTimeout(go, 200));
+    const change = await put(['tls'], { cluster: 'rack1' }, 'migration.mode');
+    // Plain TCP that was found on host-a is in use until its gate is passed, so nothing is forced there.
+    assert.deepEqual(await ofHosts(change.jobs), ['host-settings host-b']);
+    assert.match(change.warnings[0] ?? '', /it reaches host host-c when its channel is up again/);
+    assert.equal(await inFile(b), 'migrate_tls_force = 1');
+    assert.deepEqual(await forced('host-b'), ['force', true]);
+    assert.deepEqual((await securityOf('host-b')).modes, ['tls']);
+    assert.match((await fleet.show('host-c')).settingsDue.join(), /migrate_tls_force on, there still/);
+    await c.run(['systemctl', 'start', 'virt-trust-agent']);
+    while ((await fleet.show('host-c')).settingsDue.length > 0)
+      await new Promise((go) => setTimeout(go, 500));
+    assert.equal(await inFile(c), 'migrate_tls_force = 1');
+    assert.equal(await inFile(a), '');
+
+    const own = await put(['tls', 'pinned'], { host: 'host-b' }, 'migration.mode');
+    assert.deepEqual(await ofHosts(own.jobs), ['host-settings host-b']);
+    assert.deepEqual([await inFile(b), await inFile(c)], ['', 'migrate_tls_force = 1']);
+    assert.deepEqual(await forced('host-b'), ['allow', false]);
+    assert.equal((await put(null, { cluster: 'rack1' }, 'migration.mode')).jobs.length, 1);
+    assert.equal(
+      (await put(null, { host: 'host-b' }, 'migration.mode')).jobs.length,
+      0,
+      'it has that already',
+    );
+    assert.deepEqual(await Promise.all([b, c].map(inFile)), ['', '']);
+    assert.deepEqual(await forced('host-c'), ['allow', false]);
+    assert.deepEqual(await qemuProcesses(b), running);
   });
 
   it('7. host provision --reconnect makes a new session and has every endpoint proven again', async () => {

@@ -100,6 +100,7 @@ export function writeHost(host: HostDetail, alarms: readonly Alarm[]): void {
       gates.map((one) => [one.gate, one.state, one.blockers.join('; ') || '-']),
     );
   }
+  for (const due of host.settingsDue) writeLine(`  not brought there yet: ${due}`);
   for (const pending of host.observed?.pending ?? [])
     writeLine(`  left for a person: ${pending.what}: ${pending.why}; ${pending.action}`);
   for (const vm of inventory?.runningVms ?? []) writeLine(`  VM ${vm.name} ${vm.state} (process ${vm.pid})`);

@@ -228,7 +228,10 @@ describe('JournaledEngine', () => {
     const before = await served(paths, 'libvirt');
     await engine.stop();
     const { engine: next } = await engineWith({ failing: ['prove-migration'] });
-    const observed = await manage(next, bell, ours, desiredState(ours, 2, { revision: 2 }));
+    const wanted = desiredState(ours, 2, { revision: 2 });
+    const forced = { ...wanted, settings: { ...wanted.settings, migrateTls: 'force' as const } };
+    const observed = await manage(next, bell, ours, forced);
+    assert.deepEqual([observed.settings?.migrateTls, observed.number], ['allow', 2], 'as before');
     const failures = observed.credentials.map(({ service, phase, failure }) => [
       service,
       phase,
@@ -245,7 +248,8 @@ describe('JournaledEngine', () => {
     assert.deepEqual(await served(paths, 'libvirt'), before);
     await next.stop();
     const { engine: last } = await engineWith();
-    const mended = await manage(last, bell, ours, desiredState(ours, 3, { revision: 2 }));
+    const mended = await manage(last, bell, ours, { ...forced, number: 3 });
+    assert.equal(mended.settings?.migrateTls, 'force');
     assert.ok(mended.credentials.every(({ phase }) => phase === 'settled'));
   });
 

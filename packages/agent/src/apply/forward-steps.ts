@@ -245,6 +245,7 @@ export async function settle(context: StepContext): Promise<void> {
     failure: null,
     epoch: desired.epoch,
     number: desired.number,
+    settings: desired.settings,
     repairs: [],
     left: [],
   });

@@ -1,4 +1,4 @@
-import type { DesiredState } from '@virt-trust/contract/model/desired-state.ts';
+import type { DesiredSettings, DesiredState } from '@virt-trust/contract/model/desired-state.ts';
 import type {
   ObservedCredential,
   ObservedState,
@@ -40,6 +40,7 @@ export async function observe(parts: {
     mode,
     epoch: wanted?.epoch ?? state.epoch,
     number: wanted?.number ?? state.number,
+    settings: settledSettings(wanted, state),
     credentials,
     pending: [
       ...pendingOf(parts.wait),
@@ -56,6 +57,18 @@ export async function observe(parts: {
     failure: journal === undefined && !busy ? state.failure : null,
     busy,
   };
+}
+
+/** A state that a former version of the agent left does not say; what it applied without failure is what it has. */
+function settledSettings(wanted: DesiredState | undefined, state: ApplyState): DesiredSettings | null {
+  if (state.settings !== undefined) return state.settings;
+  const isSettled =
+    wanted !== undefined &&
+    wanted.epoch === state.epoch &&
+    wanted.number === state.number &&
+    state.failure === null &&
+    state.services.every(({ failure }) => failure === null);
+  return isSettled ? wanted.settings : null;
 }
 
 async function observeService(

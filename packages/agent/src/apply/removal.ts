@@ -74,6 +74,7 @@ export async function off(context: StepContext): Promise<void> {
     ...EMPTY_STATE,
     epoch: desired?.epoch ?? before.epoch,
     number: desired?.number ?? before.number,
+    ...(desired === null ? {} : { settings: desired.settings }),
     services: before.services.map(({ service, lastNumber }) => ({
       service,
       lastNumber,

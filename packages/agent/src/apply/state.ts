@@ -1,4 +1,4 @@
-import { DesiredState } from '@virt-trust/contract/model/desired-state.ts';
+import { DesiredSettings, DesiredState } from '@virt-trust/contract/model/desired-state.ts';
 import { Failure, Proof } from '@virt-trust/contract/model/observed-state.ts';
 import {
   Count,
@@ -60,6 +60,8 @@ export const ApplyState = Type.Object(
       strict,
     ),
     failure: Type.Union([Failure, Type.Null()]),
+    /** Of the desired state that was settled last. */
+    settings: Type.Optional(DesiredSettings),
     /** What could not or must not be taken off the host when its TLS was switched off. */
     left: Type.Optional(Type.Array(Text, { maxItems: 512 })),
     /** How often a path was repaired since the last application, and when last. */

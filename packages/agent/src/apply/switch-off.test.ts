@@ -73,6 +73,7 @@ test('switched off the host has what was found, and the agent says that nothing 
   assert.deepEqual([observed.busy, observed.failure, observed.number], [false, null, 2]);
   assert.deepEqual(observed.pending, []);
   assert.deepEqual(observed.served, []);
+  assert.equal(observed.settings?.tls, 'off');
   assert.match(events.at(-1) ?? '', /^apply.settled host desired state 1.2 holds: TLS is off, \d+ paths/);
   assert.equal(applied(), before + 1);
   assert.equal((await effects.facts()).sockets.tls.active, false);

@@ -42,7 +42,8 @@ export const DesiredCredential = Type.Object(
 );
 export type DesiredCredential = Static<typeof DesiredCredential>;
 
-const DesiredSettings = Type.Object(
+/** How the manager wants a host besides its credentials: what settings, gates and interfaces say of it. */
+export const DesiredSettings = Type.Object(
   {
     /**
      * `off` gives the host back what was found on it, TLS of ours nowhere, and leaves the agent (kvm.libvirtd.tls.enabled);
@@ -79,6 +80,8 @@ const DesiredSettings = Type.Object(
   },
   strict,
 );
+
+export type DesiredSettings = Static<typeof DesiredSettings>;
 
 /** What the manager wants of a host. (epoch, number) only ever grows; agents refuse anything older. */
 export const DesiredState = Type.Object(

@@ -89,6 +89,8 @@ export const HostDetail = Type.Object(
     ),
     endpoints: Type.Array(Endpoint, { maxItems: 64 }),
     gates: Type.Array(GateState, { maxItems: 16 }),
+    /** What of its settings it does not have yet, for people; it is brought there by itself. */
+    settingsDue: Type.Array(Text, { maxItems: 32 }),
     inventory: Type.Union([Inventory, Type.Null()]),
     observed: Type.Union([ObservedState, Type.Null()]),
   },

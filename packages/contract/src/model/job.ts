@@ -40,7 +40,7 @@ export const Job = Type.Object(
       Type.Literal('revocation'),
       Type.Literal('secret-rotate'),
       Type.Literal('host-evacuate'),
-      Type.Literal('tls-switch'),
+      Type.Literal('host-settings'),
     ]),
     subject: Line,
     state: JobState,

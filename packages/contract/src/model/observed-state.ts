@@ -1,6 +1,7 @@
 import Type, { type Static } from 'typebox';
 import { HostCapabilities } from './capabilities.ts';
 import { InstalledCrl } from './crl.ts';
+import { DesiredSettings } from './desired-state.ts';
 import { HostNetwork } from './inventory.ts';
 import { Count, Line, Pem, Pin, SerialHex, Text, Time, VmName } from './primitives.ts';
 import { Service } from './service.ts';
@@ -121,6 +122,11 @@ export const ObservedState = Type.Object(
     /** The desired state that it is the result of, zero before the first. */
     epoch: Count,
     number: Count,
+    /**
+     * Those that the host has: of the desired state that was settled last, whatever came of one after it. Null where none
+     * was; left out by an agent that does not say.
+     */
+    settings: Type.Optional(Type.Union([DesiredSettings, Type.Null()])),
     credentials: Type.Array(ObservedCredential, { maxItems: 16 }),
     pending: Type.Array(Pending, { maxItems: 1024 }),
     /** The last look at every endpoint. */

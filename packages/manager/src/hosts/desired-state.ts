@@ -1,5 +1,6 @@
 import type {
   DesiredCredential,
+  DesiredSettings,
   DesiredState,
   Endpoint,
   SubjectAltNames,
@@ -16,24 +17,28 @@ import {
 import { isPassed } from './gates.ts';
 import type { Declaration, Host } from './host.ts';
 
-export interface DesiredStateInput {
+export interface DesiredSettingsInput {
+  readonly host: Pick<Host, 'found' | 'grantedGates' | 'declared'>;
+  readonly migrationModes: readonly string[];
+  /** kvm.libvirtd.tls.enabled. */
+  readonly tls: DesiredSettings['tls'];
+  readonly migrationWaitSeconds: number;
+  readonly probeSeconds: number;
+  /** Globs of the DNs under which virt-trust's own short-lived clients come. */
+  readonly clientDns: readonly string[];
+  /** Where displays listen. */
+  readonly consoles: DesiredSettings['consoles'];
+  /** Where agents find this manager. */
+  readonly announceTo: DesiredSettings['announceTo'];
+}
+
+export interface DesiredStateInput extends DesiredSettingsInput {
   readonly host: Host;
   readonly epoch: number;
   readonly organization: string;
   readonly keyAlgorithm: KeyAlgorithm;
-  readonly migrationModes: readonly string[];
-  /** kvm.libvirtd.tls.enabled. */
-  readonly tls: DesiredState['settings']['tls'];
-  readonly migrationWaitSeconds: number;
-  readonly probeSeconds: number;
   /** The certificates of each purpose's authority, issuing CA first, in PEM. */
   readonly bundles: Readonly<Record<Purpose, string>>;
-  /** Globs of the DNs under which virt-trust's own short-lived clients come. */
-  readonly clientDns: readonly string[];
-  /** Where displays listen. */
-  readonly consoles: DesiredState['settings']['consoles'];
-  /** Where agents find this manager. */
-  readonly announceTo: DesiredState['settings']['announceTo'];
 }
 
 /** The roles of the interfaces on which clients reach a service; migrations connect to libvirt, too. */
@@ -70,19 +75,26 @@ export function desiredStateOf(input: DesiredStateInput): DesiredState {
     epoch: input.epoch,
     number: host.desiredNumber,
     credentials: input.tls === 'off' ? [] : SERVICES.map((service) => credentialOf(input, service, passed)),
-    settings: {
-      tls: input.tls,
-      migrationWaitSeconds: input.migrationWaitSeconds,
-      plainTcp: host.found?.tcpListening === true && passed('plain-tcp-off') ? 'off' : 'keep',
-      vncTls: passed('vnc-tls') ? 'on' : 'keep',
-      spiceTls: passed('vnc-tls') ? 'on' : 'keep',
-      probeSeconds: input.probeSeconds,
-      migrateTls: forcesTls(input, passed) ? 'force' : 'allow',
-      clientDns: host.found?.allowedDns === true ? [...input.clientDns] : [],
-      migrationHost: migrationHostOf(host.declared),
-      consoles: input.consoles,
-      announceTo: [...input.announceTo],
-    },
+    settings: desiredSettingsOf(input),
+  };
+}
+
+/** What the manager wants of a host besides its credentials; pure. */
+export function desiredSettingsOf(input: DesiredSettingsInput): DesiredSettings {
+  const { host, migrationModes } = input;
+  const passed = (gate: Gate) => isPassed(host, gate);
+  return {
+    tls: input.tls,
+    migrationWaitSeconds: input.migrationWaitSeconds,
+    plainTcp: host.found?.tcpListening === true && passed('plain-tcp-off') ? 'off' : 'keep',
+    vncTls: passed('vnc-tls') ? 'on' : 'keep',
+    spiceTls: passed('vnc-tls') ? 'on' : 'keep',
+    probeSeconds: input.probeSeconds,
+    migrateTls: forcesTls(host, migrationModes) ? 'force' : 'allow',
+    clientDns: host.found?.allowedDns === true ? [...input.clientDns] : [],
+    migrationHost: migrationHostOf(host.declared),
+    consoles: input.consoles,
+    announceTo: [...input.announceTo],
   };
 }
 
@@ -95,10 +107,17 @@ function migrationHostOf({ interfaces }: Declaration): string | null {
   return own?.names.dns[0] ?? own?.names.addresses[0] ?? null;
 }
 
-/** Plain migrations of others go on until plain TCP and the found CA were let go (promise 6). */
-function forcesTls(input: DesiredStateInput, passed: (gate: Gate) => boolean): boolean {
-  const alone = input.migrationModes.length === 1 && input.migrationModes[0] === 'tls';
-  return alone && passed('plain-tcp-off') && passed('retire-found-ca') && passed('serve');
+/**
+ * Whether QEMU of the host is to refuse what is not native TLS. Plain migrations of others go on until plain TCP and the
+ * found CA were let go (promise 6).
+ */
+export function forcesTls(
+  host: Pick<Host, 'found' | 'grantedGates'>,
+  migrationModes: readonly string[],
+): boolean {
+  const alone = migrationModes.length === 1 && migrationModes[0] === 'tls';
+  const gates: readonly Gate[] = ['plain-tcp-off', 'retire-found-ca', 'serve'];
+  return alone && gates.every((gate) => isPassed(host, gate));
 }
 
 function credentialOf(

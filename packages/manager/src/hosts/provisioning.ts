@@ -1,7 +1,7 @@
 import { describeError, isTrustError, TrustError } from '@virt-trust/base/error.ts';
 import { formatInstant } from '@virt-trust/base/instant.ts';
 import { getInventory, getObservedState } from '@virt-trust/contract/agent/operations.ts';
-import type { DesiredState } from '@virt-trust/contract/model/desired-state.ts';
+import type { DesiredSettings, DesiredState } from '@virt-trust/contract/model/desired-state.ts';
 import type { Inventory } from '@virt-trust/contract/model/inventory.ts';
 import type { ObservedState } from '@virt-trust/contract/model/observed-state.ts';
 import { PURPOSES, type Purpose } from '@virt-trust/contract/model/service.ts';
@@ -10,6 +10,7 @@ import type { HostChannel } from './channels.ts';
 import { clientDnGlobs } from './client-dns.ts';
 import { assertClock } from './clock-skew.ts';
 import { desiredStateOf } from './desired-state.ts';
+import { dueSettings } from './due-settings.ts';
 import { followUntilSettled, openChannel } from './following.ts';
 import { foundFactsOf, withNewServices } from './found-facts.ts';
 import type { Host } from './host.ts';
@@ -20,12 +21,10 @@ import { relearn } from './relearning.ts';
 import { proveAgain, reestablish } from './reproof.ts';
 import { requireHost } from './require-host.ts';
 import { believable } from './revisions.ts';
+import { MOST_ANNOUNCED, wantedSettings } from './wanted-settings.ts';
 
 /** How long a host may take from the desired state to its proofs before the job gives up; the host goes on by itself. */
 const APPLY_TIMEOUT_MS = 10 * 60_000;
-
-/** As many as the contract has room for. */
-const MOST_ANNOUNCED = 32;
 
 export interface ProvisionOptions {
   /** Dials the channel anew first, and has every endpoint proven again at the end. */
@@ -34,7 +33,7 @@ export interface ProvisionOptions {
   readonly provider?: string;
 }
 
-/** As often as the setting that switches TLS is changed meanwhile, within reason. */
+/** As often as its settings are changed meanwhile, within reason. */
 const MOST_ROUNDS = 5;
 
 /** Brings a recorded host to its desired state and waits for every proof. Throws what the host says went wrong. */
@@ -46,12 +45,11 @@ export async function provision(
 ): Promise<string> {
   try {
     for (let round = 1; ; round++) {
-      const result = await provisionOrThrow(hostName, context, job, options);
+      const { result, given } = await provisionOrThrow(hostName, context, job, options);
       const host = await requireHost(hostName, context);
-      const wanted = (await context.tlsOf(host)).enabled;
-      // Switched while it was under way: whoever did that finds this job and makes none.
-      if (wanted !== (host.tlsOff ?? false) || host.revoked !== undefined || round === MOST_ROUNDS)
-        return result;
+      // Set while it was under way, when the host had nothing else yet.
+      const due = dueSettings(given, await wantedSettings(host, context));
+      if (due.length === 0 || host.revoked !== undefined || round === MOST_ROUNDS) return result;
     }
   } catch (error) {
     // Whoever joined goes on with it.
@@ -65,7 +63,7 @@ async function provisionOrThrow(
   context: HostsContext,
   job: JobContext,
   { reconnect = false, provider }: ProvisionOptions,
-): Promise<string> {
+): Promise<{ result: string; given: DesiredSettings }> {
   assertNotRevoked(await requireHost(hostName, context));
   const anew = reconnect
     ? await job.step('Re-establish the channel', async (report) => {
@@ -105,7 +103,7 @@ async function provisionOrThrow(
     await job.step('Prove every endpoint again', (report) =>
       proveAgain(hostName, anew.since, channel, context, job, report),
     );
-  return result;
+  return { result, given: desired.settings };
 }
 
 const GIVE_BACK = 'Take TLS off and give back what was found';

@@ -3,7 +3,7 @@ import type { HostId } from '@virt-trust/base/host-id.ts';
 import type { SshTarget } from '@virt-trust/contract/model/ssh.ts';
 import type { Host } from './host.ts';
 import { sourceAddressTowards } from './manager-address.ts';
-import type { HostsContext } from './ports.ts';
+import type { HostSettings, HostsContext } from './ports.ts';
 
 /** As many as an announcement may be made to, with room for those of the settings. */
 const MOST_MANAGER_ADDRESSES = 16;
@@ -72,12 +72,21 @@ export async function managerAddressesFor(
   host: Host,
   { settingsOf }: Pick<HostsContext, 'settingsOf'>,
 ): Promise<string[]> {
-  const { managerAddresses } = await settingsOf(host);
+  const settings = await settingsOf(host);
   const towards = await Promise.all(
     [host.channel.address, ...otherAddressesOf(host)]
       .slice(0, MOST_MANAGER_ADDRESSES)
       .map(sourceAddressTowards),
   );
-  const known = [...host.managerAddresses.slice(0, MOST_MANAGER_ADDRESSES), ...managerAddresses];
-  return [...new Set([...known, ...towards.filter((one) => one !== null)])].filter((one) => isIP(one) !== 0);
+  const all = [...knownManagerAddresses(host, settings), ...towards.filter((one) => one !== null)];
+  return [...new Set(all)].filter((one) => isIP(one) !== 0);
+}
+
+/** Of these what lasts: where it came from, and what was set. */
+export function knownManagerAddresses(
+  host: Pick<Host, 'managerAddresses'>,
+  settings: Pick<HostSettings, 'managerAddresses'>,
+): string[] {
+  const recorded = host.managerAddresses.slice(0, MOST_MANAGER_ADDRESSES);
+  return [...new Set([...recorded, ...settings.managerAddresses])].filter((one) => isIP(one) !== 0);
 }

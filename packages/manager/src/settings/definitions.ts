@@ -47,7 +47,7 @@ export const SETTINGS = {
   }),
   'key.algorithm': textSetting({
     default: 'ecdsa-p256' as KeyAlgorithm,
-    description: `Key algorithm of certificates made from now on: ${ALGORITHMS.join(', ')}.`,
+    description: `Key algorithm of certificates: ${ALGORITHMS.join(', ')}. A change renews those with another, in waves.`,
     scopes: EVERYWHERE,
     is: (value): value is KeyAlgorithm => ALGORITHMS.includes(value),
     form: `one of ${ALGORITHMS.join(', ')}`,
@@ -57,7 +57,7 @@ export const SETTINGS = {
     minimum: 5 * MINUTE,
     maximum: 3650 * DAY,
     description:
-      "How long certificates are valid whose successors are loaded live: of libvirt, migration, VNC and backups. From 5m to 3650d, never past the authority's end; renewed after half of it.",
+      "How long certificates are valid whose successors are loaded live: of libvirt, migration, VNC and backups. From 5m to 3650d, never past the authority's end; renewed after half of it. Shortened, it renews those that are valid for longer, in waves.",
     scopes: EVERYWHERE,
   }),
   'certificate.restart_lifetime': durationSetting({
@@ -162,7 +162,7 @@ export const SETTINGS = {
   'console.listen': textSetting({
     default: 'keep' as ConsoleListen,
     description:
-      "Where displays of VMs listen that start from now on and say nothing of it themselves. keep: as the host's administrator set it, which mostly is loopback. password: on all addresses, with TLS and a password that is made for one visit (virt-trust console). certificate: the same of VNC, with a client certificate besides; SPICE, which can ask for none, as with keep. Takes effect with the next provisioning of a host.",
+      "Where displays of VMs listen that start from now on and say nothing of it themselves. keep: as the host's administrator set it, which mostly is loopback. password: on all addresses, with TLS and a password that is made for one visit (virt-trust console). certificate: the same of VNC, with a client certificate besides; SPICE, which can ask for none, as with keep. A change restarts libvirtd of the hosts concerned, after migrations that run.",
     scopes: EVERYWHERE,
     is: (value): value is ConsoleListen => CONSOLE_LISTEN.includes(value),
     form: `one of ${CONSOLE_LISTEN.join(', ')}`,
@@ -178,7 +178,7 @@ export const SETTINGS = {
     default: [],
     minItems: 0,
     description:
-      "Addresses from which the manager's connections arrive at hosts, besides the one seen at enrolment; their firewalls let these in.",
+      "Addresses from which the manager's connections arrive at hosts, besides those from which they did; hosts make themselves known there, and their firewalls let these in.",
     scopes: EVERYWHERE,
     is: (value) => isIP(value) !== 0 && !value.includes('%'),
     form: 'an IPv4 or IPv6 address',

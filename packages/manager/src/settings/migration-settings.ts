@@ -32,7 +32,7 @@ export const MIGRATION_SETTINGS = {
     default: ['tls', 'pinned', 'plain'],
     minItems: 1,
     description:
-      'How VMs migrate, in order of preference; the first that is feasible wins. tls: by libvirt and QEMU themselves. pinned: through one channel between the two agents, without certificates of libvirt. plain: in the clear, where a host can nothing else. A mode that either host leaves out is not used.',
+      'How VMs migrate, in order of preference; the first that is feasible wins. tls: by libvirt and QEMU themselves. pinned: through one channel between the two agents, without certificates of libvirt. plain: in the clear, where a host can nothing else. A mode that either host leaves out is not used. tls alone sets migrate_tls_force on hosts whose gates are passed, and another list takes it back, which restarts libvirtd after migrations that run.',
     scopes: EVERYWHERE,
     is: (value) => MODES.includes(value),
     form: `a mode (${MODES.join(', ')})`,

@@ -3,6 +3,7 @@ import { type TestContext, test } from 'node:test';
 import type { InterfaceView } from '@virt-trust/contract/model/interface.ts';
 import type { ComposeDomain } from '../../core.ts';
 import { testHost, testInterface, testInventory } from '../../hosts/fixtures.ts';
+import { hostSettingsOf } from '../../hosts/host-settings.ts';
 import type { HostsContext } from '../../hosts/ports.ts';
 import { Declaring } from '../../interfaces/declaring.ts';
 import type { JobDefinition } from '../../jobs/job.ts';
@@ -56,6 +57,9 @@ async function managerWith(t: TestContext) {
       managerNamesFor: managerNames,
       mayCertify: () => true,
       tlsOf: async () => ({ enabled: true, from: 'default' as const }),
+      settingsOf: (host: { name: string; cluster: string }) =>
+        hostSettingsOf(host, 'virt-trust', core.settings),
+      announcePort: () => null,
       channels: { stateOf: () => null, renamed: (_: string, name: string) => void renamedTo.push(name) },
       audit: {
         append: (entry: Parameters<HostsContext['audit']['append']>[0]) => core.audit.append([entry]),
