@@ -1,9 +1,6 @@
-import { describeError, isTrustError, TrustError } from '@virt-trust/base/error.ts';
-import type { MigrationStatus } from '@virt-trust/contract/model/migration.ts';
 import {
   domainGetState,
   domainMigrateBegin3Params,
-  domainMigrateConfirm3Params,
   domainMigrateFinish3Params,
   domainMigratePerform3Params,
   domainMigratePrepare3Params,
@@ -13,31 +10,19 @@ import {
 } from '@virt-trust/libvirt/migration-protocol.ts';
 import { migrationXmlDigest } from '@virt-trust/libvirt/migration-xml.ts';
 import type { TypedParameter } from '@virt-trust/libvirt/typed-params.ts';
+import { ConductionJournal } from './conduction-journal.ts';
 import { requireDue, requireDueCookie, streamUri } from './distrust.ts';
-import { isLibvirtError, readMigratable, stateOf } from './domain.ts';
-import { betterOf, cancelled, destinationLost, noDomain } from './failures.ts';
-import { type Journal, type Outcome, operatorNeeded } from './outcome.ts';
+import { readMigratable } from './domain.ts';
+import { Ending, type UnderWay } from './ending.ts';
+import { cancelled, noDomain, noOffline, vmChanged } from './failures.ts';
+import type { Outcome } from './outcome.ts';
 import { migrationFlags, migrationParameters, type StreamUris } from './parameters.ts';
 import type { ConductionParts } from './parts.ts';
-import { untilTransferEnded } from './recovery.ts';
 import type { RpcClient } from './rpc-client.ts';
-import { type Place, Settling } from './settling.ts';
-import type { MigrationWatch } from './watch.ts';
 
 /** `virDomainState`: VIR_DOMAIN_PAUSED. */
 const PAUSED = 3;
 const NONE = new Uint8Array();
-
-/** What is known once the VM's transfer began. */
-interface UnderWay {
-  readonly source: RpcClient;
-  readonly destination: RpcClient;
-  readonly domain: RemoteDomain;
-  readonly flags: number;
-  readonly protection: number;
-}
-
-type Step = NonNullable<MigrationStatus['step']>;
 
 /**
  * One migration by libvirt's protocol (virDomainMigrateVersion3Full), but for one thing: where it is not known whether
@@ -45,12 +30,13 @@ type Step = NonNullable<MigrationStatus['step']>;
  */
 export class Conduction {
   readonly #parts: ConductionParts;
-  #step: Step = 'connect';
-  #journal: Journal;
+  readonly #journal: ConductionJournal;
+  readonly #ending: Ending;
 
   constructor(parts: ConductionParts) {
     this.#parts = parts;
-    this.#journal = { step: 'connect', uuid: null, finishSent: false, wasPaused: false, isPostCopy: false };
+    this.#journal = new ConductionJournal(parts.journal);
+    this.#ending = new Ending(parts, this.#journal);
   }
 
   /** Runs it to its end, whatever happens. */
@@ -59,7 +45,7 @@ export class Conduction {
     try {
       return await this.#conduct(opened);
     } catch (error) {
-      return this.#failed(error, 'source');
+      return this.#ending.failed(error, 'source');
     } finally {
       for (const client of opened.reverse()) await client.close();
     }
@@ -67,7 +53,7 @@ export class Conduction {
 
   async #conduct(opened: RpcClient[]): Promise<Outcome> {
     const { order, peer } = this.#parts;
-    await this.#at('connect');
+    await this.#journal.note({ step: 'connect' });
     const flags = migrationFlags(order);
     const source = await this.#parts.openSource();
     opened.push(source);
@@ -76,9 +62,9 @@ export class Conduction {
       copies: order.options.copyStorage !== 'none' && !order.options.offline,
       copyDisks: order.options.copyDisks,
     });
-    if (vm === undefined) return this.#failed(noDomain(order), 'neither');
+    if (vm === undefined) return this.#ending.failed(noDomain(order), 'neither');
     const { domain } = vm;
-    await this.#note({ uuid: domain.uuid });
+    await this.#journal.note({ uuid: domain.uuid });
     await peer?.begin(vm);
     const streams = await this.#parts.streams();
     const destination = await this.#parts.openDestination();
@@ -88,60 +74,47 @@ export class Conduction {
         [source, order.from],
         [destination, order.to],
       ] as const)
-        if (!(await client.supports('offline')))
-          throw new TrustError(
-            'migration.offline',
-            'failed',
-            `cannot migrate ${order.vm}: libvirt of ${where} migrates no VM that is off`,
-          );
+        if (!(await client.supports('offline'))) throw noOffline(order, where);
     const protection = (await source.supports('changeProtection')) ? MIGRATE_FLAGS.changeProtection : 0;
     this.#refuseIfCancelled();
 
-    await this.#at('begin');
+    await this.#journal.note({ step: 'begin' });
     const sourceParams = migrationParameters(order, streams, 'source');
     const begun = await source.call(domainMigrateBegin3Params, {
       domain,
       params: sourceParams,
       flags: flags | protection,
     });
-    const underWay = {
+    const flagsOfVm = await this.#flagsFor(source, domain, flags);
+    const underWay: UnderWay = {
       source,
       destination,
       domain,
-      flags: await this.#flagsFor(source, domain, flags),
+      flags: flagsOfVm,
       protection,
+      destinationFlags: flagsOfVm & ~(MIGRATE_FLAGS.abortOnError | MIGRATE_FLAGS.autoConverge),
     };
     if (peer !== null && migrationXmlDigest(begun.xml) !== vm.xmlSha256)
-      return await this.#takeBack(
-        underWay,
-        new TrustError(
-          'migration.vm_changed',
-          'conflict',
-          `cannot migrate ${order.vm}: it was changed meanwhile`,
-          {
-            hint: 'try again',
-          },
-        ),
-      );
+      return await this.#ending.takeBack(underWay, vmChanged(order));
     try {
       requireDue(order, { uuid: domain.uuid, xml: begun.xml, cookie: begun.cookieOut });
     } catch (error) {
-      return await this.#takeBack(underWay, error);
+      return await this.#ending.takeBack(underWay, error);
     }
-    return await this.#transfer(underWay, streams, { ...begun, persistentXml: vm.persistentXml });
+    return await this.#prepare(underWay, streams, { ...begun, persistentXml: vm.persistentXml });
   }
 
-  async #transfer(
+  /** Prepare: the destination listens. */
+  async #prepare(
     underWay: UnderWay,
     streams: StreamUris,
     begun: { readonly cookieOut: Uint8Array; readonly xml: string; readonly persistentXml: string | null },
   ): Promise<Outcome> {
     const { order } = this.#parts;
-    const { source, destination, domain, flags, protection } = underWay;
-    await this.#at('prepare');
-    if (this.#parts.isCancelled()) return await this.#takeBack(underWay, cancelled(order));
-    const { destinationXml, uri } = MIGRATE_PARAMETER_NAMES;
-    const destinationFlags = flags & ~(MIGRATE_FLAGS.abortOnError | MIGRATE_FLAGS.autoConverge);
+    const { destination, flags, destinationFlags } = underWay;
+    await this.#journal.note({ step: 'prepare' });
+    if (this.#parts.isCancelled()) return await this.#ending.takeBack(underWay, cancelled(order));
+    const { destinationXml, persistentXml, uri } = MIGRATE_PARAMETER_NAMES;
     let prepared: { readonly cookieOut: Uint8Array; readonly uriOut: string | null };
     try {
       prepared = await destination.call(domainMigratePrepare3Params, {
@@ -153,15 +126,14 @@ export class Conduction {
         flags: destinationFlags,
       });
     } catch (error) {
-      return await this.#takeBack(underWay, error);
+      return await this.#ending.takeBack(underWay, error);
     }
     let value: string;
     try {
       // The destination says the port; through agents' streams each side has its own URI.
       value = order.stream === null ? streams.source : streamUri(order.stream, prepared.uriOut);
     } catch (error) {
-      await this.#finishCancelled(underWay, destinationFlags).catch(() => {});
-      return await this.#takeBack(underWay, error);
+      return await this.#ending.takeBackPrepared(underWay, error);
     }
     const streamParams = migrationParameters(order, streams, 'source').map(
       (parameter): TypedParameter =>
@@ -171,12 +143,20 @@ export class Conduction {
     const stored: TypedParameter[] =
       begun.persistentXml === null
         ? []
-        : [{ name: MIGRATE_PARAMETER_NAMES.persistentXml, kind: 'string', value: begun.persistentXml }];
+        : [{ name: persistentXml, kind: 'string', value: begun.persistentXml }];
     const params = [...streamParams, ...stored];
-    if ((flags & MIGRATE_FLAGS.offline) !== 0)
-      return await this.#finish({ ...underWay, flags }, params, NONE, destinationFlags);
+    if ((flags & MIGRATE_FLAGS.offline) !== 0) return await this.#finish(underWay, params, NONE);
+    return await this.#perform(underWay, params, prepared.cookieOut);
+  }
 
-    await this.#at('perform');
+  /** Perform: the VM's memory and disks go over. */
+  async #perform(
+    underWay: UnderWay,
+    params: readonly TypedParameter[],
+    cookieIn: Uint8Array,
+  ): Promise<Outcome> {
+    const { source, destination, domain, flags, protection } = underWay;
+    await this.#journal.note({ step: 'perform' });
     const watch = this.#parts.watch(source, domain);
     const over = new AbortController();
     const watching = watch.run(over.signal);
@@ -189,19 +169,18 @@ export class Conduction {
         domain,
         destinationUri: null,
         params,
-        cookieIn: prepared.cookieOut,
+        cookieIn,
         flags: flags | protection,
       });
-      requireDueCookie(order, { uuid: domain.uuid, cookie: answer.cookieOut });
+      requireDueCookie(this.#parts.order, { uuid: domain.uuid, cookie: answer.cookieOut });
       performed = answer;
     } catch (error) {
       failure = error;
     }
-    if (watch.isPostCopy) await this.#note({ isPostCopy: true });
+    if (watch.isPostCopy) await this.#journal.note({ isPostCopy: true });
     try {
-      if (performed === undefined)
-        return await this.#performFailed(underWay, destinationFlags, failure, watch);
-      return await this.#finish(underWay, params, performed.cookieOut, destinationFlags);
+      if (performed === undefined) return await this.#ending.performFailed(underWay, failure, watch);
+      return await this.#finish(underWay, params, performed.cookieOut);
     } finally {
       over.abort();
       await watching;
@@ -213,169 +192,27 @@ export class Conduction {
     underWay: UnderWay,
     params: readonly TypedParameter[],
     cookieIn: Uint8Array,
-    destinationFlags: number,
   ): Promise<Outcome> {
-    const { destination, domain } = underWay;
-    if (destination.isLost && !this.#journal.isPostCopy)
-      return await this.#settle(underWay, 'source', await destination.lost);
-    this.#step = 'finish';
+    const { destination, domain, destinationFlags } = underWay;
+    if (destination.isLost && !this.#journal.now.isPostCopy)
+      return await this.#ending.settle(underWay, 'source', await destination.lost);
     // SECURITY: durable before it is sent, so that a successor of this process knows that the VM may run there.
-    await this.#note({ step: 'finish', finishSent: true });
-    let confirmCookie: Uint8Array = NONE;
-    let failure: unknown;
-    let place: Place;
+    await this.#journal.note({ step: 'finish', finishSent: true });
+    let finished: { readonly cookieOut: Uint8Array };
     try {
-      const finished = await destination.call(domainMigrateFinish3Params, {
+      finished = await destination.call(domainMigrateFinish3Params, {
         params: [{ name: MIGRATE_PARAMETER_NAMES.destinationName, kind: 'string', value: domain.name }],
         cookieIn,
         flags: destinationFlags,
         cancelled: 0,
       });
-      confirmCookie = finished.cookieOut;
-      place = 'destination';
     } catch (error) {
-      failure = error;
-      place = await this.#settling(underWay).whereAfter(error);
+      return await this.#ending.finishFailed(underWay, error, params);
     }
-    return await this.#settle(underWay, place, failure, { params, cookie: confirmCookie });
-  }
-
-  /** Has the destination remove what it prepared. */
-  async #finishCancelled({ destination, domain }: UnderWay, flags: number): Promise<unknown> {
-    return await destination.call(domainMigrateFinish3Params, {
-      params: [{ name: MIGRATE_PARAMETER_NAMES.destinationName, kind: 'string', value: domain.name }],
-      cookieIn: NONE,
-      flags,
-      cancelled: 1,
+    return await this.#ending.settle(underWay, 'destination', undefined, {
+      params,
+      cookie: finished.cookieOut,
     });
-  }
-
-  async #performFailed(
-    underWay: UnderWay,
-    destinationFlags: number,
-    failure: unknown,
-    watch: MigrationWatch,
-  ): Promise<Outcome> {
-    const { order } = this.#parts;
-    const { domain, destination } = underWay;
-    // What the destination says is said better by Perform's own error but for QEMU's death.
-    const atDestination = await this.#finishCancelled(underWay, destinationFlags)
-      .then(() => undefined)
-      .catch((error: unknown) => error);
-    // Lost, and not told: it may be under way still, and must not be confirmed before its end.
-    if (!isLibvirtError(failure)) await untilTransferEnded(domain.uuid, this.#parts);
-    const reason = betterOf(failure, atDestination);
-    const trouble = this.#parts.streamTrouble();
-    const told = watch.wasTimedOut
-      ? new TrustError(
-          'migration.timeout',
-          'failed',
-          `cannot migrate ${order.vm}: it was not over after ${order.options.timeoutSeconds} s and was ended: ${describeError(reason)}`,
-          {
-            hint: 'give it more time (--timeout), or --auto-converge, --post-copy or --timeout-action suspend for a VM that writes faster than the network carries',
-          },
-        )
-      : watch.wasAbandoned
-        ? destinationLost(order, reason, await destination.lost)
-        : trouble === null
-          ? reason
-          : new TrustError('migration.stream', 'failed', `${describeError(reason)} (${trouble})`);
-    return await this.#settle(underWay, 'source', told);
-  }
-
-  /** Ends what Begin began; the VM never stopped. */
-  async #takeBack(underWay: UnderWay, reason: unknown): Promise<Outcome> {
-    const { source, domain, flags, protection } = underWay;
-    if (protection !== 0)
-      await source
-        .call(domainMigrateConfirm3Params, {
-          domain,
-          params: [],
-          cookieIn: NONE,
-          flags: flags | protection,
-          cancelled: 1,
-        })
-        .catch(() => {});
-    return await this.#failedAtSource(underWay, reason);
-  }
-
-  async #settle(
-    underWay: UnderWay,
-    place: Place,
-    failure: unknown,
-    confirm: { readonly params: readonly TypedParameter[]; readonly cookie: Uint8Array } = {
-      params: [],
-      cookie: NONE,
-    },
-  ): Promise<Outcome> {
-    const { order } = this.#parts;
-    if (place === 'unknown') return await this.#unknown(underWay, failure);
-    if (place === 'post-copy-failed') return operatorNeeded(order, place, this.#step, failure);
-    const step = this.#step;
-    if (this.#journal.finishSent) await this.#at('confirm');
-    const { flags, protection } = underWay;
-    const settled = await this.#settling(underWay).settle(place, {
-      params: confirm.params,
-      cookieIn: confirm.cookie,
-      flags: flags | protection,
-      isOffline: (flags & MIGRATE_FLAGS.offline) !== 0,
-    });
-    if (settled.kind === 'unsettled') return operatorNeeded(order, place, 'confirm', settled.reason);
-    if (place === 'destination')
-      return {
-        phase: 'done',
-        step: null,
-        runsOn: (flags & MIGRATE_FLAGS.offline) !== 0 ? 'neither' : 'destination',
-        error: null,
-      };
-    if (settled.kind === 'post-copy-failed') return operatorNeeded(order, 'post-copy-failed', step, failure);
-    this.#step = step;
-    return this.#failed(failure, settled.kind === 'gone' ? 'neither' : 'source');
-  }
-
-  /** A VM in post-copy must not go on at the source, and what the source has of it must not be thrown away. */
-  async #unknown({ source, domain }: UnderWay, failure: unknown): Promise<Outcome> {
-    const seen = await stateOf(source, domain.uuid).catch(() => undefined);
-    // Somebody else may have begun post-copy.
-    const isPostCopy = this.#journal.isPostCopy || seen?.reason.startsWith('post-copy') === true;
-    return operatorNeeded(
-      this.#parts.order,
-      isPostCopy ? 'post-copy-unknown' : 'unknown',
-      this.#step,
-      failure,
-    );
-  }
-
-  async #failedAtSource({ source, domain }: UnderWay, reason: unknown): Promise<Outcome> {
-    const seen = await stateOf(source, domain.uuid).catch(() => undefined);
-    return this.#failed(reason, seen === null ? 'neither' : 'source');
-  }
-
-  #settling(underWay: Pick<UnderWay, 'source' | 'domain'>): Settling {
-    const { order, openSource, openDestination, peer, now, sleep } = this.#parts;
-    return new Settling({
-      order,
-      uuid: underWay.domain.uuid,
-      wasPaused: this.#journal.wasPaused,
-      openSource,
-      openDestination,
-      peer,
-      now,
-      sleep,
-      source: underWay.source,
-    });
-  }
-
-  #failed(error: unknown, runsOn: NonNullable<MigrationStatus['runsOn']>): Outcome {
-    const message = describeError(error);
-    const hint = isTrustError(error) ? error.hint : undefined;
-    const phase = this.#parts.isCancelled() ? 'cancelled' : 'failed';
-    return {
-      phase,
-      step: this.#step,
-      runsOn,
-      error: phase === 'cancelled' ? null : { message, hint: hint ?? null },
-    };
   }
 
   /** A VM that is paused before stays so at the destination. */
@@ -383,21 +220,11 @@ export class Conduction {
     if ((flags & MIGRATE_FLAGS.offline) !== 0) return flags;
     const { state } = await source.call(domainGetState, { domain, flags: 0 });
     if (state !== PAUSED) return flags;
-    await this.#note({ wasPaused: true });
+    await this.#journal.note({ wasPaused: true });
     return flags | MIGRATE_FLAGS.paused;
   }
 
   #refuseIfCancelled(): void {
     if (this.#parts.isCancelled()) throw cancelled(this.#parts.order);
-  }
-
-  async #at(step: Step): Promise<void> {
-    this.#step = step;
-    await this.#note({ step });
-  }
-
-  async #note(change: Partial<Journal>): Promise<void> {
-    this.#journal = { ...this.#journal, ...change };
-    await this.#parts.journal(this.#journal);
   }
 }

@@ -28,6 +28,44 @@ export function destinationLost({ to }: MigrationOrder, ended: unknown, lost: un
   );
 }
 
+/** libvirt of a host is too old for an offline migration. */
+export function noOffline({ vm }: MigrationOrder, host: string): TrustError {
+  return new TrustError(
+    'migration.offline',
+    'failed',
+    `cannot migrate ${vm}: libvirt of ${host} migrates no VM that is off`,
+  );
+}
+
+/** Its definition is another than the one that was granted. */
+export function vmChanged({ vm }: MigrationOrder): TrustError {
+  return new TrustError(
+    'migration.vm_changed',
+    'conflict',
+    `cannot migrate ${vm}: it was changed meanwhile`,
+    {
+      hint: 'try again',
+    },
+  );
+}
+
+/** It took longer than its order allows. */
+export function timedOut({ vm, options }: MigrationOrder, ended: unknown): TrustError {
+  return new TrustError(
+    'migration.timeout',
+    'failed',
+    `cannot migrate ${vm}: it was not over after ${options.timeoutSeconds} s and was ended: ${describeError(ended)}`,
+    {
+      hint: 'give it more time (--timeout), or --auto-converge, --post-copy or --timeout-action suspend for a VM that writes faster than the network carries',
+    },
+  );
+}
+
+/** A stream through agents broke; libvirt knows only that it ended. */
+export function streamBroke(ended: unknown, trouble: string): TrustError {
+  return new TrustError('migration.stream', 'failed', `${describeError(ended)} (${trouble})`);
+}
+
 /** `virErrorNumber` and `virErrorDomain`. */
 const OPERATION_FAILED = 9;
 const MIGRATE_FINISH_OK = 93;
