@@ -27,6 +27,20 @@ interface Tally {
   skipped: number;
 }
 
+const { values, positionals } = parseArgs({
+  allowPositionals: true,
+  options: {
+    checks: { type: 'boolean' },
+    unit: { type: 'boolean' },
+    e2e: { type: 'boolean' },
+    help: { type: 'boolean', short: 'h' },
+  },
+});
+if (values.help === true) {
+  console.log(USAGE);
+  process.exit(0);
+}
+
 const root = join(import.meta.dirname, '..');
 const tally: Tally = { passed: 0, failed: 0, skipped: 0 };
 /** The tests that did not run, each with its reason. */
@@ -50,19 +64,6 @@ for (const signal of ['SIGINT', 'SIGTERM', 'SIGHUP'] as const)
     for (const child of children) child.kill('SIGTERM');
   });
 
-const { values, positionals } = parseArgs({
-  allowPositionals: true,
-  options: {
-    checks: { type: 'boolean' },
-    unit: { type: 'boolean' },
-    e2e: { type: 'boolean' },
-    help: { type: 'boolean', short: 'h' },
-  },
-});
-if (values.help === true) {
-  console.log(USAGE);
-  process.exit(0);
-}
 const everything = values.checks !== true && values.unit !== true && values.e2e !== true;
 
 function heading(text: string): void {
