@@ -1,5 +1,4 @@
 import assert from 'node:assert/strict';
-import { readFile, writeFile } from 'node:fs/promises';
 import { after, before, describe, it } from 'node:test';
 import type { MigrateVm } from '@virt-trust/contract/model/migration.ts';
 import type { MigrationMode, MigrationWish } from '@virt-trust/contract/model/migration-options.ts';
@@ -17,14 +16,15 @@ import {
   wroteOn,
 } from '../src/guest/guest.ts';
 import type { Host } from '../src/host.ts';
+import { withUserfaultfd } from '../src/userfaultfd.ts';
 import { Fleet } from './fleet.ts';
 import { jobFigure, livesOn, migrate, qemuSight, vmState, whileRunning } from './migration-sight.ts';
 
 const capability = await canBootLab();
 const skip = capability.kind === 'yes' ? false : `cannot boot the lab: ${capability.why}`;
 
-/** Of the machine's kernel, which all hosts of the lab share. */
-const USERFAULTFD = '/proc/sys/vm/unprivileged_userfaultfd';
+/** As fast as the network goes. */
+const UNLIMITED = '8796093022207';
 const VIRSH = ['virsh', '--connect', 'qemu:///system'];
 const BUSY = { memoryMiB: 64, dirtyMiBPerSecond: 40 };
 const CALM = { memoryMiB: 64, dirtyMiBPerSecond: 2 };
@@ -33,22 +33,13 @@ describe('what options of a migration come to', { skip }, () => {
   let fleet: Fleet;
   let a: Host;
   let b: Host;
-  let userfaultfd: string;
 
   before(async () => {
     fleet = await Fleet.up({ lab: `e2e-outcomes-${process.pid}`, hosts: ['host-a', 'host-b'] });
     [a, b] = [fleet.host('host-a'), fleet.host('host-b')];
     await Promise.all([fleet.add('host-a'), fleet.add('host-b')]);
-    userfaultfd = await readFile(USERFAULTFD, 'utf8');
   });
-  after(async () => {
-    await allowUserfaultfd(userfaultfd);
-    await fleet?.[Symbol.asyncDispose]();
-  });
-
-  async function allowUserfaultfd(value: string): Promise<void> {
-    await writeFile(USERFAULTFD, value);
-  }
+  after(() => fleet?.[Symbol.asyncDispose]());
 
   const order = (mode: MigrationMode, guest: Guest, wish: MigrationWish = {}): MigrateVm => ({
     vm: guest.name,
@@ -61,6 +52,9 @@ describe('what options of a migration come to', { skip }, () => {
   const definedOn = async (host: Host) =>
     (await host.run([...VIRSH, 'list', '--all', '--persistent', '--name'])).split('\n').filter(Boolean);
 
+  /** Lets a migration that was slow, to be looked at, go on as fast as it can. */
+  const letGo = (host: Host, guest: Guest) => host.run([...VIRSH, 'migrate-setspeed', guest.name, UNLIMITED]);
+
   const stop = (host: Host, guest: Guest) => host.run([...VIRSH, 'destroy', guest.name]);
 
   for (const mode of ['tls', 'pinned'] as const) {
@@ -68,13 +62,14 @@ describe('what options of a migration come to', { skip }, () => {
       const guest = { name: 'still', ...BUSY };
       await startGuest(a, guest);
       await receiveGuest(b, guest);
-      const job = await migrate(fleet, order(mode, guest, { live: false, bandwidthMiB: 16 }));
+      const job = await migrate(fleet, order(mode, guest, { live: false, bandwidthMiB: 1 }));
       await whileRunning(fleet, job, 'see it paused on the source', async () =>
         (await vmState(a, guest.name)) === 'paused' &&
         (await qemuSight(a, guest.name)).status.includes('active')
           ? true
           : undefined,
       );
+      await letGo(a, guest);
       await fleet.finished(job);
       assert.equal(await vmState(b, guest.name), 'running');
       await findIntact(b, guest);
@@ -156,13 +151,14 @@ describe('what options of a migration come to', { skip }, () => {
       const guest = { name: 'wide', ...CALM };
       await startGuest(a, guest);
       await receiveGuest(b, guest);
-      const job = await migrate(fleet, order(mode, guest, { parallel: 4, bandwidthMiB: 8 }));
+      const job = await migrate(fleet, order(mode, guest, { parallel: 4, bandwidthMiB: 1 }));
       const ports =
         mode === 'tls' ? 'dport >= :49152 and dport <= :49215' : 'dport >= :16520 and dport <= :16583';
       await whileRunning(fleet, job, 'see five connections of QEMU', async () => {
         const sockets = await a.run(['ss', '-Htn', 'state', 'established', `( ${ports} )`]);
         return sockets.split('\n').filter(Boolean).length >= 5 ? true : undefined;
       });
+      await letGo(a, guest);
       const { migration } = await fleet.finished(job);
       if (mode === 'pinned') assert.equal(migration?.proof?.channel?.streams, 5);
       await findIntact(b, guest);
@@ -189,23 +185,30 @@ describe('what options of a migration come to', { skip }, () => {
       await startGuest(a, guest);
       await receiveGuest(b, guest);
       const wish = { postCopy: true, bandwidthMiB: 8 };
-      await allowUserfaultfd('0');
-      await assert.rejects(
-        async () => fleet.finished(await migrate(fleet, order(mode, guest, wish))),
-        /userfaultfd|[Pp]ost-?copy/,
+      await withUserfaultfd(false, () =>
+        assert.rejects(
+          async () => fleet.finished(await migrate(fleet, order(mode, guest, wish))),
+          /userfaultfd|[Pp]ost-?copy/,
+        ),
       );
       assert.equal(await vmState(a, guest.name), 'running');
       await livesOn(a, guest);
-      await allowUserfaultfd('1');
-      const job = await migrate(fleet, order(mode, guest, wish));
-      await whileRunning(fleet, job, 'see post-copy', async (now) =>
-        now.progress?.stage === 'post-copy' ||
-        (await qemuSight(a, guest.name)).status.includes('postcopy-active')
-          ? true
-          : undefined,
-      );
+      const job = await withUserfaultfd(true, async () => {
+        const begun = await migrate(fleet, order(mode, guest, wish));
+        await whileRunning(fleet, begun, 'see it send', ({ progress }) =>
+          (progress?.memory?.processedBytes ?? 0) > 0 ? true : undefined,
+        );
+        await a.run([...VIRSH, 'migrate-setspeed', guest.name, '1', '--postcopy']);
+        await whileRunning(fleet, begun, 'see post-copy', async (now) =>
+          now.progress?.stage === 'post-copy' ||
+          (await qemuSight(a, guest.name)).status.includes('postcopy-active')
+            ? true
+            : undefined,
+        );
+        return begun;
+      });
+      await a.run([...VIRSH, 'migrate-setspeed', guest.name, UNLIMITED, '--postcopy']);
       await fleet.finished(job);
-      await allowUserfaultfd(userfaultfd);
       await findIntact(b, guest);
       await stop(b, guest);
     });
@@ -214,7 +217,8 @@ describe('what options of a migration come to', { skip }, () => {
       const guest = { name: 'late', ...BUSY };
       await startGuest(a, guest);
       await receiveGuest(b, guest);
-      const never = { bandwidthMiB: 16, downtimeMs: 1, timeoutSeconds: 6 };
+      // Its memory alone takes longer than that, and more however fast the VM writes.
+      const never = { bandwidthMiB: 2, downtimeMs: 1, timeoutSeconds: 6 };
       await assert.rejects(
         async () =>
           fleet.finished(await migrate(fleet, order(mode, guest, { ...never, timeoutAction: 'abort' }))),
@@ -227,17 +231,16 @@ describe('what options of a migration come to', { skip }, () => {
       await whileRunning(fleet, job, 'see it paused', async () =>
         (await vmState(a, guest.name)) === 'paused' ? true : undefined,
       );
+      await letGo(a, guest);
       await fleet.finished(job);
       assert.equal(await vmState(b, guest.name), 'running');
       await findIntact(b, guest);
-      await allowUserfaultfd('1');
       const back = {
         ...order(mode, guest, { ...never, timeoutAction: 'post-copy' }),
         from: 'host-b',
         to: 'host-a',
       };
-      await fleet.finished(await migrate(fleet, back));
-      await allowUserfaultfd(userfaultfd);
+      await withUserfaultfd(true, async () => fleet.finished(await migrate(fleet, back)));
       assert.equal((await guestWords(a, guest)).hellos, 0);
       await findIntact(a, guest);
       await stop(a, guest);
