@@ -1,8 +1,8 @@
 import assert from 'node:assert/strict';
 import { test } from 'node:test';
 import { parseConfiguration } from '@virt-trust/libvirt/configuration.ts';
+import { applyEdits } from './configuration-edits.ts';
 import { consoleEdits } from './console-settings.ts';
-import { applyEdits } from './daemon-settings.ts';
 
 const FOUND = `vnc_listen = "192.0.2.1"
 vnc_auto_unix_socket = 1

@@ -1,6 +1,6 @@
 import type { DesiredState } from '@virt-trust/contract/model/desired-state.ts';
 import type { Configuration } from '@virt-trust/libvirt/configuration.ts';
-import type { Edit } from './daemon-settings.ts';
+import type { Edit } from './configuration-edits.ts';
 
 export type ConsoleListening = DesiredState['settings']['consoles'];
 

@@ -4,7 +4,8 @@ import type { DesiredState } from '@virt-trust/contract/model/desired-state.ts';
 import { SERVICES } from '@virt-trust/contract/model/service.ts';
 import { parseConfiguration } from '@virt-trust/libvirt/configuration.ts';
 import fc from 'fast-check';
-import { applyEdits, qemuEdits, rpcEdits, unmetEdits } from './daemon-settings.ts';
+import { applyEdits, unmetEdits } from './configuration-edits.ts';
+import { qemuEdits, rpcEdits } from './daemon-settings.ts';
 
 const credential = {
   endpoints: [],

@@ -5,16 +5,8 @@ import type { DesiredState } from '@virt-trust/contract/model/desired-state.ts';
 import { type Configuration, parseConfiguration } from '@virt-trust/libvirt/configuration.ts';
 import type { AgentPaths } from '../paths.ts';
 import { readFileIfPresent, replaceLink, writeFileAtomic } from '../state/atomic-file.ts';
-import {
-  applyEdits,
-  type Edit,
-  type QemuContext,
-  qemuEdits,
-  type RpcContext,
-  restoreKey,
-  rpcEdits,
-  unmetEdits,
-} from './daemon-settings.ts';
+import { applyEdits, type Edit, restoreKey, unmetEdits } from './configuration-edits.ts';
+import { type QemuContext, qemuEdits, type RpcContext, rpcEdits } from './daemon-settings.ts';
 import { type Found, type FoundManifest, foundAt } from './found.ts';
 import type { Restored } from './links.ts';
 import type { ApplyState } from './state.ts';
