@@ -1,4 +1,4 @@
-import { isTrustError, TrustError } from '@virt-trust/base/error.ts';
+import { TrustError } from '@virt-trust/base/error.ts';
 import { MINUTE, SECOND } from '@virt-trust/base/instant.ts';
 import { DesiredState } from '@virt-trust/contract/model/desired-state.ts';
 import type {
@@ -11,21 +11,19 @@ import type {
 import type { ApplyEngine } from '../ports.ts';
 import { HostRounds } from '../served/host-rounds.ts';
 import { Document } from '../state/document.ts';
+import { Application } from './application.ts';
 import { endOf } from './application-end.ts';
 import { certificateRequestsOf, takeCertificates, takeVerdicts } from './certificate-exchange.ts';
 import { DaemonRestart } from './daemon-restart.ts';
 import { failureOf } from './failure.ts';
 import { givingBackJournal, type RemovalOutcome } from './giving-back.ts';
 import { checkHost } from './guard.ts';
-import type { HostFacts } from './host-effects.ts';
 import { judgeDesired } from './judge-desired.ts';
 import { observe } from './observe.ts';
 import { desiredFromOlder } from './older-state.ts';
 import { planJournal } from './plan-journal.ts';
 import { clearLeft } from './removal.ts';
-import { runJournal, type StepContext, Stopped } from './run.ts';
-import type { Journal, Transition } from './state.ts';
-import { STEPS } from './steps.ts';
+import type { Journal } from './state.ts';
 import { Turns } from './turns.ts';
 import { type ApplyOptions, Workshop } from './workshop.ts';
 
@@ -43,8 +41,6 @@ export interface EngineOptions extends ApplyOptions {
   readonly onWait?: () => void;
 }
 
-/** Steps that may take for ever; what comes meanwhile takes their place. */
-const WAITING: ReadonlySet<string | undefined> = new Set(['await-certificates', 'await-migrations']);
 /** A removal may find no desired state any more. */
 const DEFAULT_WAIT_SECONDS = 3600;
 
@@ -59,15 +55,12 @@ export class JournaledEngine implements ApplyEngine {
   #changed = Promise.withResolvers<void>();
   readonly #turns: Turns;
   readonly #restart: DaemonRestart;
-  #journal: Journal | undefined;
+  readonly #application: Application;
   #wanted: DesiredState | undefined;
-  #facts: HostFacts | undefined;
   /** Why nothing goes on, where that could not be written down: a full disk, say. Tried again at the next occasion. */
   #stuck: Failure | undefined;
   #removing = false;
   #stopped = false;
-  /** Counts applications, so that what was seen before one is not taken for what is after it. */
-  #applications = 0;
   readonly #rounds: HostRounds;
 
   constructor(options: EngineOptions) {
@@ -78,21 +71,30 @@ export class JournaledEngine implements ApplyEngine {
       emit: options.emit,
       isStopped: () => this.#stopped,
       failed: (error) => {
-        this.#stuck = failureOf(error, this.#step ?? 'begin', options.clock.now());
+        this.#stuck = failureOf(error, this.#application.step ?? 'begin', options.clock.now());
       },
     });
     this.#restart = new DaemonRestart({
-      step: () => this.#step,
+      step: () => this.#application.step,
       isStopped: () => this.#stopped,
       onWait: () => options.onWait?.(),
+    });
+    this.#application = new Application({
+      workshop: this.#workshop,
+      restart: this.#restart,
+      isStopped: () => this.#stopped,
+      supersededBy: (desired) => this.#supersededBy(desired),
+      changed: () => this.#changed.promise,
+      waitSeconds: () => this.#wanted?.settings.migrationWaitSeconds ?? DEFAULT_WAIT_SECONDS,
+      applied: async () => await options.applied?.(),
     });
     this.#rounds = new HostRounds({
       workshop: this.#workshop,
       intervalMs: () =>
         (this.#wanted?.settings.probeSeconds ?? 0) * SECOND || (options.checkIntervalMs ?? MINUTE),
-      waits: () => WAITING.has(this.#step),
+      waits: () => this.#application.waits,
       settled: () => this.#settled(),
-      applications: () => this.#applications,
+      applications: () => this.#application.count,
       exclusively: (work) => this.#exclusively(work),
       check: () => this.#check(),
     });
@@ -107,8 +109,8 @@ export class JournaledEngine implements ApplyEngine {
   /** Goes on with what a crash or reboot interrupted, then looks whether all is as it was left. */
   async start(): Promise<void> {
     this.#wanted = await this.#desired.read();
-    this.#journal = await this.#workshop.journal.read();
-    this.#removing = this.#journal?.kind === 'removing';
+    await this.#application.read();
+    this.#removing = this.#application.journal?.kind === 'removing';
     this.#turns.add(() => this.#rounds.letClientsIn());
     this.#turns.add(() => this.#proceed());
     this.#turns.add(() => this.#check());
@@ -149,15 +151,15 @@ export class JournaledEngine implements ApplyEngine {
   }
 
   async observedState(): Promise<ObservedState> {
-    const busy = this.#journal !== undefined || !(await this.#holds());
-    if (!busy) this.#facts = await this.#options.effects.facts().catch(() => this.#facts);
+    const busy = this.#application.isUnderWay || !(await this.#holds());
+    if (!busy) await this.#application.look();
     const stuck = busy ? this.#stuck : undefined;
     const observed = await observe({
       workshop: this.#workshop,
       mode: this.#options.mode,
       wanted: this.#wanted,
-      journal: this.#journal,
-      facts: this.#facts,
+      journal: this.#application.journal,
+      facts: this.#application.facts,
       busy: busy && stuck === undefined,
       served: await this.#rounds.served.endpoints(),
       network: this.#options.network?.() ?? null,
@@ -179,30 +181,22 @@ export class JournaledEngine implements ApplyEngine {
 
   /** Whether the host is being changed now, and does not just wait. */
   get isUnderWay(): boolean {
-    return this.#journal !== undefined && !WAITING.has(this.#step);
-  }
-
-  get #step(): string | undefined {
-    return this.#journal?.steps[this.#journal.at];
-  }
-
-  get #waitSeconds(): number {
-    return this.#wanted?.settings.migrationWaitSeconds ?? DEFAULT_WAIT_SECONDS;
+    return this.#application.isUnderWay && !this.#application.waits;
   }
 
   /** The requests that wait for the manager. */
   async certificateRequests(): Promise<CertificateRequest[]> {
-    return await certificateRequestsOf(this.#workshop, this.#journal);
+    return await certificateRequestsOf(this.#workshop, this.#application.journal);
   }
 
   async putCertificates(certificates: readonly IssuedCertificate[]): Promise<ObservedState> {
-    await takeCertificates(this.#workshop, this.#journal, certificates);
+    await takeCertificates(this.#workshop, this.#application.journal, certificates);
     this.#wake();
     return await this.observedState();
   }
 
   async postProofs(verdicts: readonly ProofVerdict[]): Promise<ObservedState> {
-    await takeVerdicts(this.#workshop, this.#journal, verdicts);
+    await takeVerdicts(this.#workshop, this.#application.journal, verdicts);
     this.#wake();
     return await this.observedState();
   }
@@ -217,7 +211,8 @@ export class JournaledEngine implements ApplyEngine {
   }
 
   async #remove(): Promise<RemovalOutcome> {
-    const before = await this.#finishJournal();
+    // An interrupted application ends, by going back where it would have to wait; an interrupted removal ends, too.
+    const before = this.#application.isUnderWay ? await this.#run() : undefined;
     if (before?.kind === 'removing') return { restored: before.restored, left: before.left };
     if ((await this.#workshop.found.read()) === undefined) {
       await this.#desired.remove();
@@ -225,23 +220,17 @@ export class JournaledEngine implements ApplyEngine {
       const off = before?.kind === 'switching-off' ? before : undefined;
       return { restored: off?.restored ?? [], left: off?.left ?? (await this.#workshop.state()).left ?? [] };
     }
-    await this.#begin(await givingBackJournal(this.#workshop, { kind: 'removing' }));
-    const done = await this.#run();
+    const done = await this.#do(await givingBackJournal(this.#workshop, { kind: 'removing' }));
     this.#wanted = undefined;
     await this.#rounds.served.forget();
     await this.#options.emit('removal.done', 'host', `gave back ${done.restored.length} paths`);
     return { restored: done.restored, left: done.left };
   }
 
-  /** Lets an interrupted application end, by going back where it would have to wait; ends an interrupted removal. */
-  async #finishJournal(): Promise<Journal | undefined> {
-    return this.#journal === undefined ? undefined : await this.#run();
-  }
-
   /** Applies until what is wanted holds, or failed. */
   async #proceed(): Promise<void> {
     this.#stuck = undefined;
-    if (this.#journal !== undefined) await this.#run();
+    if (this.#application.isUnderWay) await this.#run();
     while (!this.#removing && !this.#stopped && !(await this.#holds())) {
       const desired = this.#wanted;
       if (desired === undefined) return;
@@ -255,15 +244,13 @@ export class JournaledEngine implements ApplyEngine {
       // disturbance: they are applied with the way back.
       if (journal.transitions.length === 0 && !journal.steps.includes('write-settings'))
         await this.#checkHost(desired);
-      await this.#begin(journal);
-      await this.#run();
+      await this.#do(journal);
     }
   }
 
   /** TLS off: the host has its own back, and the agent goes on. */
   async #switchOff(desired: DesiredState): Promise<void> {
-    await this.#begin(await givingBackJournal(this.#workshop, { kind: 'switching-off', desired }));
-    await this.#run();
+    await this.#do(await givingBackJournal(this.#workshop, { kind: 'switching-off', desired }));
     await this.#rounds.served.forget();
   }
 
@@ -277,9 +264,7 @@ export class JournaledEngine implements ApplyEngine {
   /** Where not even a plan can be made, that is what became of the desired state. */
   async #planOrFail(desired: DesiredState): Promise<Journal | undefined> {
     try {
-      const waiting = this.#abandoned;
-      this.#abandoned = [];
-      return await planJournal(this.#workshop, desired, waiting);
+      return await planJournal(this.#workshop, desired, this.#application.takeAbandoned());
     } catch (error) {
       const failure = failureOf(error, 'plan', this.#options.clock.now());
       const { epoch, number } = desired;
@@ -289,83 +274,33 @@ export class JournaledEngine implements ApplyEngine {
     }
   }
 
-  /** Transitions whose requests still wait, of an application that a newer one replaced. */
-  #abandoned: Transition[] = [];
-
-  async #begin(journal: Journal): Promise<void> {
-    if (journal.kind === 'applying') await this.#workshop.reserve.take();
-    await this.#workshop.verdict.remove();
-    await this.#workshop.journal.write(journal);
-    this.#journal = journal;
+  async #do(journal: Journal): Promise<Journal> {
+    await this.#application.begin(journal);
+    return await this.#run();
   }
 
   async #run(): Promise<Journal> {
-    const journal = this.#journal;
-    if (journal === undefined) throw new TrustError('apply.no_journal', 'internal', 'cannot run: no journal');
-    const engine = this;
-    const context: StepContext = {
-      workshop: this.#workshop,
-      facts: await this.#options.effects.facts(),
-      get journal() {
-        return engine.#journal ?? journal;
-      },
-      set journal(value: Journal) {
-        engine.#journal = value;
-      },
-      changed: () => this.#changed.promise,
-      checkWaiting: () => this.#checkWaiting(),
-      waitSeconds: () => this.#waitSeconds,
-      waits: (wait) => this.#restart.setWait(wait),
-    };
-    this.#facts = context.facts;
-    try {
-      await runJournal(STEPS, context);
-    } catch (error) {
-      // Nothing was taken away yet: what came meanwhile takes its place.
-      if (!isTrustError(error, 'apply.superseded')) throw error;
-      await this.#workshop.journal.remove();
-      this.#journal = undefined;
-      return journal;
-    }
-    const done = context.journal;
-    // What replaces this one joins its wait.
-    if (done.failure?.failure.code !== 'apply.superseded') await this.#workshop.waiting.remove();
-    await this.#workshop.journal.remove();
-    await this.#workshop.reserve.release();
-    await this.#options.applied?.();
-    this.#journal = undefined;
-    this.#applications++;
-    if (done.kind === 'applying') await this.#rounds.served.resetCounts().catch(() => {});
+    const { journal, isOver } = await this.#application.run();
+    if (!isOver) return journal;
+    if (journal.kind === 'applying') await this.#rounds.served.resetCounts().catch(() => {});
     if (this.#options.checkIntervalMs !== null) this.#rounds.soon();
     // Said last, so that whoever is woken by it sees the end.
-    const end = endOf(done);
+    const end = endOf(journal);
     if (end !== undefined) await this.#options.emit(end.kind, 'host', end.message);
-    return done;
+    return journal;
   }
 
-  /** Called by a step that waits: throws where it waits in vain. */
-  #checkWaiting(): void {
-    if (this.#stopped) throw new Stopped();
-    const journal = this.#journal;
-    const { kind = 'removing' } = journal ?? {};
-    if (journal?.desired == null || (kind !== 'applying' && kind !== 'switching-off')) return;
-    const newer =
-      this.#wanted !== undefined &&
-      (this.#wanted.epoch !== journal.desired.epoch || this.#wanted.number !== journal.desired.number);
-    if (!newer && !this.#removing) return;
-    if (WAITING.has(this.#step) && !this.#removing)
-      this.#abandoned = journal.transitions.filter(({ request }) => request);
-    throw new TrustError(
-      'apply.superseded',
-      'conflict',
-      `cannot finish desired state ${journal.desired.epoch}.${journal.desired.number}: ${this.#removing ? 'the host is being removed' : 'a newer one came'}`,
-    );
+  #supersededBy({ epoch, number }: DesiredState): string | undefined {
+    if (this.#removing) return 'the host is being removed';
+    const wanted = this.#wanted;
+    const isNewer = wanted !== undefined && (wanted.epoch !== epoch || wanted.number !== number);
+    return isNewer ? 'a newer one came' : undefined;
   }
 
   async #check(): Promise<void> {
     // What is wanted from now on is applied, not taken for somebody's disturbance.
     const wanted = this.#wanted;
-    if (this.#journal !== undefined || !(await this.#holds())) return await this.#proceed();
+    if (this.#application.isUnderWay || !(await this.#holds())) return await this.#proceed();
     if (this.#removing || wanted === undefined) return;
     if (wanted.settings.tls === 'off')
       return await clearLeft(this.#workshop, await this.#options.effects.facts());
@@ -384,7 +319,7 @@ export class JournaledEngine implements ApplyEngine {
 
   /** What holds on this host while nothing is under way. */
   async #settled(): Promise<DesiredState | undefined> {
-    const busy = this.#stopped || this.#removing || this.#journal !== undefined || !(await this.#holds());
+    const busy = this.#stopped || this.#removing || this.#application.isUnderWay || !(await this.#holds());
     return busy ? undefined : this.#wanted;
   }
 
