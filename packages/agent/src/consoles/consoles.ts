@@ -21,6 +21,11 @@ const VIRSH = ['-c', 'qemu:///system'];
 const VIRSH_MS = 20_000;
 /** How long after a client came in its password still goes: SPICE opens a connection for each of its channels. */
 const GRACE_MS: Readonly<Record<ConsoleType, number>> = { vnc: 0, spice: 5 * SECOND };
+/**
+ * How long QEMU 7.2 takes a password beyond the time that it is told: VNC to the end of that second, SPICE counts whole
+ * seconds of another clock besides, which begin at another moment.
+ */
+const LATE_MS: Readonly<Record<ConsoleType, number>> = { vnc: SECOND, spice: 2 * SECOND };
 /** Visits that are awaited at once; each is a process. */
 const LIMIT = 64;
 
@@ -90,7 +95,9 @@ export class Consoles {
       const visit = { watch, until: expiresAt };
       this.#visits.set(key, visit);
       try {
-        await this.#update(found.uuid, withPassword(element, password, new Date(expiresAt)));
+        // SECURITY: so that QEMU lets nobody in after the time that we tell.
+        const validTo = new Date(expiresAt - LATE_MS[type]);
+        await this.#update(found.uuid, withPassword(element, password, validTo));
       } catch (error) {
         watch.stop();
         this.#visits.delete(key);
