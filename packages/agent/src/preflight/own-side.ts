@@ -15,6 +15,8 @@ import { FindingList } from './finding-list.ts';
 /** What of this host bears on a migration, as it was read. */
 export interface OwnFacts {
   readonly host: HostFacts;
+  /** `migrate_tls_force` as the libvirt that runs has it. */
+  readonly isTlsForced: boolean;
   readonly at: Instant;
   /** Ports on which something listens. */
   readonly listening: ReadonlySet<number>;
@@ -35,14 +37,26 @@ export async function ownFindings(order: PreflightOrder, facts: OwnFacts): Promi
       list.all.push(...(await daemonFiles(order, facts)));
     }
     crlAge(list, order, facts);
-  } else if (facts.host.qemuSettings.migrateTlsForce)
+  } else forceFinding(list, order, facts);
+  if (order.role === 'destination') portFindings(list, order, facts);
+  return list.all;
+}
+
+/** libvirt reads its configuration when it starts: a switch that was set since is of the next start. */
+function forceFinding(list: FindingList, order: PreflightOrder, { host, isTlsForced }: OwnFacts): void {
+  const fix = `take migrate_tls_force out of /etc/libvirt/qemu.conf on ${order.own} and restart libvirtd (virtqemud)`;
+  if (isTlsForced)
     list.error(
       'tls.forced',
       `QEMU of ${order.own} refuses migrations without native TLS (migrate_tls_force), also those in mode ${order.mode}`,
-      `use --mode tls; or take migrate_tls_force out of /etc/libvirt/qemu.conf on ${order.own} and restart libvirtd (virtqemud)`,
+      `use --mode tls; or ${fix}`,
     );
-  if (order.role === 'destination') portFindings(list, order, facts);
-  return list.all;
+  else if (host.qemuSettings.migrateTlsForce)
+    list.warning(
+      'tls.forced',
+      `${order.own} has migrate_tls_force in its qemu.conf since libvirt started there: from its next start on it refuses migrations in mode ${order.mode}`,
+      `use --mode tls from then on; or ${fix}`,
+    );
 }
 
 /** QEMU's files are read anew for each migration: what is wrong with them is wrong now. */

@@ -86,8 +86,9 @@ export class HostPreflights implements Preflights {
       context.firewall.opened(),
       readHostUuid(libvirt, list, order.own),
     ]);
+    const isTlsForced = capabilities()?.migrateTlsForce ?? host.qemuSettings.migrateTlsForce;
     const [own, vm, handshakes] = await Promise.all([
-      ownFindings(order, { host, at, listening, crl, firewall, opened }),
+      ownFindings(order, { host, isTlsForced, at, listening, crl, firewall, opened }),
       this.#vm(order, libvirt, list, signal),
       order.handshakes ? this.#handshakes(order, host, crl?.pem, list, signal) : [],
     ]);

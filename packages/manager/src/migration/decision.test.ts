@@ -459,3 +459,21 @@ function assertSound(
 function listens({ kind, capabilities }: HostFacts): boolean {
   return kind === 'unmanaged' ? capabilities === null : capabilities?.libvirtTcp?.authentication === 'none';
 }
+
+it("a migrate_tls_force of settings that hold no more is told as what follows by itself, not as somebody else's word", () => {
+  const brought = { migrateTlsForce: true };
+  const modes = { value: ['pinned', 'plain'], from: 'cluster rack1' } as const;
+  const behind = testFacts('b', { capabilities: testCapabilities(brought), isForceDue: true, modes });
+  for (const [source, destination] of [
+    [testFacts('a', { modes }), behind],
+    [behind, testFacts('a', { modes })],
+  ] as const) {
+    const { mode, explanation, hint } = ask(source, destination);
+    assert.equal(mode, null);
+    assert.match(
+      explanation,
+      /pinned: QEMU of b refuses .*\(migrate_tls_force\): it still has the former migration\.mode \(now pinned, plain, from cluster rack1\)/,
+    );
+    assert.match(hint ?? '', /follows by itself.*virt-trust host show b/);
+  }
+});

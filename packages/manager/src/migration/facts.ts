@@ -1,6 +1,7 @@
 import { formatInstant } from '@virt-trust/base/instant.ts';
 import type { HostCapabilities } from '@virt-trust/contract/model/capabilities.ts';
 import type { MigrationMode } from '@virt-trust/contract/model/migration-options.ts';
+import { forcesTls } from '../hosts/desired-state.ts';
 import type { Host } from '../hosts/host.ts';
 import type { HostRevocations } from '../hosts/ports.ts';
 import { startsLibvirt } from '../hosts/stopped-libvirt.ts';
@@ -24,6 +25,8 @@ export interface HostFacts {
   readonly capabilities: HostCapabilities | null;
   /** What starts its libvirt, where nobody answered its agent there; null where somebody did, or nobody looked. */
   readonly startsLibvirt: string | null;
+  /** Whether its migrate_tls_force is of settings that hold no more, and is taken back as soon as it can be. */
+  readonly isForceDue: boolean;
   /** Of libvirt and migration, those for which no certificate was proven on it. */
   readonly unproven: readonly string[];
   /** Why it takes part in no migration at all; null where nothing bars it. */
@@ -52,11 +55,20 @@ export async function factsOf(end: MigrationEnd, sources: FactsSources): Promise
     tls,
   };
   if (end.kind === 'unmanaged')
-    return { ...common, capabilities: null, startsLibvirt: null, unproven: [], barred: null };
+    return {
+      ...common,
+      capabilities: null,
+      startsLibvirt: null,
+      isForceDue: false,
+      unproven: [],
+      barred: null,
+    };
   return {
     ...common,
     capabilities: end.host.observed?.capabilities ?? null,
     startsLibvirt: startsLibvirt(end.host),
+    isForceDue:
+      end.host.observed?.settings?.migrateTls === 'force' && !forcesTls(end.host, common.modes.value),
     unproven: unprovenOf(end.host),
     barred: barredOf(end.host, sources.revocations),
   };

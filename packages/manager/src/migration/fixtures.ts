@@ -9,6 +9,7 @@ export function testFacts(name: string, more: Partial<HostFacts> = {}): HostFact
     kind: 'managed',
     capabilities: testCapabilities(),
     startsLibvirt: null,
+    isForceDue: false,
     unproven: [],
     barred: null,
     modes: { value: MIGRATION_MODES, from: 'default' },

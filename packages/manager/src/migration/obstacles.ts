@@ -77,10 +77,11 @@ function againstTls({ name, capabilities, startsLibvirt, unproven, tls }: HostFa
   return found;
 }
 
-function againstPinned({ name, capabilities, startsLibvirt }: HostFacts): Obstacle[] {
+function againstPinned(host: HostFacts): Obstacle[] {
+  const { name, capabilities, startsLibvirt } = host;
   if (capabilities === null) return [unreported(name)];
   if (startsLibvirt !== null) return [stopped(name, startsLibvirt)];
-  const found = forcing(name, capabilities);
+  const found = forcing(host);
   if (!capabilities.pinned)
     found.push({
       why: `the agent on ${name} cannot take part in mode pinned: libvirt does not answer it`,
@@ -115,7 +116,7 @@ function againstPlain(source: HostFacts, destination: HostFacts): Obstacle[] {
   return pair.flatMap((host) => {
     if (host.startsLibvirt !== null) return [stopped(host.name, host.startsLibvirt)];
     if (host.capabilities === null) return host.kind === 'unmanaged' ? [] : [unreported(host.name)];
-    const found = forcing(host.name, host.capabilities);
+    const found = forcing(host);
     return host === remote ? [...found, ...againstListener(host.name, host.capabilities)] : found;
   });
 }
@@ -142,13 +143,20 @@ function isLoopbackOnly({ addresses }: NonNullable<HostCapabilities['libvirtTls'
   return addresses.length > 0 && addresses.every((address) => /^(?:127\.|::1$)/.test(address));
 }
 
-function forcing(name: string, { migrateTlsForce }: HostCapabilities): Obstacle[] {
-  return migrateTlsForce
-    ? [
-        {
-          why: `QEMU of ${name} refuses migrations without native TLS (migrate_tls_force)`,
-          hint: `use mode tls, or take migrate_tls_force out of /etc/libvirt/qemu.conf on ${name} and restart libvirtd`,
-        },
-      ]
-    : [];
+function forcing({ name, capabilities, modes, isForceDue }: HostFacts): Obstacle[] {
+  if (capabilities?.migrateTlsForce !== true) return [];
+  const why = `QEMU of ${name} refuses migrations without native TLS (migrate_tls_force)`;
+  if (isForceDue)
+    return [
+      {
+        why: `${why}: it still has the former migration.mode (now ${modes.value.join(', ')}, from ${modes.from})`,
+        hint: `that follows by itself, once no VM migrates there and its agent is up: see virt-trust host show ${name}, then try again`,
+      },
+    ];
+  return [
+    {
+      why,
+      hint: `use mode tls, or take migrate_tls_force out of /etc/libvirt/qemu.conf on ${name} and restart libvirtd`,
+    },
+  ];
 }
