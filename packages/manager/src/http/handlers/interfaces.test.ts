@@ -60,7 +60,11 @@ async function managerWith(t: TestContext) {
       settingsOf: (host: { name: string; cluster: string }) =>
         hostSettingsOf(host, 'virt-trust', core.settings),
       announcePort: () => null,
-      channels: { stateOf: () => null, renamed: (_: string, name: string) => void renamedTo.push(name) },
+      channels: {
+        stateOf: () => null,
+        lostAt: () => null,
+        renamed: (_: string, name: string) => void renamedTo.push(name),
+      },
       audit: {
         append: (entry: Parameters<HostsContext['audit']['append']>[0]) => core.audit.append([entry]),
       },
