@@ -5,7 +5,7 @@ import type { Clock } from '@virt-trust/base/clock.ts';
 import { describeError, isTrustError, TrustError } from '@virt-trust/base/error.ts';
 import { connectLibvirtTls } from '@virt-trust/connect/probe-libvirt.ts';
 import type { LibvirtAccess } from '@virt-trust/contract/model/migration.ts';
-import { knownHint } from '../migration/hints.ts';
+import { knownHint } from './hints.ts';
 import { RpcClient } from './rpc-client.ts';
 
 const DIAL_MS = 15_000;

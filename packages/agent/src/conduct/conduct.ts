@@ -10,7 +10,6 @@ import {
 } from '@virt-trust/contract/agent/peer-operations.ts';
 import type { MigrationStatus } from '@virt-trust/contract/model/migration.ts';
 import { IdentityStore } from '../identity.ts';
-import { hintFor } from '../migration/hints.ts';
 import { type AgentPaths, agentPaths } from '../paths.ts';
 import { type PeerClient, peerClient } from '../peers/peer-client.ts';
 import { migrationSockets, removeSocketDirectory } from '../relay/sockets.ts';
@@ -18,6 +17,7 @@ import { openStreams, type SourceStreams } from '../relay/source-streams.ts';
 import { openAccess } from './access.ts';
 import { Conduction } from './conduction.ts';
 import { type Commission, ConductFiles } from './files.ts';
+import { hintFor } from './hints.ts';
 import type { Journal, Outcome } from './outcome.ts';
 import { type StreamUris, tcpStreams } from './parameters.ts';
 import type { ConductionParts, PeerDoor } from './parts.ts';

@@ -14,12 +14,12 @@ import type { MigrationOrder, MigrationStatus } from '@virt-trust/contract/model
 import { issue, makeAuthority, type TestAuthority } from '../apply/fixtures.ts';
 import { ConductFiles } from '../conduct/files.ts';
 import { orderOf as plainOrder } from '../conduct/fixtures.ts';
-import type { OwnProcesses } from '../conduct/own-process.ts';
 import { crlOf } from '../crl/fixtures.ts';
 import { crlDocument } from '../crl/record.ts';
 import { verifyDelivery } from '../crl/verify.ts';
 import { Firewall } from '../firewall/firewall.ts';
 import { keysOf } from '../fixtures.ts';
+import type { OwnProcesses } from '../own-processes.ts';
 import { type AgentPaths, agentPaths } from '../paths.ts';
 import type { AgentContext, Migrations } from '../ports.ts';
 import { makeMigrations } from './migrations.ts';

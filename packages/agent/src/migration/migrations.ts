@@ -12,9 +12,9 @@ import {
 import { encodeName } from '@virt-trust/pki/name.ts';
 import { encodePem } from '@virt-trust/pki/pem.ts';
 import { createCertificationRequest } from '@virt-trust/pki/request.ts';
-import type { OwnProcesses } from '../conduct/own-process.ts';
+import { hintFor } from '../conduct/hints.ts';
+import type { OwnProcesses } from '../own-processes.ts';
 import type { AgentContext, Migrations } from '../ports.ts';
-import { hintFor } from './hints.ts';
 import { controlCrlOf, refuseRevokedDestination } from './revocation.ts';
 import { type MigrationRecord, MigrationStore } from './store.ts';
 import type { VmView } from './vm-view.ts';

@@ -4,7 +4,7 @@ import { SECOND } from '@virt-trust/base/instant.ts';
 import type { Grant } from '@virt-trust/contract/model/grant.ts';
 import { definedVm, undueParts } from '@virt-trust/libvirt/migration-definition.ts';
 import { migrationXmlDigest } from '@virt-trust/libvirt/migration-xml.ts';
-import type { OwnProcesses } from '../conduct/own-process.ts';
+import type { OwnProcesses } from '../own-processes.ts';
 import type { AgentContext, Arrivals } from '../ports.ts';
 import { RelayFiles, type RelayStatus, relayIds } from './relay-files.ts';
 import { makeSocketDirectory, migrationSockets, removeSocketDirectory } from './sockets.ts';

@@ -1,7 +1,7 @@
 import { spawn } from 'node:child_process';
 import { stat } from 'node:fs/promises';
 import type { RunHostCommand } from '@virt-trust/check/host/host-command.ts';
-import type { AgentPaths } from '../paths.ts';
+import type { AgentPaths } from './paths.ts';
 
 /**
  * What a process of a migration may do on the host (systemd.exec(5)): less than the agent itself. DAC_OVERRIDE and CHOWN
