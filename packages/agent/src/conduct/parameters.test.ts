@@ -57,6 +57,16 @@ describe('migrationParameters', () => {
     assert.ok(!values(wish({}), 'source').some(([name]) => name === 'tls.destination'));
   });
 
+  it('bounds post-copy, too, where the stream is bounded', () => {
+    const of = (options: Partial<MigrationOptions>) =>
+      values(wish(options), 'source').filter(([name]) => name === 'bandwidth.postcopy');
+    assert.deepEqual(of({ postCopy: true, bandwidthMiB: 50 }), [['bandwidth.postcopy', 50n]]);
+    assert.deepEqual(of({ timeoutSeconds: 5, timeoutAction: 'post-copy', bandwidthMiB: 7 }), [
+      ['bandwidth.postcopy', 7n],
+    ]);
+    assert.deepEqual([...of({ postCopy: true }), ...of({ bandwidthMiB: 50 })], []);
+  });
+
   it('names disks, compression and connections', () => {
     const options: Partial<MigrationOptions> = {
       copyStorage: 'all',

@@ -97,6 +97,10 @@ export function migrationParameters(
     // Without it the source's QEMU verifies the host of the URI.
     ...(order.mode === 'tls' ? text(N.tlsDestination, stream?.tlsDestination) : []),
     ...(bandwidth > 0n ? [{ name: N.bandwidth, kind: 'ullong', value: bandwidth } as const] : []),
+    // A bound of its own in QEMU, which has none by default; what the VM waits for goes past it.
+    ...(options.bandwidthMiB > 0 && mayPostCopy(options)
+      ? [{ name: N.bandwidthPostCopy, kind: 'ullong', value: BigInt(options.bandwidthMiB) } as const]
+      : []),
     ...(options.compression === 'none' ? [] : text(N.compression, options.compression)),
     ...(options.parallel === 0
       ? []
