@@ -3,7 +3,7 @@ import type { ObservedState, ServedEndpoint } from '@virt-trust/contract/model/o
 import type { Host } from '../src/host.ts';
 import { until } from '../src/until.ts';
 
-const PATIENCE = 60_000;
+const PATIENCE = 120_000;
 
 /** What the agent itself says on its host, whether a manager is there or not. */
 export async function observedOn(host: Host): Promise<ObservedState> {

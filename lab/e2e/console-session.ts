@@ -2,7 +2,7 @@ import { once } from 'node:events';
 import type { TLSSocket } from 'node:tls';
 import { openTls, type Place, type Served, servedBy } from './viewer.ts';
 
-const PATIENCE_MS = 20_000;
+const PATIENCE_MS = 60_000;
 
 /** A VNC session (RFC 6143) within TLS that stays open, as a person's who looks at a console. */
 export class ConsoleSession implements Disposable {

@@ -135,7 +135,7 @@ describe('consoles, opened by real viewers that verify the name and know no exce
     // QEMU keeps the time, also without the agent.
     await a.run(['systemctl', 'stop', 'virt-trust-agent']);
     const ends = Math.max(vnc.password?.expiresAt ?? 0, spice.password?.expiresAt ?? 0);
-    await until('see the time of the passwords end', 30_000, () => Date.now() > ends || undefined);
+    await until('see the time of the passwords end', 60_000, () => Date.now() > ends || undefined);
     await using over = await screen.vncViewer(toVnc(vnc));
     await over.says(/Authentication failure/);
     await using spiceOver = await screen.remoteViewer(spice.vv);

@@ -126,7 +126,7 @@ describe('the CRLs of a host', { skip }, () => {
     assert.match(installed.failure ?? '', /the libvirt daemon is stopped/);
     await host.run(['systemctl', 'start', ...UNITS.slice(1)]);
     assert.match((await revokedClient(host)).stderr, /TLS confirmation/);
-    await until('see the CRL loaded', 30_000, async () =>
+    await until('see the CRL loaded', 120_000, async () =>
       (await crlOfHost('control')).failure === null ? true : undefined,
     );
   });
@@ -137,7 +137,7 @@ describe('the CRLs of a host', { skip }, () => {
     await host.writeFile(path, found);
     await host.run(['rm', LIBVIRT_CRL]);
     await host.run(['systemctl', 'restart', 'virt-trust-agent']);
-    await until('see the CRL repaired', 30_000, async () =>
+    await until('see the CRL repaired', 120_000, async () =>
       (await host.exec(['cat', LIBVIRT_CRL])).stdout === whole ? true : undefined,
     );
   });

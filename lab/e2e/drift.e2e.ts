@@ -81,14 +81,14 @@ describe('what is served drifts from what should be', { skip }, () => {
     const began = await lastEvent();
     const before = await a.readFile('/etc/pki/libvirt-migrate/server-cert.pem');
     await sh('echo broken >/etc/pki/libvirt-migrate/server-cert.pem');
-    await until('see the file put back', 30_000, async () =>
+    await until('see the file put back', 120_000, async () =>
       (await a.readFile('/etc/pki/libvirt-migrate/server-cert.pem')) === before ? true : undefined,
     );
     await sh('rm /etc/pki/CA/cacert.pem && cp /root/other/ca.pem /etc/pki/CA/cacert.pem');
-    await until('see the link put back', 30_000, async () =>
+    await until('see the link put back', 120_000, async () =>
       (await a.exec(['test', '-L', '/etc/pki/CA/cacert.pem'])).code === 0 ? true : undefined,
     );
-    await until('read of both repairs', 30_000, async () =>
+    await until('read of both repairs', 120_000, async () =>
       (await eventsSince(began)).filter((event) => event.startsWith('repair.done')).length >= 2
         ? true
         : undefined,

@@ -100,7 +100,7 @@ describe('hosts whose firewall drops what it does not know', { skip }, () => {
   it('5. have none of the rules any more once they are removed', async () => {
     await Promise.all([fleet.remove('host-a'), fleet.remove('host-b')]);
     for (const host of [a, b])
-      await until(`see the rules of ${host.name} as they were`, 10_000, async () =>
+      await until(`see the rules of ${host.name} as they were`, 60_000, async () =>
         (await rulesOf(host)) === asFound ? true : undefined,
       );
   });

@@ -33,7 +33,7 @@ describe('work that is interrupted, or asked for more than once', { skip }, () =
   /** Adds a host whose SSH connection is cut once part of the program is there. */
   async function addAndCut(host: Host, cut: () => Promise<unknown>) {
     const work = toldBy(fleet.add(host.name));
-    await until('see part of the program', 30_000, async () =>
+    await until('see part of the program', 120_000, async () =>
       (await host.exec(['sh', '-c', PARTIAL])).code === 0 ? true : undefined,
     );
     await cut();

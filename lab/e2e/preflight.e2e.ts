@@ -172,7 +172,7 @@ describe('the preflight of a migration', { skip }, () => {
 
   it('2. leaves nothing behind: no grant, no listener, no process', async () => {
     for (const host of [a, b]) {
-      await until(`see ${host.name} listen for nobody`, 30_000, async () => {
+      await until(`see ${host.name} listen for nobody`, 120_000, async () => {
         const listening = await host.run(['ss', '-Htln']);
         return /:(?:16518|49[12]\d\d|165[2-8]\d)\b/.test(listening) ? undefined : true;
       });

@@ -135,7 +135,7 @@ describe('revocation: a host is broken into, and the others have nothing to do w
       assert.equal(stdout.trim(), to.name, stderr);
     }
     session = await b.start(['virsh', '-c', uri(a, STOLEN), 'event', '--all', '--loop', '--timestamp']);
-    await until('see the session of host-b', 20_000, async () => {
+    await until('see the session of host-b', 60_000, async () => {
       const sessions = await a.run(['virt-admin', '-c', 'libvirtd:///system', 'client-list', 'libvirtd']);
       return / tls /.test(sessions) ? true : undefined;
     });

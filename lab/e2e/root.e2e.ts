@@ -46,7 +46,7 @@ test(
       );
       assert.deepEqual(beside, []);
       const left = ['pgrep', '-f', `mmdebstrap.*${directory}`];
-      await until('end a build', 10_000, async () => ((await exec(left)).code === 1 ? true : undefined));
+      await until('end a build', 60_000, async () => ((await exec(left)).code === 1 ? true : undefined));
       assert.deepEqual(await ensureRoot({ recipe }), { directory, kind: 'cached' });
     } finally {
       await rm(directory, { recursive: true });

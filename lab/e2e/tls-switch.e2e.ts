@@ -4,15 +4,18 @@ import { listAudit } from '@virt-trust/contract/manager/audit-operations.ts';
 import { listHosts, provisionHost } from '@virt-trust/contract/manager/host-operations.ts';
 import { getJob } from '@virt-trust/contract/manager/job-operations.ts';
 import { listSettings, putSetting } from '@virt-trust/contract/manager/setting-operations.ts';
+import type { HostDetail } from '@virt-trust/contract/model/host.ts';
 import type { Setting, SettingValue } from '@virt-trust/contract/model/setting.ts';
 import { setUpAsFound } from '../src/adoptable.ts';
 import { canBootLab } from '../src/capability.ts';
 import type { Host } from '../src/host.ts';
+import { until } from '../src/until.ts';
 import { qemuProcesses, startVm } from '../src/vm.ts';
 import { Fleet } from './fleet.ts';
 import { clientReaches } from './old-ways.ts';
 import { sightOf } from './sight.ts';
 
+const PATIENCE = 120_000;
 const capability = await canBootLab();
 const skip = capability.kind === 'yes' ? false : `cannot boot the lab: ${capability.why}`;
 
@@ -63,6 +66,8 @@ describe('kvm.libvirtd.tls.enabled: TLS off and on by a setting', { skip }, () =
   const chainOf = async (scope: Scope) =>
     (await explained(scope)).chain.map((one) => `${one.scope} ${one.target} ${one.value} ${one.wins}`);
   const securityOf = async (name: string) => (await fleet.show(name)).security;
+  const untilShown = (name: string, sign: (host: HostDetail) => boolean) =>
+    until(`see ${name} as it should be`, PATIENCE, async () => sign(await fleet.show(name)) || undefined);
   const fleetSecurity = async () => {
     const { items } = await fleet.client.call(listHosts, { query: {} });
     return Object.fromEntries(items.map(({ name, security }) => [name, security.modes.includes('tls')]));
@@ -91,8 +96,9 @@ describe('kvm.libvirtd.tls.enabled: TLS off and on by a setting', { skip }, () =
     const force = (edit: string) =>
       b.run(['sh', '-c', `${edit} && systemctl restart libvirtd.service`]).then(() => {});
     const modes = async (wanted: string) => {
-      while ((await securityOf('host-b')).modes.join() !== wanted)
-        await new Promise((go) => setTimeout(go, 200));
+      await until(`hear that host-b can do ${wanted}`, PATIENCE, async () =>
+        (await securityOf('host-b')).modes.join() === wanted ? true : undefined,
+      );
     };
     await force("printf 'migrate_tls_force = 1\\n' >>/etc/libvirt/qemu.conf");
     await modes('tls');
@@ -106,7 +112,11 @@ describe('kvm.libvirtd.tls.enabled: TLS off and on by a setting', { skip }, () =
     await b.run(['sh', '-c', start, 'libvirtd-tls.socket']);
     await modes('tls,pinned');
     await fleet.add('host-c', { cluster: 'rack1', observe: true });
-    while (!(await securityOf('host-c')).reported) await new Promise((go) => setTimeout(go, 200));
+    await until(
+      'hear what host-c can do',
+      PATIENCE,
+      async () => (await securityOf('host-c')).reported || undefined,
+    );
     const seen = await securityOf('host-c');
     assert.deepEqual(seen.modes, []);
     assert.equal(seen.missing[0], 'its agent only looks');
@@ -165,12 +175,12 @@ describe('kvm.libvirtd.tls.enabled: TLS off and on by a setting', { skip }, () =
 
   it('5. a host that was away is switched when it comes back', async () => {
     await c.run(['systemctl', 'stop', 'virt-trust-agent']);
-    while ((await fleet.show('host-c')).channel !== 'down') await new Promise((go) => setTimeout(go, 200));
+    await untilShown('host-c', ({ channel }) => channel === 'down');
     const { jobs, warnings } = await put(null, { cluster: 'rack1' });
     assert.equal(jobs.length, 1);
     assert.match(warnings[0] ?? '', /it reaches host host-c when its channel is up again/);
     await c.run(['systemctl', 'start', 'virt-trust-agent']);
-    while ((await fleet.show('host-c')).state !== 'secured') await new Promise((go) => setTimeout(go, 500));
+    await untilShown('host-c', ({ state }) => state === 'secured');
   });
 
   it('6. on again: provisioned and proven, as before it was off', async () => {
@@ -197,14 +207,14 @@ describe('kvm.libvirtd.tls.enabled: TLS off and on by a setting', { skip }, () =
     const ofHosts = async (jobs: readonly string[]) => {
       const all = await Promise.all(
         jobs.map((id) =>
-          fleet.client.call(getJob, { params: { id } }, { signal: AbortSignal.timeout(30_000) }),
+          fleet.client.call(getJob, { params: { id } }, { signal: AbortSignal.timeout(60_000) }),
         ),
       );
       return all.map(({ kind, subject }) => `${kind} ${subject}`).sort();
     };
     assert.deepEqual(await Promise.all([b, c].map(inFile)), ['', '']);
     await c.run(['systemctl', 'stop', 'virt-trust-agent']);
-    while ((await fleet.show('host-c')).channel !== 'down') await new Promise((go) => setTimeout(go, 200));
+    await untilShown('host-c', ({ channel }) => channel === 'down');
     const change = await put(['tls'], { cluster: 'rack1' }, 'migration.mode');
     // Plain TCP that was found on host-a is in use until its gate is passed, so nothing is forced there.
     assert.deepEqual(await ofHosts(change.jobs), ['host-settings host-b']);
@@ -214,8 +224,7 @@ describe('kvm.libvirtd.tls.enabled: TLS off and on by a setting', { skip }, () =
     assert.deepEqual((await securityOf('host-b')).modes, ['tls']);
     assert.match((await fleet.show('host-c')).settingsDue.join(), /migrate_tls_force on, there still/);
     await c.run(['systemctl', 'start', 'virt-trust-agent']);
-    while ((await fleet.show('host-c')).settingsDue.length > 0)
-      await new Promise((go) => setTimeout(go, 500));
+    await untilShown('host-c', ({ settingsDue }) => settingsDue.length === 0);
     assert.equal(await inFile(c), 'migrate_tls_force = 1');
     assert.equal(await inFile(a), '');
 

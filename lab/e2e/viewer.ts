@@ -4,7 +4,7 @@ import { checkServerIdentity, type TLSSocket, connect as tlsConnect } from 'node
 import { VencryptClient } from '@virt-trust/libvirt/vencrypt.ts';
 import { canonicalIpAddress } from '@virt-trust/pki/ip-address.ts';
 
-const PATIENCE_MS = 20_000;
+const PATIENCE_MS = 60_000;
 
 /** Where a client goes, and what it wants to see there: nothing but a CA and the name that it was given. */
 export interface Place {
