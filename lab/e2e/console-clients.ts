@@ -6,6 +6,7 @@ import { join } from 'node:path';
 import { TrustError } from '@virt-trust/base/error.ts';
 import type { Console } from '@virt-trust/contract/model/console.ts';
 import type { Host } from '../src/host.ts';
+import { TEST_RUN } from '../src/record.ts';
 import { until } from '../src/until.ts';
 
 /** The Debian packages of real viewers and of a screen for them. */
@@ -22,7 +23,8 @@ class Program implements AsyncDisposable {
     const [command = '', ...args] = argv;
     this.#child = spawn(command, args, {
       stdio: ['ignore', 'pipe', 'pipe'],
-      env: { PATH: process.env['PATH'] ?? '', LC_ALL: 'C.UTF-8', ...env },
+      // With the run's mark, so that it is found where a story was cut off.
+      env: { PATH: process.env['PATH'], [TEST_RUN]: process.env[TEST_RUN], LC_ALL: 'C.UTF-8', ...env },
     });
     const listen = (part: Buffer) => {
       this.said += part.toString('utf8');
