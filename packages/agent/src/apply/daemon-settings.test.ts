@@ -1,6 +1,7 @@
 import assert from 'node:assert/strict';
 import { describe, it } from 'node:test';
 import type { DesiredState } from '@virt-trust/contract/model/desired-state.ts';
+import { testDesiredSettings } from '@virt-trust/contract/model/fixtures.ts';
 import { SERVICES } from '@virt-trust/contract/model/service.ts';
 import { parseConfiguration } from '@virt-trust/libvirt/configuration.ts';
 import fc from 'fast-check';
@@ -28,20 +29,7 @@ function desired(settings: Partial<DesiredState['settings']> = {}): DesiredState
       endpoints: [],
       names: { dns: [], addresses: [] },
     })),
-    settings: {
-      tls: 'on',
-      migrationWaitSeconds: 3600,
-      plainTcp: 'off',
-      vncTls: 'on',
-      spiceTls: 'on',
-      migrateTls: 'force',
-      probeSeconds: 60,
-      clientDns: [],
-      migrationHost: null,
-      consoles: 'keep',
-      announceTo: [],
-      ...settings,
-    },
+    settings: testDesiredSettings({ migrateTls: 'force', ...settings }),
   };
 }
 

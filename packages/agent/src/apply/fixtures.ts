@@ -6,6 +6,7 @@ import { TrustError } from '@virt-trust/base/error.ts';
 import { DAY, instant } from '@virt-trust/base/instant.ts';
 import { systemRandomness } from '@virt-trust/base/randomness.ts';
 import type { DesiredState } from '@virt-trust/contract/model/desired-state.ts';
+import { testDesiredSettings } from '@virt-trust/contract/model/fixtures.ts';
 import type { Proof } from '@virt-trust/contract/model/observed-state.ts';
 import { SERVICES, type Service } from '@virt-trust/contract/model/service.ts';
 import { issueRootAuthority } from '@virt-trust/pki/authority-issue.ts';
@@ -154,19 +155,7 @@ export function desiredState(
       bundle: authority.pem,
       keepFoundTrust: change.keepFoundTrust ?? false,
     })),
-    settings: {
-      tls: 'on',
-      migrationWaitSeconds: 3600,
-      plainTcp: 'off',
-      vncTls: 'on',
-      spiceTls: 'on',
-      probeSeconds: 60,
-      migrateTls: 'allow',
-      clientDns: [],
-      migrationHost: null,
-      consoles: 'keep',
-      announceTo: [],
-    },
+    settings: testDesiredSettings(),
   };
 }
 

@@ -1,6 +1,7 @@
 import assert from 'node:assert/strict';
 import { describe, it } from 'node:test';
 import type { DesiredCredential, DesiredState } from '@virt-trust/contract/model/desired-state.ts';
+import { testDesiredSettings } from '@virt-trust/contract/model/fixtures.ts';
 import { SERVICES } from '@virt-trust/contract/model/service.ts';
 import fc from 'fast-check';
 import {
@@ -30,19 +31,7 @@ function credential(change: Partial<DesiredCredential> = {}): DesiredCredential 
 }
 
 function desired(...credentials: DesiredCredential[]): DesiredState {
-  const settings = {
-    tls: 'on',
-    migrationWaitSeconds: 3600,
-    plainTcp: 'off',
-    vncTls: 'on',
-    spiceTls: 'on',
-    probeSeconds: 60,
-    migrateTls: 'allow',
-    clientDns: [],
-    migrationHost: null,
-    consoles: 'keep',
-  } as const;
-  return { epoch: 1, number: 1, credentials, settings: { ...settings, clientDns: [], announceTo: [] } };
+  return { epoch: 1, number: 1, credentials, settings: testDesiredSettings() };
 }
 
 function serving(one: DesiredCredential, number: number): ApplyState {

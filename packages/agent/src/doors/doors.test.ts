@@ -16,6 +16,7 @@ import {
   putDesiredState,
 } from '@virt-trust/contract/agent/operations.ts';
 import { requestPath } from '@virt-trust/contract/client.ts';
+import { testDesiredSettings } from '@virt-trust/contract/model/fixtures.ts';
 import { clientOver, enrolledAgent, noEngines } from '../fixtures.ts';
 import { grantFor, grantingEngines, noHostCommands } from '../grants/fixtures.ts';
 import { operationsOf } from './door.ts';
@@ -203,24 +204,12 @@ test('an agent that only looks refuses what would change the host, and nothing r
   });
   t.after(() => connection.close());
   const client = clientOver(connection);
-  const settings = {
-    tls: 'on',
-    migrationWaitSeconds: 3600,
-    plainTcp: 'keep',
-    vncTls: 'keep',
-    spiceTls: 'keep',
-    probeSeconds: 60,
-    migrateTls: 'allow',
-    clientDns: [],
-    migrationHost: null,
-    consoles: 'keep',
-  } as const;
   const refused = { code: 'agent.observe_only', category: 'denied' };
   const body = {
     epoch: 1,
     number: 1,
     credentials: [],
-    settings: { ...settings, clientDns: [], announceTo: [] },
+    settings: testDesiredSettings(),
   };
   await assert.rejects(client.call(putDesiredState, { body }), refused);
   await assert.rejects(client.call(cancelMigration, { params: { id: ID } }), refused);

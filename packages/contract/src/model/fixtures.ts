@@ -1,4 +1,5 @@
 import type { HostCapabilities } from './capabilities.ts';
+import type { DesiredSettings } from './desired-state.ts';
 import type { MigrationOptions } from './migration-options.ts';
 
 /** For tests: how a VM is migrated where neither a request nor a setting says anything. */
@@ -38,6 +39,24 @@ export function testCapabilities(more: Partial<HostCapabilities> = {}): HostCapa
     peerPort: 16518,
     peerVersions: [1],
     reloadWaits: [],
+    ...more,
+  };
+}
+
+/** For tests: what is wanted of a host that takes TLS for all it has. */
+export function testDesiredSettings(more: Partial<DesiredSettings> = {}): DesiredSettings {
+  return {
+    tls: 'on',
+    migrationWaitSeconds: 3600,
+    plainTcp: 'off',
+    vncTls: 'on',
+    spiceTls: 'on',
+    probeSeconds: 60,
+    migrateTls: 'allow',
+    clientDns: [],
+    migrationHost: null,
+    consoles: 'keep',
+    announceTo: [],
     ...more,
   };
 }
