@@ -5,10 +5,11 @@ import { DatabaseSync } from 'node:sqlite';
 import { after, before, beforeEach, describe, it } from 'node:test';
 import { isTrustError } from '@virt-trust/base/error.ts';
 import { listAudit } from '@virt-trust/contract/manager/audit-operations.ts';
-import { listHosts, provisionHost } from '@virt-trust/contract/manager/host-operations.ts';
+import { listHosts } from '@virt-trust/contract/manager/host-operations.ts';
 import {
   createMigrationJob,
   evacuateHost,
+  getMigrationMatrix,
   listUnmanagedHosts,
   planMigration,
   putUnmanagedHost,
@@ -258,19 +259,107 @@ describe('every cell of the table by which a migration is decided', { skip }, ()
     assertTls(await migrated(order(b, a)));
   });
 
-  it('7. refuses all but tls where QEMU of one host is set to (migrate_tls_force)', async () => {
-    await set('migration.mode', ['tls'], { host: 'host-a' });
-    await fleet.finished(await fleet.client.call(provisionHost, { params: { name: 'host-a' }, body: {} }));
-    await until('see QEMU of host-a let nothing but TLS go', PATIENCE, async () =>
-      (await fleet.show('host-a')).observed?.capabilities?.migrateTlsForce === true ? true : undefined,
-    );
-    await set('migration.mode', null, { host: 'host-a' });
-    await refused(order(a, c), /QEMU of host-a refuses migrations without native TLS/);
-    await refused(order(a, b, 'pinned'), /QEMU of host-a refuses migrations without native TLS/);
-    await refused(order(b, a, 'pinned', 'plain'), /QEMU of host-a refuses migrations without native TLS/);
+  it('7. follows migrate_tls_force that somebody sets by hand, on the source, the destination or both', async () => {
+    const FORCE = 'migrate_tls_force';
+    const edit = (host: Host, command: string) =>
+      host.run(['sh', '-c', `${command} /etc/libvirt/qemu.conf && systemctl restart libvirtd.service`]);
+    const isForced = (host: Host, wanted: boolean) =>
+      until(`hear of ${FORCE} on ${host.name}`, PATIENCE, async () =>
+        (await fleet.show(host.name)).observed?.capabilities?.migrateTlsForce === wanted ? true : undefined,
+      );
+    const force = async (host: Host) => {
+      await edit(host, `printf '${FORCE} = 1\\n' >>`);
+      await isForced(host, true);
+    };
+    const release = async (host: Host) => {
+      await edit(host, `sed -i --follow-symlinks '/^${FORCE}/d'`);
+      await isForced(host, false);
+    };
+    /** One way, in each mode: the plan, the matrix and what is really tried say the same. */
+    const allButTls = async (from: Host, to: Host, by: RegExp) => {
+      for (const mode of ['pinned', 'plain'] as const) {
+        const plan = await fleet.client.call(planMigration, { body: order(from, to, mode) });
+        assert.deepEqual([plan.ready, plan.decision.mode], [false, null]);
+        assert.match(plan.decision.explanation, by);
+        assert.match(plan.decision.hint ?? '', /use mode tls, or take migrate_tls_force out of/);
+        await refused(order(from, to, mode), by);
+      }
+      const plan = await fleet.client.call(planMigration, { body: order(from, to) });
+      assert.deepEqual([plan.ready, plan.decision.mode], [true, 'tls'], plan.decision.explanation);
+      assert.equal((await cell(from, to)).mode, 'tls');
+    };
+    const cell = async (from: Host, to: Host) => {
+      const { pairs } = await fleet.client.call(getMigrationMatrix, { query: {} });
+      const found = pairs.find((pair) => pair.from === from.name && pair.to === to.name);
+      assert.ok(found, JSON.stringify(pairs).slice(0, 500));
+      return found;
+    };
+    await force(a);
+    await allButTls(a, b, /QEMU of host-a refuses migrations without native TLS/);
+    await allButTls(b, a, /QEMU of host-a refuses migrations without native TLS/);
+    await refused(order(a, c), /plain: QEMU of host-a refuses migrations without native TLS/);
+    assert.equal((await cell(a, c)).mode, null);
+    await set('migration.mode', ['pinned', 'plain']);
+    assert.match((await cell(a, b)).detail, /pinned: QEMU of host-a refuses migrations without native TLS/);
+    await refused(order(a, b), /pinned: QEMU of host-a refuses/);
+    await set('migration.mode', null);
     assertTls(await migrated(order(a, b)));
     assertTls(await migrated(order(b, a)));
-    await fleet.finished(await fleet.client.call(provisionHost, { params: { name: 'host-a' }, body: {} }));
+    await force(b);
+    await allButTls(a, b, /QEMU of host-a refuses .*QEMU of host-b refuses/);
+    assertTls(await migrated(order(a, b)));
+    assertTls(await migrated(order(b, a)));
+    await release(a);
+    await allButTls(a, b, /QEMU of host-b refuses migrations without native TLS/);
+    // Set since libvirtd was started: not in force, so mode pinned goes on, with a word on what is to come.
+    await a.run(['sh', '-c', `printf '${FORCE} = 1\\n' >>/etc/libvirt/qemu.conf`]);
+    await release(b);
+    const plan = await fleet.client.call(planMigration, { body: order(a, b, 'pinned') });
+    assert.deepEqual([plan.ready, plan.decision.mode], [true, 'pinned']);
+    const said = plan.findings.find(({ code }) => code === 'tls.forced');
+    assert.equal(said?.severity, 'warning', JSON.stringify(plan.findings));
+    assertPinned(await migrated(order(a, b, 'pinned')));
+    await release(a);
+    assertPinned(await migrated(order(b, a, 'pinned')));
+  });
+
+  it('7a. follows where libvirt listens: nowhere, on loopback alone, elsewhere than it would be reached', async () => {
+    const socket = 'libvirtd-tls.socket';
+    const listen = (...addresses: string[]) =>
+      b.run([
+        'sh',
+        '-c',
+        `mkdir -p /etc/systemd/system/${socket}.d && printf '[Socket]\\nListenStream=\\n${addresses.map((one) => `ListenStream=${one}:16514\\n`).join('')}FreeBind=yes\\n' >/etc/systemd/system/${socket}.d/test.conf; ${RESTART}`,
+      ]);
+    // systemd starts a socket only while its service is stopped, and any client of another socket starts that.
+    const RESTART = `systemctl daemon-reload; for n in $(seq 20); do systemctl stop libvirtd.service ${socket}; systemctl start ${socket} && break; done; systemctl start libvirtd.service`;
+    const listens = (wanted: string | null) =>
+      until(`hear where libvirt of host-b listens`, PATIENCE, async () => {
+        const { observed } = await fleet.show('host-b');
+        return (observed?.capabilities?.libvirtTls?.addresses.join() ?? null) === wanted ? true : undefined;
+      });
+    const fallsBack = async (why: RegExp) => {
+      const plan = await fleet.client.call(planMigration, { body: order(a, b) });
+      assert.deepEqual([plan.ready, plan.decision.mode], [true, 'pinned'], plan.decision.explanation);
+      assert.match(plan.decision.explanation, why);
+      const { pairs } = await fleet.client.call(getMigrationMatrix, { query: {} });
+      const pair = pairs.find(({ from, to }) => from === 'host-a' && to === 'host-b');
+      assert.equal(pair?.mode, 'pinned', JSON.stringify(pair));
+      await refused(order(a, b, 'tls'), why);
+    };
+    const before = (await fleet.show('host-b')).observed?.capabilities?.libvirtTls?.addresses.join() ?? '';
+    await listen('127.0.0.1');
+    await listens('127.0.0.1');
+    await fallsBack(/tls: libvirt of host-b does not listen with TLS/);
+    await listen('192.0.2.99');
+    await listens('192.0.2.99');
+    await fallsBack(/tls: libvirt of host-b listens with TLS on 192\.0\.2\.99 alone, not on /);
+    assertPinned(await migrated(order(a, b)));
+    assertPinned(await migrated(order(b, a)));
+    await b.run(['sh', '-c', `rm -r /etc/systemd/system/${socket}.d; ${RESTART}`]);
+    await listens(before);
+    assertTls(await migrated(order(a, b)));
+    assertTls(await migrated(order(b, a)));
   });
 
   it('8. counts a host as not secured that has not reported what it can do', async () => {

@@ -18,8 +18,7 @@ export class InForce<T> {
     // A daemon that does not run reads the file as it is.
     if (start === undefined) return value;
     const which = `${start.pid} ${start.at}`;
-    const changedSince = (await changedAt(files.configuration)) > start.at;
-    if (changedSince && this.#seen?.start === which) return this.#seen.value;
+    if ((await isNewer(files.configuration, start)) && this.#seen?.start === which) return this.#seen.value;
     this.#seen = { start: which, value };
     return value;
   }
@@ -35,6 +34,11 @@ export async function startOf(pidFile: string): Promise<Start | undefined> {
   } catch {
     return undefined;
   }
+}
+
+/** Whether a file was changed since a daemon read it. */
+export async function isNewer(configuration: string, { at }: Start): Promise<boolean> {
+  return (await changedAt(configuration)) > at;
 }
 
 /** When the file, or the link to it, was put there or changed last; ctime, since times can be given back. */

@@ -14,6 +14,8 @@ import type {
 import { undueParts } from '@virt-trust/libvirt/migration-definition.ts';
 import type { QemuUser } from '../apply/services/qemu-process.ts';
 import { hostPort } from '../apply/services/reach.ts';
+import { isNewer, startOf } from '../capabilities/in-force.ts';
+import { PLACES, QEMU_CONFIGURATION } from '../capabilities/look.ts';
 import { crlDocument } from '../crl/record.ts';
 import { peerClient } from '../peers/peer-client.ts';
 import type { AgentContext, Grants, Preflights } from '../ports.ts';
@@ -86,7 +88,8 @@ export class HostPreflights implements Preflights {
       context.firewall.opened(),
       readHostUuid(libvirt, list, order.own),
     ]);
-    const isTlsForced = capabilities()?.migrateTlsForce ?? host.qemuSettings.migrateTlsForce;
+    const inFile = host.qemuSettings.migrateTlsForce;
+    const isTlsForced = (await this.#isSetLater()) ? (capabilities()?.migrateTlsForce ?? inFile) : inFile;
     const [own, vm, handshakes] = await Promise.all([
       ownFindings(order, { host, isTlsForced, at, listening, crl, firewall, opened }),
       this.#vm(order, libvirt, list, signal),
@@ -106,6 +109,16 @@ export class HostPreflights implements Preflights {
       handshakes: handshakes.slice(0, 64),
       findings: [...list.all, ...own, ...options].slice(0, 256),
     };
+  }
+
+  /** Whether qemu.conf says something since the daemon that runs has read it. */
+  async #isSetLater(): Promise<boolean> {
+    const { paths } = this.#parts.context;
+    for (const { qemuPid } of Object.values(PLACES)) {
+      const start = await startOf(paths.at(qemuPid));
+      if (start !== undefined) return isNewer(paths.at(QEMU_CONFIGURATION), start);
+    }
+    return false;
   }
 
   /** The VM on its source, or what this host has of what it needs. */

@@ -460,6 +460,40 @@ function listens({ kind, capabilities }: HostFacts): boolean {
   return kind === 'unmanaged' ? capabilities === null : capabilities?.libvirtTcp?.authentication === 'none';
 }
 
+it('a listener that is elsewhere than libvirt would be reached counts as none, and where it is is said', () => {
+  const listening = (...addresses: string[]) =>
+    testFacts('b', {
+      capabilities: testCapabilities({
+        libvirtTls: { addresses, port: 16514 },
+        libvirtTcp: { addresses, port: 16509, authentication: 'none' },
+      }),
+    });
+  const modeOf = (address: string, ...addresses: string[]) =>
+    ask(A, listening(...addresses), ['tls', 'plain'], address);
+  for (const [address, addresses] of [
+    ['192.0.2.12', ['192.0.2.12']],
+    ['192.0.2.12', ['198.51.100.1', '0.0.0.0']],
+    ['192.0.2.12', ['::']],
+    ['192.0.2.12', ['*']],
+    ['2001:db8::12', ['2001:DB8:0::12']],
+    ['b.example', ['198.51.100.1']],
+  ] as const)
+    assert.equal(modeOf(address, ...addresses).mode, 'tls', `${address} at ${addresses.join()}`);
+  for (const [address, addresses] of [
+    ['192.0.2.12', ['198.51.100.1', '127.0.0.1']],
+    ['2001:db8::12', ['0.0.0.0']],
+  ] as const) {
+    const { mode, explanation } = modeOf(address, ...addresses);
+    assert.equal(mode, null, `${address} at ${addresses.join()}`);
+    const where = addresses.join(', ').replaceAll('.', '\\.');
+    assert.match(
+      explanation,
+      new RegExp(`tls: libvirt of b listens with TLS on ${where} alone, not on ${address}`),
+    );
+    assert.match(explanation, new RegExp(`plain: libvirt of b listens for plain TCP on ${where} alone`));
+  }
+});
+
 it("a migrate_tls_force of settings that hold no more is told as what follows by itself, not as somebody else's word", () => {
   const brought = { migrateTlsForce: true };
   const modes = { value: ['pinned', 'plain'], from: 'cluster rack1' } as const;

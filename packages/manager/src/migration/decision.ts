@@ -101,7 +101,7 @@ function against(mode: MigrationMode, order: readonly MigrationMode[], question:
           },
         ],
   );
-  return leftOut.length > 0 ? leftOut : obstaclesOf(mode, source, destination);
+  return leftOut.length > 0 ? leftOut : obstaclesOf(mode, source, destination, question.addresses);
 }
 
 function inFavour(mode: MigrationMode, { source, destination }: MigrationCase): string[] {

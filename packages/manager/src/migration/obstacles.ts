@@ -1,6 +1,9 @@
 import type { HostCapabilities } from '@virt-trust/contract/model/capabilities.ts';
 import type { MigrationMode } from '@virt-trust/contract/model/migration-options.ts';
+import { canonicalIpAddress, isIpAddress } from '@virt-trust/pki/ip-address.ts';
 import type { HostFacts } from './facts.ts';
+
+type Listener = NonNullable<HostCapabilities['libvirtTls']>;
 
 /** What keeps two hosts from a mode, and the way out. */
 export interface Obstacle {
@@ -8,8 +11,16 @@ export interface Obstacle {
   readonly hint: string;
 }
 
+/** By which address the other host's libvirt would be reached, in a URI of each kind. */
+export type LibvirtAddresses = Readonly<Record<'tls' | 'plain', string>>;
+
 /** Why two hosts cannot migrate to each other in a mode, by what is known of them; empty where they can. */
-export function obstaclesOf(mode: MigrationMode, source: HostFacts, destination: HostFacts): Obstacle[] {
+export function obstaclesOf(
+  mode: MigrationMode,
+  source: HostFacts,
+  destination: HostFacts,
+  addresses: LibvirtAddresses,
+): Obstacle[] {
   const pair = [source, destination];
   const barred = pair.flatMap(({ name, barred: why }) =>
     why === null ? [] : [{ why, hint: `see: virt-trust host show ${name}` }],
@@ -17,13 +28,15 @@ export function obstaclesOf(mode: MigrationMode, source: HostFacts, destination:
   if (barred.length > 0) return barred;
   switch (mode) {
     case 'tls':
-      return pair.flatMap((host) => notManaged(host) ?? againstTls(host));
+      return pair.flatMap(
+        (host) => notManaged(host) ?? againstTls(host, host === destination ? addresses.tls : null),
+      );
     case 'pinned': {
       const single = pair.flatMap((host) => notManaged(host) ?? againstPinned(host));
       return single.length > 0 ? single : againstPeers(source, destination);
     }
     case 'plain':
-      return againstPlain(source, destination);
+      return againstPlain(source, destination, addresses.plain);
   }
 }
 
@@ -50,7 +63,10 @@ function stopped(name: string, start: string): Obstacle {
   return { why: `libvirt of ${name} is stopped, or does not answer its agent`, hint: `start it: ${start}` };
 }
 
-function againstTls({ name, capabilities, startsLibvirt, unproven, tls }: HostFacts): Obstacle[] {
+function againstTls(
+  { name, capabilities, startsLibvirt, unproven, tls }: HostFacts,
+  address: string | null,
+): Obstacle[] {
   if (!tls.value)
     return [
       {
@@ -69,6 +85,11 @@ function againstTls({ name, capabilities, startsLibvirt, unproven, tls }: HostFa
     });
   if (capabilities.libvirtTls === null || isLoopbackOnly(capabilities.libvirtTls))
     found.push({ why: `libvirt of ${name} does not listen with TLS`, hint: provision });
+  else if (address !== null && !isReached(capabilities.libvirtTls, address))
+    found.push({
+      why: `libvirt of ${name} listens with TLS on ${capabilities.libvirtTls.addresses.join(', ')} alone, not on ${address} by which it would be reached`,
+      hint: `let it listen there too (on ${name}: systemctl cat libvirtd-tls.socket; listen_addr in libvirtd.conf)`,
+    });
   if (!capabilities.nativeTls)
     found.push({
       why: `QEMU of ${name} has no TLS for migrations (${capabilities.nativeTlsLacks || 'it does not say why'})`,
@@ -103,7 +124,7 @@ function againstPeers(source: HostFacts, destination: HostFacts): Obstacle[] {
   ];
 }
 
-function againstPlain(source: HostFacts, destination: HostFacts): Obstacle[] {
+function againstPlain(source: HostFacts, destination: HostFacts, address: string): Obstacle[] {
   const pair = [source, destination];
   if (pair.every(({ kind }) => kind !== 'managed'))
     return [
@@ -117,16 +138,23 @@ function againstPlain(source: HostFacts, destination: HostFacts): Obstacle[] {
     if (host.startsLibvirt !== null) return [stopped(host.name, host.startsLibvirt)];
     if (host.capabilities === null) return host.kind === 'unmanaged' ? [] : [unreported(host.name)];
     const found = forcing(host);
-    return host === remote ? [...found, ...againstListener(host.name, host.capabilities)] : found;
+    return host === remote ? [...found, ...againstListener(host.name, host.capabilities, address)] : found;
   });
 }
 
-function againstListener(name: string, { libvirtTcp }: HostCapabilities): Obstacle[] {
+function againstListener(name: string, { libvirtTcp }: HostCapabilities, address: string): Obstacle[] {
   if (libvirtTcp === null || isLoopbackOnly(libvirtTcp))
     return [
       {
         why: `libvirt of ${name} does not listen for plain TCP`,
         hint: `see what it lacks for a safe mode: virt-trust host show ${name}`,
+      },
+    ];
+  if (!isReached(libvirtTcp, address))
+    return [
+      {
+        why: `libvirt of ${name} listens for plain TCP on ${libvirtTcp.addresses.join(', ')} alone, not on ${address} by which it would be reached`,
+        hint: `let it listen there, or see what it lacks for a safe mode: virt-trust host show ${name}`,
       },
     ];
   if (libvirtTcp.authentication === 'none') return [];
@@ -139,8 +167,20 @@ function againstListener(name: string, { libvirtTcp }: HostCapabilities): Obstac
 }
 
 /** Whether nobody but the host itself gets there. */
-function isLoopbackOnly({ addresses }: NonNullable<HostCapabilities['libvirtTls']>): boolean {
+function isLoopbackOnly({ addresses }: Listener): boolean {
   return addresses.length > 0 && addresses.every((address) => /^(?:127\.|::1$)/.test(address));
+}
+
+/** Whether somebody listens at an address; of a name that is not known here. */
+function isReached({ addresses }: Listener, address: string): boolean {
+  if (!isIpAddress(address) || addresses.length === 0) return true;
+  const wanted = canonicalIpAddress(address);
+  return addresses.some((one) => {
+    // One for IPv6 takes IPv4 as well, unless somebody keeps it from that.
+    if (one === '*' || one === '::') return true;
+    if (one === '0.0.0.0') return !wanted.includes(':');
+    return !isIpAddress(one) || canonicalIpAddress(one) === wanted;
+  });
 }
 
 function forcing({ name, capabilities, modes, isForceDue }: HostFacts): Obstacle[] {
