@@ -8,7 +8,7 @@ const strict = { additionalProperties: false };
 const ByGrant = Type.Object({ id: Uuid }, strict);
 
 /** What becomes of a VM on one host. */
-export const PeerVmState = Type.Object(
+const PeerVmState = Type.Object(
   {
     now: Time,
     /** As libvirt says it: `running`, `paused`, ...; null where the VM is not there. */

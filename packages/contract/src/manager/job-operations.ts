@@ -48,7 +48,7 @@ export const watchJob = {
   access: 'auditor',
 } as const satisfies ManagerOperation;
 
-export const watchEvents = {
+const watchEvents = {
   id: 'watchEvents',
   summary: 'What happens in the fleet as server-sent events; `Last-Event-ID` resumes.',
   method: 'GET',

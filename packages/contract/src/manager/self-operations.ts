@@ -5,7 +5,7 @@ import { Job } from '../model/job.ts';
 import { Line, Name } from '../model/primitives.ts';
 import { type ManagerOperation, RollKey, strict } from './operation-parts.ts';
 
-export const getHealth = {
+const getHealth = {
   id: 'getHealth',
   summary: 'Alive.',
   method: 'GET',
@@ -16,7 +16,7 @@ export const getHealth = {
   access: 'public',
 } as const satisfies ManagerOperation;
 
-export const getReady = {
+const getReady = {
   id: 'getReady',
   summary: 'Ready to serve: store open, keys unsealed.',
   method: 'GET',
@@ -27,7 +27,7 @@ export const getReady = {
   access: 'public',
 } as const satisfies ManagerOperation;
 
-export const getMetrics = {
+const getMetrics = {
   id: 'getMetrics',
   summary: 'Figures in Prometheus text format.',
   method: 'GET',
@@ -38,7 +38,7 @@ export const getMetrics = {
   access: 'auditor',
 } as const satisfies ManagerOperation;
 
-export const getOpenApi = {
+const getOpenApi = {
   id: 'getOpenApi',
   summary: 'This document.',
   method: 'GET',
