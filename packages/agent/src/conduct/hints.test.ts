@@ -17,6 +17,16 @@ describe('hintFor', () => {
       "operation failed: job 'migration out' failed: Unable to write to socket: Broken pipe",
       /lost each other.*migrate again/,
     ],
+    [
+      'internal error: process exited while connecting to monitor: qemu-system-x86_64: -vnc 192.0.2.1:0,tls-creds=vnc-tls-creds0: Failed to bind socket: Cannot assign requested address',
+      /display/,
+    ],
+    ['internal error: Failed to reserve port 5950', /port is taken/],
+    ["internal error: referenced filter 'mine' is missing", /network filter/],
+    [
+      'operation failed: migration of disk vda failed: Source and target image have different sizes',
+      /make it anew/,
+    ],
     ['something new', /see the logs/],
   ];
   for (const [message, hint] of cases)

@@ -57,6 +57,18 @@ const HINTS: readonly (readonly [pattern: RegExp, hint: string])[] = [
     'both hosts say the same host UUID: set different host_uuid in their libvirtd.conf, then restart libvirtd',
   ],
   [
+    /Failed to bind socket|Failed to reserve port|Failed to find an available port|Address already in use/i,
+    "a display of the VM cannot listen on the destination: its port is taken, or its address is another host's; see virsh dumpxml (graphics)",
+  ],
+  [
+    /referenced filter .* is missing|nwfilter.* not found|no nwfilter with/i,
+    "the destination lacks a network filter of the VM's cards: define it there, too (virsh nwfilter-dumpxml, nwfilter-define)",
+  ],
+  [
+    /different sizes|Image is not in .* format/i,
+    'the image on the destination is not as the one that is copied onto it: make it anew there in the same format and size (qemu-img create)',
+  ],
+  [
     /unable to connect to (?:server|libvirt)|ECONNREFUSED|EHOSTUNREACH|no answer within|Connection refused|No route to host|Connection timed out|Network is unreachable/i,
     'the destination does not answer: see that libvirtd runs and listens there, and that its port (16514 for TLS, 16509 without) and 49152-49215 are open between the hosts',
   ],

@@ -2,6 +2,7 @@ import { shellWord } from '@virt-trust/base/shell-word.ts';
 import type { MigrationOptions } from '@virt-trust/contract/model/migration-options.ts';
 import type { PreflightOrder } from '@virt-trust/contract/model/preflight.ts';
 import { FindingList } from './finding-list.ts';
+import type { ImageFacts } from './image-facts.ts';
 import { copiedDisks, type VmDisk, type VmNeeds } from './vm-needs.ts';
 
 /** What the destination has of what a VM needs. */
@@ -12,6 +13,10 @@ export interface DestinationFacts {
   readonly sameName: string | null;
   /** Paths of the VM's that are there. */
   readonly paths: ReadonlySet<string>;
+  /** Of paths of its disks that are there, those that QEMU's user does not get to: where it ends, and what mends it. */
+  readonly barred: ReadonlyMap<string, { readonly text: string; readonly remedy: string }>;
+  /** Images of files that are there, by path. */
+  readonly images: ReadonlyMap<string, ImageFacts>;
   /** Directories of the VM's disks in which libvirt makes missing ones: targets of active storage pools. */
   readonly pools: ReadonlySet<string>;
   /** Free bytes by directory of the VM's disks. */
@@ -33,7 +38,9 @@ export function destinationFindings(
 ): FindingList['all'] {
   const list = new FindingList(own);
   identity(list, needs, facts, own, peer);
-  if (!options.offline) hardware(list, needs, facts, own);
+  // A definition alone starts nothing.
+  if (options.offline) return list.all;
+  hardware(list, needs, facts, own);
   for (const { kind, name } of needs.links) {
     if (facts.links.has(`${kind} ${name}`)) continue;
     const [what, fix] = LINKS[kind](name);
@@ -50,7 +57,7 @@ export function destinationFindings(
         `${needs.name} boots from ${path}, which ${own} does not have: QEMU does not start there`,
         `put it on ${own} at that path (firmware: install the same package, such as ovmf)`,
       );
-  if (!options.offline) storage(list, needs, facts, { options, disks, own, peer });
+  storage(list, needs, facts, { options, disks, own, peer });
   return list.all;
 }
 
@@ -122,8 +129,27 @@ function storage(
   const wanted = new Map<string, { allocated: number; capacity: number }>();
   for (const disk of needs.disks) {
     const { path, target } = disk;
-    if (path === null || facts.paths.has(path)) continue;
+    if (path === null) continue;
+    if (facts.paths.has(path)) {
+      const way = facts.barred.get(path);
+      if (way !== undefined)
+        list.error(
+          'disk.unreadable',
+          `QEMU on ${own} does not get to disk ${target} of ${needs.name}, ${path}: ${way.text}`,
+          `on ${own}: ${way.remedy}`,
+        );
+      if (copied.has(disk)) image(list, needs.name, disk, facts, { options, disks, own, peer });
+      continue;
+    }
     if (!copied.has(disk)) {
+      if (disk.mayBeMissing) {
+        list.note(
+          'disk.left_out',
+          `disk ${target} of ${needs.name}, ${path}, is not on ${own}, and the VM goes on without it there (startupPolicy)`,
+          `put it there before, if it is wanted`,
+        );
+        continue;
+      }
       list.error(
         'disk.missing',
         `disk ${target} of ${needs.name}, ${path}, is not on ${own}: QEMU does not start there`,
@@ -163,9 +189,45 @@ function storage(
   }
 }
 
-function missingFix({ path }: VmDisk, { copyStorage }: MigrationOptions, own: string, peer: string): string {
+/** QEMU mirrors onto an image of the same size alone. */
+function image(
+  list: FindingList,
+  name: string,
+  { target, path, kind, format }: VmDisk,
+  { images }: DestinationFacts,
+  { options, disks, own, peer }: Pick<PreflightOrder, 'options' | 'disks' | 'own' | 'peer'>,
+): void {
+  const there = kind === 'file' && path !== null ? images.get(path) : undefined;
+  if (there === undefined || path === null) return;
+  const capacity = disks.find((one) => one.target === target)?.capacityBytes;
+  const base = options.copyStorage === 'inc' ? ' -b BASE -F FORMAT' : '';
+  const remake = `if nothing in it is needed, make it anew on ${own}: qemu-img create -f ${shellWord(format || 'raw')}${base} ${shellWord(path)} ${capacity ?? 'SIZE'}`;
+  if (format === 'qcow2' && there.format !== 'qcow2')
+    list.error(
+      'disk.other_format',
+      `disk ${target} of ${name} would be copied onto ${path} on ${own}, which is no qcow2 image as on ${peer}: QEMU does not start there`,
+      remake,
+    );
+  else if (capacity !== undefined && sectors(there.bytes) !== sectors(capacity))
+    list.error(
+      'disk.other_size',
+      `disk ${target} of ${name} has ${capacity} bytes and ${path} on ${own}, onto which it would be copied, ${there.bytes}: QEMU copies onto the same size alone`,
+      remake,
+    );
+}
+
+function sectors(bytes: number): number {
+  return Math.ceil(bytes / 512);
+}
+
+function missingFix(
+  { path, readOnly }: VmDisk,
+  { copyStorage }: MigrationOptions,
+  own: string,
+  peer: string,
+): string {
   const share = `have ${directoryOf(path ?? '/')} on storage that ${peer} and ${own} share and mount it on ${own}`;
-  return copyStorage === 'none' ? `${share}; or copy disks along: --copy-storage all` : share;
+  return copyStorage === 'none' && !readOnly ? `${share}; or copy disks along: --copy-storage all` : share;
 }
 
 const LINKS: Readonly<

@@ -1,9 +1,12 @@
 import { mkdtemp, readFile, rm, stat, statfs, writeFile } from 'node:fs/promises';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
+import { checkWay } from '@virt-trust/check/modes.ts';
+import type { ReadingUser } from '@virt-trust/check/reader.ts';
 import { isSystemProgram } from '@virt-trust/libvirt/migration-definition.ts';
 import { elementAt, parseXml } from '@virt-trust/libvirt/xml-tree.ts';
 import { type DestinationFacts, directoryOf } from './destination-checks.ts';
+import { type ImageFacts, readImage } from './image-facts.ts';
 import type { LibvirtQuestions } from './libvirt-questions.ts';
 import type { VmLink, VmNeeds } from './vm-needs.ts';
 
@@ -18,6 +21,7 @@ export async function readDestinationFacts(
   xml: string,
   libvirt: LibvirtQuestions,
   isHere = true,
+  reader: DiskReader | undefined = undefined,
 ): Promise<DestinationFacts> {
   const paths = [...needs.disks.flatMap(({ path }) => (path === null ? [] : [path])), ...needs.bootFiles];
   const directories = [
@@ -45,7 +49,10 @@ export async function readDestinationFacts(
       isHere ? readAvailableMemory() : null,
     ]);
   const nameOfUuid = all.get(needs.uuid);
+  const here = isHere ? [...present] : [];
   return {
+    barred: await readBarred(here, reader),
+    images: await readImages(here.filter((path) => needs.disks.some((disk) => disk.path === path))),
     sameUuid:
       nameOfUuid === undefined
         ? null
@@ -102,6 +109,36 @@ async function compareCpu(needs: VmNeeds, xml: string, libvirt: LibvirtQuestions
 async function existing(paths: readonly string[]): Promise<Set<string>> {
   const found = new Set<string>();
   for (const path of paths) if ((await stat(path).catch(() => undefined)) !== undefined) found.add(path);
+  return found;
+}
+
+/** QEMU's user of this host, and how to find out whether a path is open to it. */
+export interface DiskReader {
+  readonly user: ReadingUser | undefined;
+  readonly mayReach: (path: string) => Promise<boolean>;
+}
+
+/** By the modes of the directories, and by trying: access lists say more than modes. */
+async function readBarred(
+  paths: readonly string[],
+  reader: DiskReader | undefined,
+): Promise<DestinationFacts['barred']> {
+  const barred = new Map<string, { text: string; remedy: string }>();
+  if (reader === undefined) return barred;
+  for (const path of paths) {
+    const [first] = await checkWay(path, reader.user);
+    if (first === undefined || (await reader.mayReach(path))) continue;
+    barred.set(path, { text: `${first.file}: ${first.text}`, remedy: first.remedy });
+  }
+  return barred;
+}
+
+async function readImages(paths: readonly string[]): Promise<ReadonlyMap<string, ImageFacts>> {
+  const found = new Map<string, ImageFacts>();
+  for (const path of paths) {
+    const image = await readImage(path);
+    if (image !== null) found.set(path, image);
+  }
   return found;
 }
 

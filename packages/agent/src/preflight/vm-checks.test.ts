@@ -139,6 +139,8 @@ describe('a destination', () => {
     sameUuid: null,
     sameName: null,
     paths: new Set([DISK]),
+    barred: new Map(),
+    images: new Map(),
     pools: new Set(),
     freeBytes: new Map([['/var/lib/libvirt/images', 10 * 2 ** 30]]),
     links: new Set(),
@@ -150,6 +152,8 @@ describe('a destination', () => {
   const sized = (allocatedBytes: number, capacityBytes: number) => [
     { target: 'vda', allocatedBytes, capacityBytes },
   ];
+  const cdrom = (policy: string) =>
+    `<disk type='file' device='cdrom'><source file='/srv/a.iso' startupPolicy='${policy}'/><target dev='hda' bus='ide'/><readonly/></disk>`;
   const bridge = "<interface type='bridge'><source bridge='br7'/></interface>";
   const network = "<interface type='network'><source network='default'/></interface>";
   const cases: readonly (readonly [
@@ -203,6 +207,70 @@ describe('a destination', () => {
       { options: { copyStorage: 'all' }, disks: sized(2 ** 30, 40 * 2 ** 30) },
       ['warning disk.space'],
     ],
+    [
+      'shows its disks to QEMU’s user',
+      domain(disk()),
+      { barred: new Map([[DISK, { text: '/var: closed', remedy: 'chmod o+x /var' }]]) },
+      {},
+      ['error disk.unreadable'],
+    ],
+    [
+      'may lack the medium of a drive that may be empty',
+      domain(cdrom('optional')),
+      { paths: new Set() },
+      {},
+      ['note disk.left_out'],
+    ],
+    [
+      'may lack what is wanted at a start alone',
+      domain(cdrom('requisite')),
+      { paths: new Set() },
+      {},
+      ['note disk.left_out'],
+    ],
+    [
+      'has a medium that must be there',
+      domain(cdrom('mandatory')),
+      { paths: new Set() },
+      {},
+      ['error disk.missing'],
+    ],
+    [
+      'has a disk that is optional at a start alone',
+      domain(disk().replace("qcow2'/><target", "qcow2' startupPolicy='optional'/><target")),
+      { paths: new Set() },
+      {},
+      ['error disk.missing'],
+    ],
+    [
+      'has an image as large as the disk that is copied onto it',
+      domain(disk()),
+      { images: new Map([[DISK, { format: 'qcow2', bytes: 512 }]]) },
+      { options: { copyStorage: 'all' }, disks: sized(1, 1024) },
+      ['error disk.other_size'],
+    ],
+    [
+      'has an image of the same format for it',
+      domain(disk()),
+      { images: new Map([[DISK, { format: 'other', bytes: 1024 }]]) },
+      { options: { copyStorage: 'inc' }, disks: sized(1, 1024) },
+      ['error disk.other_format'],
+    ],
+    [
+      'has the right image for it',
+      domain(disk()),
+      { images: new Map([[DISK, { format: 'qcow2', bytes: 1000 }]]) },
+      { options: { copyStorage: 'all' }, disks: sized(1, 1024) },
+      [],
+    ],
+    [
+      'needs no image of that size where nothing is copied',
+      domain(disk()),
+      { images: new Map([[DISK, { format: 'other', bytes: 1 }]]) },
+      { disks: sized(1, 1024) },
+      [],
+    ],
+    ['needs no bridge for a definition alone', domain(bridge), {}, { options: { offline: true } }, []],
     ['has its bridge', domain(bridge), {}, {}, ['error bridge.missing']],
     ['has its bridge, and takes it', domain(bridge), { links: new Set(['bridge br7']) }, {}, []],
     [

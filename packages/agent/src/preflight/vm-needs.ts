@@ -1,15 +1,20 @@
 import { elementAt, elementsAt, parseXml, type XmlElement } from '@virt-trust/libvirt/xml-tree.ts';
+import { surroundingsOf, type VmSurroundings } from './vm-surroundings.ts';
 
 /** A disk of a VM as its XML has it. */
 export interface VmDisk {
   /** `vda`. */
   readonly target: string;
   readonly kind: 'file' | 'block' | 'network' | 'volume' | 'nvme' | 'other';
+  /** `qcow2`, `raw`, ...; empty where it is not said. */
+  readonly format: string;
   /** A path; null where it has no medium, or is none of the host's. */
   readonly path: string | null;
   readonly readOnly: boolean;
   readonly shareable: boolean;
   readonly transient: boolean;
+  /** Whether a VM that comes goes on without it where it is missing (`startupPolicy`). */
+  readonly mayBeMissing: boolean;
   /** `none`, `writeback`, ...; empty for QEMU's own. */
   readonly cache: string;
 }
@@ -36,6 +41,7 @@ export interface VmNeeds {
   readonly links: readonly VmLink[];
   /** Firmware, kernel and initial disk that QEMU reads from the host. */
   readonly bootFiles: readonly string[];
+  readonly surroundings: VmSurroundings;
   /** What it has that no migration carries, in words. */
   readonly immovable: readonly string[];
   /** Devices of the host's USB: they are torn away. */
@@ -63,6 +69,7 @@ export function vmNeedsOf(xml: string): VmNeeds {
     bootFiles: ['loader', 'kernel', 'initrd', 'dtb']
       .map((name) => text('os', name))
       .filter((path) => path.startsWith('/')),
+    surroundings: surroundingsOf(domain),
     immovable: [...devices('hostdev').flatMap(hostDevice), ...others(domain)],
     usbHostDevices: devices('hostdev').filter(({ attributes }) => attributes.get('type') === 'usb').length,
   };
@@ -86,12 +93,19 @@ function diskOf(disk: XmlElement): VmDisk {
   return {
     target: elementAt(disk, 'target')?.attributes.get('dev') ?? '',
     kind,
+    format: elementAt(disk, 'driver')?.attributes.get('type') ?? '',
     path: path?.startsWith('/') === true ? path : null,
     readOnly: has('readonly') || disk.attributes.get('device') === 'cdrom',
     shareable: has('shareable'),
     transient: has('transient'),
+    mayBeMissing: mayBeMissing(disk.attributes.get('device') ?? 'disk', source?.get('startupPolicy') ?? ''),
     cache: elementAt(disk, 'driver')?.attributes.get('cache') ?? '',
   };
+}
+
+/** As qemuDomainCheckDiskStartupPolicy of libvirt 9.0 has it for a VM that is not started but comes. */
+function mayBeMissing(device: string, policy: string): boolean {
+  return policy === 'requisite' || (policy === 'optional' && (device === 'cdrom' || device === 'floppy'));
 }
 
 function linkOf(card: XmlElement): VmLink[] {
