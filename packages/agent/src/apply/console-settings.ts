@@ -2,6 +2,7 @@ import type { DesiredState } from '@virt-trust/contract/model/desired-state.ts';
 import type { Configuration } from '@virt-trust/libvirt/configuration.ts';
 import type { Edit } from './configuration-edits.ts';
 
+/** Who may come to displays from outside of the host. */
 export type ConsoleListening = DesiredState['settings']['consoles'];
 
 /**

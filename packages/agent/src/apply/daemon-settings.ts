@@ -8,6 +8,7 @@ import { CONFIGURED_DIRECTORIES } from './layout.ts';
 /** How the RPC daemon gets its listening sockets. */
 export type Listening = 'systemd-sockets' | 'own-sockets';
 
+/** What libvirtd.conf or virtproxyd.conf needs of the host. */
 export interface RpcContext {
   readonly daemon: RpcDaemon;
   readonly listening: Listening;

@@ -27,6 +27,7 @@ import type { Journal } from './state.ts';
 import { Turns } from './turns.ts';
 import { type ApplyOptions, Workshop } from './workshop.ts';
 
+/** What the engine is given. */
 export interface EngineOptions extends ApplyOptions {
   readonly mode: ObservedState['mode'];
   /** How often the host is looked at where the desired state does not say; null for never by itself. */

@@ -45,6 +45,7 @@ export type HostAction =
   | 'remove-state'
   | 'off-state';
 
+/** A step of a journal by its parts. */
 export type Step =
   | { readonly kind: 'service'; readonly action: ServiceAction; readonly service: Service }
   | { readonly kind: 'host'; readonly action: HostAction };
@@ -56,6 +57,7 @@ export function parseStep(name: string): Step {
   return { kind: 'service', action: name.slice(0, -service.length - 1) as ServiceAction, service };
 }
 
+/** What a plan is made from. */
 export interface PlanInput {
   readonly desired: DesiredState;
   readonly state: ApplyState;

@@ -25,6 +25,7 @@ export interface StepContext {
   readonly waits: (wait: RestartWait | undefined) => void;
 }
 
+/** The function that does each step. */
 export interface StepTable {
   readonly service: Readonly<
     Record<ServiceAction, (context: StepContext, service: Service) => Promise<void>>

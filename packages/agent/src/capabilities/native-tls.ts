@@ -13,6 +13,7 @@ export interface NativeTls {
   readonly until: Instant | null;
 }
 
+/** Where QEMU looks for its certificates, and who it is. */
 export interface NativeTlsQuestion {
   /** Where a path of the host lies. */
   readonly at: (hostPath: string) => string;

@@ -18,6 +18,7 @@ export interface ClientFilesPem {
   readonly crl: string | undefined;
 }
 
+/** What libvirt is opened with. */
 export interface AccessParts {
   /** The host's root, `/` outside tests. */
   readonly at: (hostPath: string) => string;

@@ -5,6 +5,7 @@ import Fastify from 'fastify';
 import { MAX_BODY_BYTES, serveDoor } from './door.ts';
 import type { Handlers } from './handlers.ts';
 
+/** The door while it is open. */
 export interface LocalDoor {
   close(): Promise<void>;
 }

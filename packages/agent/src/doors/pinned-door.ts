@@ -31,6 +31,7 @@ export interface PinnedDoorOptions<Dialler extends ChannelRole> {
   readonly onSession?: (peer: ProvenPeer, closed: Promise<void>) => void;
 }
 
+/** The door while it is open; closing it lets requests end until the signal. */
 export interface PinnedDoor extends Omit<ChannelListener, 'close' | 'peerOf'> {
   close(signal: AbortSignal): Promise<void>;
 }

@@ -83,6 +83,7 @@ export function requireRoom(held: ReadonlyMap<string, HeldGrant>, id: string, ma
   );
 }
 
+/** What becomes of a request of a peer. */
 export type Judgement =
   | { readonly kind: 'admitted'; readonly grant: Grant }
   | { readonly kind: 'refused'; readonly error: TrustError };

@@ -13,6 +13,7 @@ export interface ShortServer extends AsyncDisposable {
   readonly port: number;
 }
 
+/** Where QEMU's server is to listen. */
 export interface ServerQuestion {
   readonly address: string;
   readonly ports: { readonly min: number; readonly max: number };

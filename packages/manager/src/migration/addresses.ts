@@ -15,6 +15,7 @@ export interface MigrationSide {
   readonly reported: readonly Interface[];
 }
 
+/** Where a VM is to arrive, as its destination is declared and served. */
 export interface MigrationDestination extends MigrationSide {
   /** All that it was declared by, management first. */
   readonly names: SubjectAltNames;

@@ -3,6 +3,7 @@ import type { MigrationDecision } from '@virt-trust/contract/model/migration-pla
 import type { HostFacts } from './facts.ts';
 import { type Obstacle, obstaclesOf } from './obstacles.ts';
 
+/** What a mode is decided from, and nothing else. */
 export interface MigrationCase {
   readonly vm: string;
   readonly source: HostFacts;

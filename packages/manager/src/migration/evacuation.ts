@@ -11,6 +11,7 @@ import type { MigrationContext } from './context.ts';
 import { destinationsOf, vmOrder } from './destinations.ts';
 import { enqueueMigration, type MigrationJob } from './migration-job.ts';
 
+/** Which host is emptied, and how. */
 export interface EvacuationOrder {
   readonly host: string;
   readonly order: EvacuateHost;
@@ -164,6 +165,7 @@ async function moved(
     let last = child;
     for await (const { job: now } of context.jobs.follow(child.id, stopping.signal)) {
       last = now;
+      job.warn(now.warnings);
       report(`job ${child.id}: ${now.steps.at(-1)?.detail || now.state}`);
     }
     if (last.state === 'done') {

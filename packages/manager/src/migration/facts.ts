@@ -36,6 +36,7 @@ export interface HostFacts {
   readonly tls: Said<boolean>;
 }
 
+/** Where facts come from that are not reported. */
 export interface FactsSources {
   readonly settings: Pick<Settings, 'explain'>;
   readonly revocations: Pick<HostRevocations, 'revocationOf'>;

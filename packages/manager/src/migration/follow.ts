@@ -12,6 +12,7 @@ import { describeProgress, isNews } from './progress-words.ts';
 /** How long a conducting agent may be away, a boot of its host included, before the job says that it cannot know. */
 export const AWAY_LIMIT = 15 * MINUTE;
 
+/** A migration that an agent conducts, and who is told of it. */
 export interface Followed {
   readonly channel: HostChannel;
   /** The host whose agent conducts. */

@@ -1,15 +1,15 @@
 import { describeError } from '@virt-trust/base/error.ts';
 import { instant } from '@virt-trust/base/instant.ts';
 import { deleteGrant, listGrants, putGrant } from '@virt-trust/contract/agent/grant-operations.ts';
-import { type Grant, type GrantedOperation, PEER_PORT } from '@virt-trust/contract/model/grant.ts';
+import type { Grant, GrantedOperation } from '@virt-trust/contract/model/grant.ts';
 import type { MigrationOrder, PreparedVm } from '@virt-trust/contract/model/migration.ts';
 import type { MigrationOptions } from '@virt-trust/contract/model/migration-options.ts';
 import { MIGRATE_FLAGS } from '@virt-trust/libvirt/migration-protocol.ts';
 import type { Host } from '../hosts/host.ts';
 import { isOver } from '../jobs/job.ts';
 import type { MigrationContext } from './context.ts';
+import { grantPeerOf } from './grant-peer.ts';
 import type { MigrationEnd } from './migration-end.ts';
-import { knownAddressesOf, reachableAddressesOf } from './preflight-grants.ts';
 
 const CALL_MS = 20_000;
 const CHANNEL_WAIT_MS = 10_000;
@@ -17,12 +17,14 @@ const CHANNEL_WAIT_MS = 10_000;
 /** The two hosts of a migration that take part in it by their agents; null where one of them has none. */
 export type AgentPair = { readonly source: Host; readonly destination: Host } | null;
 
+/** Both hosts, where each has an agent that takes part; else null: then there is nobody to give leave to. */
 export function agentPair(from: MigrationEnd, to: MigrationEnd): AgentPair {
   return from.kind === 'managed' && to.kind === 'managed'
     ? { source: from.host, destination: to.host }
     : null;
 }
 
+/** What two agents are given leave for. */
 export interface GrantOrder {
   readonly order: MigrationOrder;
   readonly vm: PreparedVm;
@@ -60,13 +62,7 @@ function grantFor(
     role,
     mode,
     operations: operationsOf(role, order, vm),
-    peer: {
-      name: peer.name,
-      pins: [...peer.agentPins].slice(0, 4),
-      addresses: knownAddressesOf(peer).slice(0, 64),
-      reachedAt: [...new Set([...first, ...reachableAddressesOf(peer)])].slice(0, 16),
-      port: peer.observed?.capabilities?.peerPort ?? PEER_PORT,
-    },
+    peer: grantPeerOf(peer, first),
     vm: { name: order.vm, ...vm },
     flags: mode === 'pinned' ? permittedFlags(options) : 0,
     streams: mode === 'pinned' ? streamsOf(options, vm) : 1,

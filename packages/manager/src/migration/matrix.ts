@@ -39,6 +39,7 @@ interface Judged {
 
 type NameSource = Pick<CertificateSource, 'namesOf'>;
 
+/** What a matrix needs of the manager. */
 export type MatrixContext = Pick<
   MigrationContext,
   'settings' | 'revocations' | 'certificates' | 'clock' | 'channels' | 'settingsOf' | 'log'

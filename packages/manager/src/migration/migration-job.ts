@@ -5,6 +5,7 @@ import type { MigrationContext } from './context.ts';
 import { migrate } from './migrate.ts';
 import { assertFeasible, planMigration, planOf } from './planning.ts';
 
+/** A migration as a durable job. */
 export type MigrationJob = JobDefinition<{ order: MigrateVm }>;
 
 /** Migrates one VM. */

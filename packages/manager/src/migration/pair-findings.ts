@@ -10,6 +10,7 @@ export interface SideAnswer {
   readonly aheadMs: number;
 }
 
+/** The answers of both agents to one question; null where a host has none that answers. */
 export interface PairFacts {
   readonly question: Pick<PreflightQuestion, 'from' | 'to' | 'mode'>;
   readonly source: SideAnswer | null;

@@ -1,13 +1,11 @@
-import { isIP } from 'node:net';
 import { describeError, isTrustError } from '@virt-trust/base/error.ts';
 import { instant, MINUTE } from '@virt-trust/base/instant.ts';
 import { deleteGrant, putGrant } from '@virt-trust/contract/agent/grant-operations.ts';
 import { getStatus } from '@virt-trust/contract/agent/operations.ts';
-import { type Grant, PEER_PORT } from '@virt-trust/contract/model/grant.ts';
+import type { Grant } from '@virt-trust/contract/model/grant.ts';
 import type { Finding } from '@virt-trust/contract/model/preflight.ts';
-import { interfacesOf } from '../hosts/desired-state.ts';
 import type { Host } from '../hosts/host.ts';
-import { reportOf } from '../hosts/network-report.ts';
+import { grantPeerOf } from './grant-peer.ts';
 import type { PreflightContext, PreflightQuestion } from './preflight-question.ts';
 
 /** Of a grant for a preflight; what is left over by a manager that died is gone then. */
@@ -95,41 +93,18 @@ function grantFor({
   readonly question: PreflightQuestion;
   readonly notAfter: number;
 }): Grant {
-  const own = role === 'source' ? [question.addresses.migrationAddress] : [];
+  const first = role === 'source' ? [question.addresses.migrationAddress] : [];
   return {
     id,
     role,
     mode: question.mode,
     operations: ['preflight', 'status'],
-    peer: {
-      name: peer.name,
-      pins: [...peer.agentPins].slice(0, 4),
-      addresses: knownAddressesOf(peer).slice(0, 64),
-      reachedAt: [...new Set([...own, ...reachableAddressesOf(peer)])].slice(0, 16),
-      port: peer.observed?.capabilities?.peerPort ?? PEER_PORT,
-    },
+    peer: grantPeerOf(peer, first),
     vm: null,
     flags: 0,
     streams: 1,
     notAfter: instant(notAfter),
   };
-}
-
-export function reachableAddressesOf(host: Host): string[] {
-  const migration = interfacesOf(host.declared, 'migration').flatMap(({ names }) => names.addresses);
-  return [...migration, ...host.declared.names.addresses, ...channelAddressOf(host)];
-}
-
-export function knownAddressesOf(host: Host): string[] {
-  const reported = (reportOf(host)?.interfaces ?? [])
-    .flatMap(({ addresses }) => addresses)
-    .filter(({ scope }) => scope === 'global')
-    .map(({ address }) => address);
-  return [...new Set([...reachableAddressesOf(host), ...reported])];
-}
-
-function channelAddressOf({ channel }: Host): string[] {
-  return isIP(channel.address) === 0 ? [] : [channel.address];
 }
 
 async function takeBack(id: string, host: Host, { channels, log }: PreflightContext): Promise<void> {

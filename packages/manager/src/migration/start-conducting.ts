@@ -8,6 +8,7 @@ import type { Ahead } from './clocks.ts';
 import type { MigrationContext } from './context.ts';
 import { giveGrants } from './grants.ts';
 
+/** A migration that is about to be handed to its conducting agent. */
 export interface Conducting {
   readonly order: MigrationOrder;
   readonly conductor: Host;
