@@ -57,6 +57,21 @@ describe('migrationParameters', () => {
     assert.ok(!values(wish({}), 'source').some(([name]) => name === 'tls.destination'));
   });
 
+  it('names the address to verify where libvirt would have disks beside parallel connections verify the empty name', () => {
+    const named = (options: Partial<MigrationOptions>, tlsDestination: string | null) =>
+      migrationParameters(
+        { ...wish(options, 'tls'), stream: { ...stream, tlsDestination } },
+        tcpStreams(stream),
+        'source',
+      ).find(({ name }) => name === 'tls.destination')?.value;
+    assert.equal(named({ parallel: 2, copyStorage: 'all' }, null), '2001:db8::2');
+    assert.equal(named({ parallel: 2, copyStorage: 'all' }, 'b.example'), 'b.example');
+    assert.deepEqual(
+      [named({ parallel: 2 }, null), named({ copyStorage: 'all' }, null)],
+      [undefined, undefined],
+    );
+  });
+
   it('bounds post-copy, too, where the stream is bounded', () => {
     const of = (options: Partial<MigrationOptions>) =>
       values(wish(options), 'source').filter(([name]) => name === 'bandwidth.postcopy');

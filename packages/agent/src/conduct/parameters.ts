@@ -94,8 +94,7 @@ export function migrationParameters(
     ...(copies ? text(N.disksUri, disks) : []),
     ...(copies ? options.copyDisks.flatMap((disk) => text(N.migrateDisks, disk)) : []),
     ...text(N.listenAddress, stream?.listenAddress),
-    // Without it the source's QEMU verifies the host of the URI.
-    ...(order.mode === 'tls' ? text(N.tlsDestination, stream?.tlsDestination) : []),
+    ...(order.mode === 'tls' ? text(N.tlsDestination, verifiedName(order)) : []),
     ...(bandwidth > 0n ? [{ name: N.bandwidth, kind: 'ullong', value: bandwidth } as const] : []),
     // A bound of its own in QEMU, which has none by default; what the VM waits for goes past it.
     ...(options.bandwidthMiB > 0 && mayPostCopy(options)
@@ -106,6 +105,15 @@ export function migrationParameters(
       ? []
       : [{ name: N.parallelConnections, kind: 'int', value: options.parallel } as const]),
   ];
+}
+
+/**
+ * Whom the source's QEMU verifies; where nobody is named, the host of the URI. Of parallel connections libvirt leaves that
+ * to QEMU and has the disks' verify the empty name in its place (qemuMigrationSrcRun): there it is named.
+ */
+function verifiedName({ options, stream }: Pick<MigrationOrder, 'options' | 'stream'>): string | null {
+  const isLeftEmpty = options.parallel > 0 && options.copyStorage !== 'none';
+  return stream?.tlsDestination ?? (isLeftEmpty ? (stream?.address ?? null) : null);
 }
 
 /** The URIs of a stream that goes over TCP from QEMU to QEMU. */
