@@ -91,7 +91,9 @@ function disks(list: FindingList, vm: SourceVm, options: MigrationOptions, own: 
       list.error(
         'disk.unknown',
         `${needs.name} has no disk ${target} that could be copied`,
-        `name one of ${needs.disks.map((disk) => disk.target).join(', ') || 'none'} with --copy-disks`,
+        needs.disks.length === 0
+          ? 'it has none at all: leave out --copy-storage and --copy-disks'
+          : `name one of ${needs.disks.map((disk) => disk.target).join(', ')} with --copy-disks`,
       );
   const isForced = (options.flags & FLAG_UNSAFE) !== 0;
   const refuse = (code: string, what: string, fix: string) =>

@@ -31,6 +31,9 @@ export const TimeoutAction = Type.Union([
 ]);
 export type TimeoutAction = Static<typeof TimeoutAction>;
 
+/** A disk as a VM's XML names it: vda, sdb. */
+export const DISK_TARGET = '^[a-z]{1,8}[0-9]{0,4}$';
+
 const OPTIONS = {
   /** False: the VM stands still from the start of the transfer to its end. */
   live: Type.Boolean(),
@@ -41,7 +44,7 @@ const OPTIONS = {
   undefineSource: Type.Boolean(),
   copyStorage: CopyStorage,
   /** Targets such as vda that are copied; empty: every disk that libvirt finds fit. */
-  copyDisks: Type.Array(Type.String({ pattern: '^[a-z]{1,8}[0-9]{0,4}$' }), { maxItems: 64 }),
+  copyDisks: Type.Array(Type.String({ pattern: DISK_TARGET }), { maxItems: 64 }),
   /** Switches to post-copy after the first pass. */
   postCopy: Type.Boolean(),
   /** Connections of QEMU's multifd; 0 for one stream without it. */

@@ -1,14 +1,15 @@
 import { TrustError } from '@virt-trust/base/error.ts';
+import { optionWords } from '@virt-trust/contract/model/migration-option-words.ts';
 import type { MigrationOptions } from '@virt-trust/contract/model/migration-options.ts';
 import { MIGRATE_FLAGS } from '@virt-trust/libvirt/migration-protocol.ts';
 
-/** Whose word each option is: `request`, or the setting with its scope, for people. */
+/** Whose word each option is: `request`, the setting with its scope for people, or `default` where nobody said anything. */
 export type OptionOrigins = Readonly<Record<keyof MigrationOptions, string>>;
 
 interface Rule {
   /** The options that clash. */
   readonly of: readonly (keyof MigrationOptions)[];
-  readonly clashes: (options: MigrationOptions) => boolean;
+  readonly clashes: (options: MigrationOptions, origins: OptionOrigins) => boolean;
   readonly why: string;
   readonly hint: string;
 }
@@ -69,6 +70,12 @@ const RULES: readonly Rule[] = [
       timeoutSeconds > 0 && timeoutAction !== 'abort' && !live,
     why: 'a VM that stands still anyway can be neither suspended nor switched over',
     hint: 'use --timeout-action abort, or leave out --no-live',
+  },
+  {
+    of: ['timeoutAction'],
+    clashes: ({ timeoutSeconds }, { timeoutAction }) => timeoutAction === 'request' && timeoutSeconds === 0,
+    why: 'there is no time after which it would be taken',
+    hint: 'add --timeout SECONDS',
   },
   {
     of: ['copyDisks', 'copyStorage'],
@@ -161,13 +168,20 @@ const RULES: readonly Rule[] = [
   },
 ];
 
+/** As it is typed, as the API calls it, and whose word it is. */
+function wordsOf(key: keyof MigrationOptions, options: MigrationOptions, origin: string): string {
+  const words = optionWords(key, options[key]);
+  return origin === 'request' ? words : `${words} (${key}, by ${origin})`;
+}
+
 /** Throws `migration.options` for options of which libvirt or QEMU would refuse one with the other. */
 export function assertTogether(options: MigrationOptions, origins: OptionOrigins): void {
-  const broken = RULES.find(({ clashes }) => clashes(options));
+  const broken = RULES.find(({ clashes }) => clashes(options, origins));
   if (broken === undefined) return;
   const words = broken.of
-    .filter((key) => origins[key] === 'request' || origins[key].startsWith('setting'))
-    .map((key) => `${key} ${JSON.stringify(options[key])} (${origins[key]})`);
+    // What nobody said is not what clashes; that it is missing says the reason.
+    .filter((key) => origins[key] !== 'default')
+    .map((key) => wordsOf(key, options, origins[key]));
   throw new TrustError(
     'migration.options',
     'invalid',

@@ -36,6 +36,11 @@ const WHILE_IT_RUNS = {
   flags: 0,
 } as const satisfies Partial<MigrationOptions>;
 
+/** `global`, `cluster rack1`, `host kvm1`. */
+function whose(from: string): string {
+  return from === 'global' ? 'the fleet' : from;
+}
+
 /**
  * How a VM is migrated in full: what was asked for, the rest as the settings have it for the source. Throws
  * `migration.options` for what libvirt or QEMU would refuse together.
@@ -49,7 +54,11 @@ export async function optionsFor(
   const entries = await Promise.all(
     (Object.keys(SETTING_OF) as Settled[]).map(async (key) => {
       const { value, from } = await said(SETTING_OF[key], subject, settings);
-      return [key, value, `setting ${SETTING_OF[key]} (${from})`] as const;
+      return [
+        key,
+        value,
+        from === 'default' ? from : `setting ${SETTING_OF[key]} of ${whose(from)}`,
+      ] as const;
     }),
   );
   const fromSettings = Object.fromEntries(entries.map(([key, value]) => [key, value]));
