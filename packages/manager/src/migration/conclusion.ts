@@ -9,7 +9,7 @@ export function concluded(order: Ordered, status: MigrationStatus): string {
   const { vm, from, to } = order;
   switch (status.phase) {
     case 'done':
-      return `${vm} ${status.runsOn === 'neither' ? 'is defined' : 'runs'} on ${to}; ${describeProof(status)}`;
+      return `${vm} ${isDefinition(status) ? 'is defined' : 'runs'} on ${to}; ${describeProof(status)}`;
     case 'cancelled':
       throw new TrustError(
         'migration.cancelled',
@@ -67,8 +67,21 @@ function whatToType({ vm, from, to }: Ordered): string {
   return `look on ${to}: virsh domstate --reason ${shellWord(vm)}. Where it runs there, end it on ${from}: virsh destroy ${shellWord(vm)}. Where it is not there for certain, let it go on on ${from}: virsh resume ${shellWord(vm)}. Never both`;
 }
 
+/** The VM is off: nothing of QEMU's moved. */
+function isDefinition({ phase, runsOn }: MigrationStatus): boolean {
+  return phase === 'done' && runsOn === 'neither';
+}
+
+const DEFINITION_WENT: Readonly<Record<MigrationStatus['mode'], string>> = {
+  tls: "its definition went over libvirt's TLS",
+  pinned: 'its definition went through the channel between the agents',
+  plain: "its definition went over libvirt's plain TCP, in the clear",
+};
+
 /** What was seen to carry it. */
-export function describeProof({ mode, proof }: MigrationStatus): string {
+export function describeProof(status: MigrationStatus): string {
+  const { mode, proof } = status;
+  if (isDefinition(status)) return DEFINITION_WENT[mode];
   const connection = proof?.connection;
   const way =
     connection === undefined
