@@ -2,7 +2,8 @@ import assert from 'node:assert/strict';
 import { test } from 'node:test';
 import { isTrustError, TrustError } from '@virt-trust/base/error.ts';
 import type { Job } from '@virt-trust/contract/model/job.ts';
-import { jobChanges } from './job-watch.ts';
+import { exitCodeOf } from './exit-code.ts';
+import { failureOf, jobChanges } from './job-watch.ts';
 import type { ManagerClient } from './manager-client.ts';
 
 const JOB: Job = {
@@ -50,4 +51,16 @@ test('a manager that dies while a job is followed is told of, with how to follow
 test('a job that was over when its stream broke ends as the manager says', async () => {
   const done: Job = { ...JOB, state: 'done', finishedAt: 1 };
   assert.deepEqual(await follow(breaking(() => Promise.resolve(done))), [JOB, done]);
+});
+
+test("a job's failure ends the command as its error does anywhere; of an earlier version's it is plainly failed", () => {
+  const error = { code: 'host.channel_down', message: 'cannot reach host kvm1', hint: null };
+  const exits = (category: 'unavailable' | 'conflict' | 'internal' | 'failed') =>
+    exitCodeOf(failureOf({ ...JOB, state: 'failed', error: { ...error, category } }));
+  assert.deepEqual(
+    [exits('unavailable'), exits('conflict'), exits('failed'), exits('internal')],
+    [6, 4, 1, 70],
+  );
+  assert.equal(exitCodeOf(failureOf({ ...JOB, state: 'failed', error })), 1);
+  assert.equal(exitCodeOf(failureOf({ ...JOB, state: 'cancelled' })), 1);
 });

@@ -92,12 +92,12 @@ function stopped(job: Job): TrustError {
   });
 }
 
-/** The error of a job that did not end well. */
+/** The error of a job that did not end well: with its category, so that it ends the command as the same error of a request. */
 export function failureOf(job: Job): TrustError {
   if (job.error === null)
     return new TrustError('job.cancelled', 'failed', `job ${job.id} was cancelled${whereItStays(job)}`);
-  const hint = job.error.hint;
-  return new TrustError(job.error.code, 'failed', job.error.message, hint === null ? {} : { hint });
+  const { code, category = 'failed', message, hint } = job.error;
+  return new TrustError(code, category, message, hint === null ? {} : { hint });
 }
 
 /** Of a migration that was cancelled: where its VM is. */

@@ -15,6 +15,18 @@ export const JobState = Type.Union([
 ]);
 export type JobState = Static<typeof JobState>;
 
+/** Of the error of a job, as of every error: what the command's exit code follows from. */
+const ErrorCategory = Type.Union([
+  Type.Literal('invalid'),
+  Type.Literal('not-found'),
+  Type.Literal('conflict'),
+  Type.Literal('denied'),
+  Type.Literal('unauthenticated'),
+  Type.Literal('unavailable'),
+  Type.Literal('failed'),
+  Type.Literal('internal'),
+]);
+
 const JobStep = Type.Object(
   {
     name: Line,
@@ -54,7 +66,16 @@ export const Job = Type.Object(
     /** What whoever asked should know: that a VM crosses the network in the clear, say. */
     warnings: Type.Array(Text, { maxItems: 64 }),
     error: Type.Union([
-      Type.Object({ code: Line, message: Text, hint: Type.Union([Text, Type.Null()]) }, strict),
+      Type.Object(
+        {
+          code: Line,
+          /** Absent of a job that ended under an earlier version. */
+          category: Type.Optional(ErrorCategory),
+          message: Text,
+          hint: Type.Union([Text, Type.Null()]),
+        },
+        strict,
+      ),
       Type.Null(),
     ]),
     createdAt: Time,

@@ -30,6 +30,7 @@ export function errorOf(error: unknown): NonNullable<Job['error']> {
   const trust = isTrustError(error) ? error : undefined;
   return {
     code: trust?.code ?? 'internal.unexpected',
+    category: trust?.category ?? 'internal',
     message: textOf(describeError(error)),
     hint: trust?.hint === undefined ? null : textOf(trust.hint),
   };

@@ -67,7 +67,12 @@ test('a job that fails keeps the code, the message and the way out, and the step
   const runner = await startedRunner(t, database, definition);
   const job = await over(runner, (await runner.enqueue(definition, order(1))).id);
   assert.equal(job.state, 'failed');
-  assert.deepEqual(job.error, { code: 'host.away', message: 'cannot reach h1: no route', hint: 'start it' });
+  assert.deepEqual(job.error, {
+    code: 'host.away',
+    category: 'unavailable',
+    message: 'cannot reach h1: no route',
+    hint: 'start it',
+  });
   assert.equal(job.steps[0]?.state, 'failed');
 });
 
