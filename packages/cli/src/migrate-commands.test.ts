@@ -1,5 +1,6 @@
 import assert from 'node:assert/strict';
 import { after, before, test } from 'node:test';
+import { MIGRATION_OPTION_FLAGS } from '@virt-trust/contract/model/migration-option-words.ts';
 import { ServedManager, Shell } from './fixtures.ts';
 
 let manager: ServedManager;
@@ -85,6 +86,17 @@ hint: if it is the same machine, forget that entry first: virt-trust host remove
 `);
 });
 
+test('every option of a migration is one of the command, under the name that messages give it', async () => {
+  const shell = new Shell();
+  try {
+    const { output } = await shell.run('virt-trust migrate --help');
+    for (const flag of Object.values(MIGRATION_OPTION_FLAGS))
+      assert.match(output, new RegExp(`^  ${flag}\\b`, 'm'));
+  } finally {
+    shell.remove();
+  }
+});
+
 test('words of a migration that do not fit together are refused before anything is asked', async () => {
   const shell = new Shell();
   const wrong = async (words: string, said: RegExp) => {
@@ -104,6 +116,13 @@ test('words of a migration that do not fit together are refused before anything 
     await wrong('web --from a --to b --concurrency 2', /--concurrency belongs to --all/);
     await wrong('web --from a --to b --probe', /--probe belongs to --matrix/);
     await wrong('web --matrix', /--matrix is about all hosts/);
+    await wrong('--matrix --mode tls', /--matrix goes by the settings alone: it takes no --mode/);
+    await wrong('--matrix --no-post-copy', /it takes no --post-copy/);
+    await wrong('--matrix --concurrency 2', /it takes no --concurrency/);
+    await wrong(
+      'web --from a --to b --copy-storage all --copy-disks VDA',
+      /targets of disks .* such as vda,vdb/,
+    );
     await wrong('web --from a --to b --mode tls,tls', /of tls, pinned, plain, each once/);
     await wrong('web --from a --to b --flags 0x80000000', /up to 0x7fffffff/);
     await wrong('web --from a --to b --copy-storage some', /Allowed choices are none, all, inc/);

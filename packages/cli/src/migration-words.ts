@@ -1,4 +1,8 @@
-import { MIGRATION_MODES, type MigrationMode } from '@virt-trust/contract/model/migration-options.ts';
+import {
+  DISK_TARGET,
+  MIGRATION_MODES,
+  type MigrationMode,
+} from '@virt-trust/contract/model/migration-options.ts';
 import { InvalidArgumentError } from 'commander';
 
 /** Modes in order, each once: `tls,pinned`. */
@@ -16,6 +20,18 @@ export function nameList(value: string): string[] {
   if (names.some((name) => name === ''))
     throw new InvalidArgumentError('It must be names with commas between.');
   return names;
+}
+
+const DISK = new RegExp(DISK_TARGET);
+
+/** Targets of disks with commas between: `vda,vdb`. */
+export function diskList(value: string): string[] {
+  const disks = nameList(value);
+  if (disks.some((disk) => !DISK.test(disk)))
+    throw new InvalidArgumentError(
+      'It must be targets of disks with commas between, such as vda,vdb (virsh domblklist VM).',
+    );
+  return disks;
 }
 
 /** A number of flags, decimal or hexadecimal. */

@@ -96,7 +96,8 @@ Commands:
   list [options]  Jobs, newest first
   show [options] <id>  One job with its steps
   watch [options] <id>  Follow a job until it is over
-  cancel <id>  Cancel a job
+  cancel [options] <id>  Cancel a job: what it did so far is taken back where
+                         that can be
   help [command]  display help for command
 `));
 

@@ -45,6 +45,7 @@ export function addCertificateCommands(program: Command): void {
     .argument('<host>')
     .addArgument(new Argument('<service>').choices(SERVICES))
     .requiredOption('--csr <file>', 'PKCS #10 request in PEM')
+    .addOption(jsonOption())
     .action(issue);
   certificate
     .command('renew')
@@ -189,8 +190,13 @@ function revokedText(revocation: Certificate['revocation']): string {
   return `${formatTime(at)} for ${reason} by ${by}${comment === '' ? '' : `: ${comment}`}`;
 }
 
-async function issue(host: string, service: Service, options: { csr: string }): Promise<void> {
+async function issue(
+  host: string,
+  service: Service,
+  options: { csr: string; json?: boolean },
+): Promise<void> {
   const csr = await readInputFile(options.csr, '--csr');
-  const { pem } = await managerClient().call(issueCertificate, { body: { host, service, csr } });
-  process.stdout.write(pem);
+  const issued = await managerClient().call(issueCertificate, { body: { host, service, csr } });
+  if (options.json === true) writeJson(issued);
+  else process.stdout.write(issued.pem);
 }

@@ -56,10 +56,14 @@ export function addJobCommands(program: Command): void {
     });
   job
     .command('cancel')
-    .description('Cancel a job')
+    .description('Cancel a job: what it did so far is taken back where that can be')
     .argument('<id>')
-    .action(async (id: string) => {
+    .addOption(jsonOption())
+    .action(async (id: string, options) => {
       const one = await managerClient().call(cancelJob, { params: { id } });
-      writeLine(`${one.kind} ${one.subject}: ${one.state === 'running' ? 'asked to stop' : one.state}`);
+      if (options.json === true) return writeJson(one);
+      const running = one.state === 'running';
+      writeLine(`${one.kind} ${one.subject}: ${running ? 'asked to stop' : one.state}`);
+      if (running) writeLine(`  see how it ends: virt-trust job watch ${one.id}`);
     });
 }

@@ -17,7 +17,7 @@ import { given } from '../given.ts';
 import { followJob } from '../job-watch.ts';
 import { managerClient } from '../manager-client.ts';
 import { writeMatrix } from '../matrix-view.ts';
-import { modeList, nameList, rawFlags } from '../migration-words.ts';
+import { diskList, modeList, nameList, rawFlags } from '../migration-words.ts';
 import { writeJson } from '../output.ts';
 import { writePlan } from '../plan-view.ts';
 import { collect, integerBetween, jsonOption } from './option.ts';
@@ -44,6 +44,19 @@ interface MigrateOptions extends Omit<MigrationWish, 'copyDisks' | 'bandwidthMiB
 const HELP = `
 What is not said is as the settings have it for the source (virt-trust setting list --host A). --no-OPTION says the
 opposite of a setting that is on.
+What goes with what:
+  --plan, --force, --offline  for one VM
+  --all                       takes --from, --to, --concurrency and what says how; no VM
+  --matrix                    takes --cluster and --probe alone
+  --offline                   no --copy-storage, --post-copy, --parallel, --compress, --auto-converge, --downtime,
+                              --timeout; defines the VM there, as --persistent does
+  --undefine-source           with --persistent, or the VM has no definition left once it is off
+  --copy-disks                needs --copy-storage all or inc; inc needs the base image on both hosts
+  --post-copy                 not with --no-live, --parallel or --compress; needs userfaultfd on the destination
+  --parallel                  not with --post-copy, --compress xbzrle or mt
+  --compress                  zlib and zstd need --parallel 1 or more, and libvirt 9.4 on both hosts
+  --timeout-action            needs --timeout; suspend and post-copy not with --no-live; post-copy as --post-copy
+  --mode                      each mode once; one that the setting migration.mode of either host leaves out is not taken
 Modes: tls, by libvirt and QEMU themselves; pinned, through one channel between both agents; plain, in the clear, with a
 warning. The first that both hosts can and their settings allow is taken.
 Examples:
@@ -52,7 +65,8 @@ Examples:
   virt-trust migrate web --from kvm1 --to kvm2 --copy-storage all --persistent --undefine-source
   virt-trust migrate --all --from kvm1
   virt-trust migrate --matrix --cluster rack1
-Ctrl-C only stops watching; virt-trust job cancel ID cancels.
+Ctrl-C only stops watching (exit code 1); virt-trust job cancel ID cancels. --plan ends with 1 where something was found.
+Further exit codes: virt-trust --help.
 More: docs/migration.md`;
 
 export function addMigrateCommand(program: Command): void {
@@ -68,7 +82,7 @@ export function addMigrateCommand(program: Command): void {
     .option('--probe', 'with --matrix: make the handshakes, too')
     .option('--cluster <name>', 'with --matrix: only the hosts of a cluster')
     .option('--all', 'every VM that runs on the host --from')
-    .option('--concurrency <n>', 'with --all: migrations at once', integerBetween(1, 64))
+    .option('--concurrency <n>', 'with --all: migrations at once, 1 to 64', integerBetween(1, 64))
     .option('--force', 'in spite of findings, but of none that makes it unsafe');
   addWishes(command);
   command.addOption(jsonOption()).addHelpText('after', HELP).action(migrate);
@@ -87,10 +101,10 @@ function addWishes(command: Command): void {
         MigrationOptions.properties.copyStorage.anyOf.map((one) => one.const),
       ),
     )
-    .option('--copy-disks <targets>', 'only these disks, such as vda,vdb', nameList);
+    .option('--copy-disks <targets>', 'only these disks, such as vda,vdb; with --copy-storage', diskList);
   onOff('post-copy', 'switch over after the first pass and fetch memory as it is used');
   command
-    .option('--parallel <n>', 'connections at once; 0 for one stream', integerBetween(0, 64))
+    .option('--parallel <n>', 'connections at once, up to 64; 0 for one stream', integerBetween(0, 64))
     .addOption(
       new Option('--compress <method>', 'how memory is compressed').choices(
         Compression.anyOf.map((one) => one.const),
@@ -110,7 +124,7 @@ function addWishes(command: Command): void {
       integerBetween(0, 604_800),
     )
     .addOption(
-      new Option('--timeout-action <action>', 'what is done then').choices(
+      new Option('--timeout-action <action>', 'what is done after --timeout').choices(
         TimeoutAction.anyOf.map((one) => one.const),
       ),
     )
@@ -150,6 +164,13 @@ async function showMatrix({ cluster, probe, json }: MigrateOptions): Promise<voi
   else writeMatrix(matrix, cluster);
 }
 
+const OF_MATRIX: ReadonlySet<string> = new Set(['matrix', 'cluster', 'probe', 'json']);
+
+/** The option of a key, as it is typed. */
+function flagOf(key: string): string {
+  return `--${key.replace(/[A-Z]/g, (letter) => `-${letter.toLowerCase()}`)}`;
+}
+
 /** Which words belong together; throws `cli.usage`. */
 function refuseMixed(vm: string | undefined, options: MigrateOptions): void {
   const { matrix, all, plan, from, to = [] } = options;
@@ -160,6 +181,8 @@ function refuseMixed(vm: string | undefined, options: MigrateOptions): void {
   if (matrix === true) {
     if (vm !== undefined || all === true || plan === true || from !== undefined || to.length > 0)
       throw usage('--matrix is about all hosts: it takes no VM, --from, --to, --all or --plan');
+    const [other] = Object.keys(options).filter((key) => !OF_MATRIX.has(key));
+    if (other !== undefined) throw usage(`--matrix goes by the settings alone: it takes no ${flagOf(other)}`);
     return;
   }
   only(['probe', 'cluster'], 'matrix');

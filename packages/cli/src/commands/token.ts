@@ -44,8 +44,10 @@ export function addTokenCommands(program: Command): void {
     .description('Take a token away')
     .argument('<id>')
     .addOption(yesOption())
+    .addOption(jsonOption())
     .action(async (id: string, options) => {
       await requireConfirmation(`Delete token ${id}?`, options.yes);
       await managerClient().call(deleteToken, { params: { id } });
+      if (options.json === true) writeJson({ id, deleted: true });
     });
 }

@@ -38,9 +38,11 @@ export function addWebhookCommands(program: Command): void {
     .command('remove')
     .description('Send alarms nowhere; what waits is dropped')
     .addOption(yesOption())
-    .action(async (options: { yes?: boolean }) => {
+    .addOption(jsonOption())
+    .action(async (options: { yes?: boolean; json?: boolean }) => {
       await requireConfirmation('Send alarms nowhere, and drop what waits?', options.yes);
       await managerClient().call(deleteWebhook, {});
+      if (options.json === true) writeJson({ removed: true });
     });
   webhook
     .command('test')
