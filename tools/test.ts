@@ -55,6 +55,9 @@ process.env['NODE_COMPILE_CACHE'] = compiled;
 const STORY_BYTES = 2 * 2 ** 30;
 const STORIES_PER_CORE = 2;
 
+/** How long what was told to end may take to say what it was at. */
+const GRACE_MS = 3000;
+
 const children = new Set<ChildProcess>();
 const interruption = new AbortController();
 for (const signal of ['SIGINT', 'SIGTERM', 'SIGHUP'] as const)
@@ -62,6 +65,8 @@ for (const signal of ['SIGINT', 'SIGTERM', 'SIGHUP'] as const)
     interruption.abort(new Error(`ended by ${signal}`));
     console.log(`\n${signal}: ending`);
     for (const child of children) child.kill('SIGTERM');
+    // Not every tool ends what it started itself, and whose output is read.
+    setTimeout(() => endStragglers(testRun), GRACE_MS).unref();
   });
 
 const everything = values.checks !== true && values.unit !== true && values.e2e !== true;
