@@ -155,7 +155,7 @@ test('a change is told once, with what there is now; a look without one costs on
   const { report, host } = await hostOf(t);
   const first = await report();
   assert.deepEqual(host.events, [
-    'capabilities.changed host libvirt with TLS on, QEMU with TLS on, plain TCP off, migrate_tls_force off, pinned yes, libvirt 9.0.0, QEMU 7.2.22',
+    'capabilities.changed host libvirt with TLS on * :: port 16514, QEMU with TLS on, plain TCP off, migrate_tls_force off, pinned yes, libvirt 9.0.0, QEMU 7.2.22',
   ]);
   host.asked.length = 0;
   host.now = instant(host.now + 1000);

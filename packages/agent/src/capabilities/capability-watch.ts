@@ -8,7 +8,7 @@ import { type Look, type LookParts, Looks } from './look.ts';
 import { QuickLook } from './quick-look.ts';
 
 /** How often it is asked whether anything is other than before; what the kernel tells of is looked at at once. */
-const POLL_MS = 15 * SECOND;
+const POLL_MS = 5 * SECOND;
 /** However alike it seems, everything is looked at anew so often. */
 const FULL_MS = 10 * MINUTE;
 /** A daemon that hangs must hold up nobody who waits for a look. */
@@ -121,9 +121,9 @@ function differenceOf(before: HostCapabilities | null, now: Look['capabilities']
   const { at: _, ...known } = before ?? { at: null };
   if (before !== null && isDeepStrictEqual(known, now)) return null;
   const words = {
-    'libvirt with TLS': now.libvirtTls === null ? 'off' : 'on',
+    'libvirt with TLS': placesOf(now.libvirtTls),
     'QEMU with TLS': now.nativeTls ? 'on' : `off: ${now.nativeTlsLacks}`,
-    'plain TCP': now.libvirtTcp === null ? 'off' : 'on',
+    'plain TCP': placesOf(now.libvirtTcp),
     migrate_tls_force: now.migrateTlsForce ? 'on' : 'off',
     pinned: now.pinned ? 'yes' : 'no',
     libvirt: now.libvirtVersion ?? 'not found',
@@ -132,4 +132,8 @@ function differenceOf(before: HostCapabilities | null, now: Look['capabilities']
   return Object.entries(words)
     .map(([name, value]) => `${name} ${value}`)
     .join(', ');
+}
+
+function placesOf(listener: HostCapabilities['libvirtTls']): string {
+  return listener === null ? 'off' : `on ${listener.addresses.join(' ')} port ${listener.port}`;
 }

@@ -10,6 +10,8 @@ import type { JobNotes, JobStore } from './job-store.ts';
 
 const NOTHING: JobNotes = { audit: [], events: [] };
 const MOST_STEPS = 256;
+/** As many as the contract has room for. */
+const MOST_WARNINGS = 64;
 
 /** One job in this process: the record as it is now, written behind in the order of its changes. */
 export class JobRun implements JobContext {
@@ -84,6 +86,12 @@ export class JobRun implements JobContext {
 
   plan(plan: MigrationPlan): void {
     this.#change({ plan, warnings: [...plan.decision.warnings] });
+  }
+
+  warn(warnings: readonly string[]): void {
+    const known = this.#record.job.warnings;
+    const fresh = warnings.filter((one) => !known.includes(one));
+    if (fresh.length > 0) this.#change({ warnings: [...known, ...fresh].slice(0, MOST_WARNINGS) });
   }
 
   async remember(key: string, value: JsonValue): Promise<void> {

@@ -33,6 +33,8 @@ export interface JobContext {
   readonly awaited?: () => boolean;
   /** How a migration was decided and checked; its warnings become the job's. */
   plan(plan: MigrationPlan): void;
+  /** What whoever asked should know besides; each is said once. */
+  warn(warnings: readonly string[]): void;
   /** Keeps, durably, what must not be done or made twice; never a secret. */
   remember(key: string, value: JsonValue): Promise<void>;
   /** What was remembered under the key, in this run or one before. */

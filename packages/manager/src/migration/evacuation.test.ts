@@ -40,6 +40,20 @@ describe('emptying a host', () => {
     assert.equal([...fleet.source.orders.values()].filter(({ vm }) => vm === 'bad').length, 2);
   });
 
+  it('warns of each VM that goes in the clear, with the log and the audit log', async (t) => {
+    const fleet = await pair(t);
+    fleet.source.vms = ['vm1', 'vm2'];
+    fleet.source.onStart = () => ({ phase: 'done', runsOn: 'destination' });
+    const job = await fleet.over((await fleet.evacuate('host1', { mode: ['plain'] })).id);
+    assert.equal(job.error, null);
+    for (const vm of ['vm1', 'vm2']) {
+      const warning = new RegExp(`^${vm} crosses the network from host1 to host2 in the clear`);
+      assert.equal(job.warnings.filter((one) => warning.test(one)).length, 1, job.warnings.join());
+      assert.ok(fleet.logged.some((one) => warning.test(one)));
+    }
+    assert.equal(job.warnings.length, 2);
+  });
+
   it('cancels all that runs when it is cancelled', async (t) => {
     const fleet = await pair(t);
     fleet.source.vms = ['vm1', 'vm2', 'vm3'];

@@ -33,6 +33,7 @@ function recordingJob(signal: AbortSignal): JobContext & { readonly said: Map<st
     migration: () => {},
     remember: async () => {},
     recall: async () => undefined,
+    warn: () => {},
   };
 }
 

@@ -79,6 +79,7 @@ const guarded: typeof job = {
       progress: (progress) => context.progress(progress),
       migration: (status) => context.migration(status),
       plan: (plan) => context.plan(plan),
+      warn: (warnings) => context.warn(warnings),
       recall: (key) => context.recall(key),
       remember: async (key, value) => {
         await context.remember(key, value);

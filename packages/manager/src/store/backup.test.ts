@@ -355,6 +355,7 @@ test('a backup in the middle of a rotation of the seal key takes both keys, and 
         plan: () => {},
         migration: () => {},
         remember: async (key, value) => void memory.set(key, value),
+        warn: () => {},
         recall: async (key) => memory.get(key) as never,
       },
     ),

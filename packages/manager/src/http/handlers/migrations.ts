@@ -67,7 +67,11 @@ export function migrationHandlers({
       const host = await evacuable(params.name, context);
       const warnings = await noted(actor, 'host-evacuate', host.name, async () => {
         const destinations = await destinationsOf(host, body, 'each VM', context);
-        return destinations.flatMap(({ planned }) => planned.decision.warnings);
+        // The safest first: what is sent another way in spite of that is said when it is.
+        const safest = destinations[0]?.planned.decision.mode;
+        return destinations.flatMap(({ planned: { decision } }) =>
+          decision.mode === safest ? decision.warnings : [],
+        );
       });
       return await context.jobs.enqueue(evacuation, {
         subject: host.name,
