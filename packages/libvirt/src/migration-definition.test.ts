@@ -1,6 +1,6 @@
 import assert from 'node:assert/strict';
 import { describe, it } from 'node:test';
-import { definedVm, undueParts } from './migration-definition.ts';
+import { definedVm, namedPaths, undueParts } from './migration-definition.ts';
 
 const UUID = '00cc6257-5d60-4ebb-a478-444f0538f75e';
 const domain = (inside: string, devices = '', attributes = '') =>
@@ -197,6 +197,14 @@ describe('undueParts', () => {
       domain('<title>\u0001</title>'),
     ])
       assert.throws(() => undueParts(xml), { code: 'xml.malformed' });
+  });
+});
+
+describe('namedPaths', () => {
+  it('names disks, wherever they stand', () => {
+    const named = namedPaths(ORDINARY);
+    for (const path of ['/dev/vg0/web', '/mnt/base/x.raw', '/var/lib/libvirt/qemu/nvram/web_VARS.fd'])
+      assert.ok(named.includes(path), path);
   });
 });
 

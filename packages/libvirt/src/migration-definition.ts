@@ -95,6 +95,18 @@ export function undueParts(xml: string): string[] {
   return [...found].slice(0, 16);
 }
 
+/** The paths that a definition names, wherever it does, as seen from the root; at most 4096. Throws `xml.malformed`. */
+export function namedPaths(xml: string): string[] {
+  const found = new Set<string>();
+  const collect = ({ text, attributes, children }: XmlElement): void => {
+    for (const value of [text, ...attributes.values()])
+      if (value.includes('/')) found.add(posix.normalize(`/${value}`));
+    for (const child of children) if (found.size < 4096) collect(child);
+  };
+  collect(parseXml(xml));
+  return [...found];
+}
+
 function walk(element: XmlElement, parent: XmlElement, found: Set<string>): void {
   look(element, parent, found);
   for (const child of element.children) walk(child, element, found);

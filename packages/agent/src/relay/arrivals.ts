@@ -2,10 +2,11 @@ import { mkdir } from 'node:fs/promises';
 import { describeError, TrustError } from '@virt-trust/base/error.ts';
 import { SECOND } from '@virt-trust/base/instant.ts';
 import type { Grant } from '@virt-trust/contract/model/grant.ts';
-import { definedVm, undueParts } from '@virt-trust/libvirt/migration-definition.ts';
+import { definedVm, namedPaths, undueParts } from '@virt-trust/libvirt/migration-definition.ts';
 import { migrationXmlDigest } from '@virt-trust/libvirt/migration-xml.ts';
 import type { OwnProcesses } from '../own-processes.ts';
 import type { AgentContext, Arrivals } from '../ports.ts';
+import { mountedDisks } from './mounted-disks.ts';
 import { RelayFiles, type RelayStatus, relayIds } from './relay-files.ts';
 import { makeSocketDirectory, migrationSockets, removeSocketDirectory } from './sockets.ts';
 
@@ -71,7 +72,8 @@ export class HostArrivals implements Arrivals {
    * it is to be started: that it is this VM, and that it asks for no more of this host than a VM.
    */
   async #requireDue(grant: Grant, vm: NonNullable<Grant['vm']>, xmls: readonly string[]): Promise<void> {
-    const reason = xmls.map((xml) => whyUndue(xml, vm)).find((why) => why !== null) ?? null;
+    const reason =
+      xmls.map((xml) => whyUndue(xml, vm)).find((why) => why !== null) ?? (await this.#whyMounted(xmls));
     if (reason === null) return;
     await this.#parts.context.record(
       'migration.cut_off',
@@ -82,6 +84,13 @@ export class HostArrivals implements Arrivals {
       context: { id: grant.id, vm: vm.name },
       hint: 'In mode pinned a destination starts nothing that would give the source more of it than a VM: remove that from the VM, or migrate in mode tls, in which the source commands the libvirt of the destination.',
     });
+  }
+
+  async #whyMounted(xmls: readonly string[]): Promise<string | null> {
+    const mounted = await mountedDisks(xmls.flatMap(namedPaths), this.#parts.context.paths.at);
+    return mounted.length === 0
+      ? null
+      : `its definition has disks that this host itself has mounted or swaps to: ${mounted.slice(0, 16).join(', ')}`;
   }
 
   async end(grant: Grant, outcome: string): Promise<void> {
