@@ -3,29 +3,30 @@ import { randomUUID } from 'node:crypto';
 import { connect } from 'node:net';
 import { after, before, describe, it } from 'node:test';
 import { MINUTE } from '@virt-trust/base/instant.ts';
-import { systemRandomness } from '@virt-trust/base/randomness.ts';
-import { ChannelConnection } from '@virt-trust/channel/connection.ts';
-import { type ChannelIdentity, createChannelIdentity } from '@virt-trust/channel/identity.ts';
-import { PinSet } from '@virt-trust/channel/pins.ts';
 import { deleteGrant, listGrants, putGrant } from '@virt-trust/contract/agent/grant-operations.ts';
 import { listEvents } from '@virt-trust/contract/agent/operations.ts';
-import { ApiClient } from '@virt-trust/contract/client.ts';
 import { type Grant, PEER_PORT } from '@virt-trust/contract/model/grant.ts';
 import { canBootLab } from '../src/capability.ts';
 import { exec } from '../src/command.ts';
+import { type Guest, receiveGuest, startGuest } from '../src/guest/guest.ts';
 import type { Host } from '../src/host.ts';
 import { until } from '../src/until.ts';
 import { startVm } from '../src/vm.ts';
 import { Fleet } from './fleet.ts';
+import { nothingLeft, runsOnlyOn } from './migration-remains.ts';
+import { migrate, whileRunning } from './migration-sight.ts';
 import type { PeerAnswers, PeerCalls } from './peer-caller.ts';
+import { type SecondManager, secondManager } from './second-manager.ts';
 
 const capability = await canBootLab();
 const skip = capability.kind === 'yes' ? false : `cannot boot the lab: ${capability.why}`;
 
 const STATE = '/var/lib/virt-trust/agent';
-const CHANNEL_PORT = 16515;
 const PATIENCE = 30_000;
 const AGENT = 'virt-trust-agent';
+const [OURS, THEIRS] = ['ours', 'theirs'].map(
+  (name): Guest => ({ name, memoryMiB: 32, dirtyMiBPerSecond: 0 }),
+) as [Guest, Guest];
 
 /** Lets in what a host needs to be reached for its administration, and nothing else. */
 const RULES = `table inet filter {
@@ -43,9 +44,7 @@ describe('two agents with a grant for each other, and a second manager that give
   let fleet: Fleet;
   let a: Host;
   let b: Host;
-  let manager: ChannelIdentity<'manager'>;
-  const clients = new Map<Host, ApiClient>();
-  const connections: ChannelConnection[] = [];
+  let manager: SecondManager;
   const id = randomUUID();
   let uuid = '';
 
@@ -54,11 +53,6 @@ describe('two agents with a grant for each other, and a second manager that give
     JSON.parse(await host.readFile(`${STATE}/identity/keys.json`)).current;
   const pins = new Map<Host, readonly string[]>();
 
-  const clientOf = (host: Host) => {
-    const client = clients.get(host);
-    assert.ok(client);
-    return client;
-  };
   const grantOf = (host: Host, peer: Host, change: Partial<Grant> = {}): Grant => ({
     id,
     role: host === a ? 'source' : 'destination',
@@ -78,7 +72,7 @@ describe('two agents with a grant for each other, and a second manager that give
     ...change,
   });
   const put = (host: Host, grant: Grant) =>
-    clientOf(host).call(putGrant, { params: { id: grant.id }, body: grant });
+    manager.of(host).call(putGrant, { params: { id: grant.id }, body: grant });
   const give = (host: Host, peer: Host, change: Partial<Grant> = {}) =>
     put(host, grantOf(host, peer, change));
 
@@ -125,39 +119,10 @@ describe('two agents with a grant for each other, and a second manager that give
     await startVm(a, { name: 'guest' });
     uuid = (await a.run(['virsh', '--connect', 'qemu:///system', 'domuuid', 'guest'])).trim();
     for (const host of [a, b]) pins.set(host, (await fleet.show(host.name)).agentPins);
-    await fleet.stopManager();
-    manager = await createChannelIdentity({ role: 'manager', randomness: systemRandomness });
-    for (const host of [a, b]) {
-      const managers = JSON.parse(await host.readFile(`${STATE}/managers.json`));
-      managers.pins.push(manager.pin);
-      await host.writeFile(`${STATE}/managers.json`, JSON.stringify(managers), 0o600);
-      await host.run(['systemctl', 'restart', AGENT]);
-      const target = {
-        identity: manager,
-        trustedAgentPins: new PinSet('agent', pins.get(host) ?? []),
-        host: host.address,
-        port: CHANNEL_PORT,
-      };
-      const connection = new ChannelConnection({ target, backOff: { firstMs: 100, maxMs: 500 } });
-      connections.push(connection);
-      await connection.waitUntilUp(AbortSignal.timeout(PATIENCE));
-      clients.set(
-        host,
-        new ApiClient(async ({ method, path, headers, body }) => {
-          const answer = await connection.request({
-            method,
-            path,
-            headers,
-            ...(body === undefined ? {} : { body }),
-          });
-          const contentType = String(answer.headers['content-type'] ?? '');
-          return { status: answer.status, contentType, body: answer.body.toString('utf8') };
-        }, host.name),
-      );
-    }
+    manager = await secondManager(pins);
   });
   after(async () => {
-    for (const connection of connections) await connection.close();
+    await manager?.close();
     await fleet?.[Symbol.asyncDispose]();
   });
 
@@ -204,7 +169,7 @@ describe('two agents with a grant for each other, and a second manager that give
       ['grant.none', 'grant.not_granted', 'grant.not_granted'],
     );
     await until('hear of it', PATIENCE, async () => {
-      const { events } = await clientOf(b).call(listEvents, {});
+      const { events } = await manager.of(b).call(listEvents, {});
       const refused = events.filter(({ kind }) => kind === 'grant.refused');
       return refused.length >= 3 && refused.every(({ message }) => message.includes(a.address))
         ? true
@@ -224,7 +189,8 @@ describe('two agents with a grant for each other, and a second manager that give
       return now !== killed && now !== '0' && (await listensAt(b)) ? true : undefined;
     });
     await until('be heard by it again', PATIENCE, () =>
-      clientOf(b)
+      manager
+        .of(b)
         .call(listGrants, {})
         .catch(() => undefined),
     );
@@ -238,7 +204,7 @@ describe('two agents with a grant for each other, and a second manager that give
     const [meanwhile] = await ask(a, b, [{ operation: 'peerGetVmState', id: brief }]);
     assert.ok(meanwhile?.answer ?? meanwhile?.error === 'grant.expired', JSON.stringify(meanwhile));
     await until('see it go', PATIENCE, async () => {
-      const { grants } = await clientOf(b).call(listGrants, {});
+      const { grants } = await manager.of(b).call(listGrants, {});
       return grants.length === 1 && grants[0]?.id === id ? true : undefined;
     });
     assert.deepEqual(
@@ -253,7 +219,7 @@ describe('two agents with a grant for each other, and a second manager that give
   });
 
   it('7. with the last grant everything is as before: no socket, no rule, no file', async () => {
-    for (const host of [a, b]) await clientOf(host).call(deleteGrant, { params: { id } });
+    for (const host of [a, b]) await manager.of(host).call(deleteGrant, { params: { id } });
     for (const host of [a, b]) {
       assert.equal(await listensAt(host), false);
       assert.deepEqual(await rulesFor(host), []);
@@ -261,5 +227,60 @@ describe('two agents with a grant for each other, and a second manager that give
     }
     const [refused] = await ask(a, b, [{ operation: 'peerGetVmState', id }]);
     assert.ok(refused?.error?.startsWith('channel.'), JSON.stringify(refused));
+  });
+
+  it('8. two managers migrate over the same two hosts at once, and neither is in the way of the other', async () => {
+    for (const guest of [OURS, THEIRS]) {
+      await startGuest(a, guest);
+      await receiveGuest(b, guest);
+    }
+    const wanted = { vm: OURS.name, from: a.name, to: b.name, mode: ['pinned' as const], bandwidthMiB: 1 };
+    const job = await migrate(fleet, wanted);
+    const slow = { from: a, to: b, options: { bandwidthMiB: 1 } };
+    const theirs = await manager.migrate({ vm: THEIRS.name, ...slow });
+    await whileRunning(fleet, job, 'see it send', ({ migration }) =>
+      (migration?.progress?.processedBytes ?? 0) > 0 ? true : undefined,
+    );
+    await until('see the other send too', PATIENCE, async () => {
+      const { phase, progress, error } = await theirs.status();
+      assert.equal(phase, 'running', error?.message ?? '');
+      return (progress?.processedBytes ?? 0) > 0 ? true : undefined;
+    });
+    // Each sees its own grants, and can neither change nor end the other's.
+    for (const host of [a, b]) {
+      const { grants } = await manager.of(host).call(listGrants, {});
+      assert.deepEqual(
+        grants.map((grant) => grant.id),
+        [theirs.id],
+      );
+      await assert.rejects(manager.of(host).call(deleteGrant, { params: { id: job.id } }), {
+        code: 'grant.not_yours',
+      });
+      await assert.rejects(put(host, grantOf(host, host === a ? b : a, { id: job.id })), {
+        code: 'grant.not_yours',
+      });
+    }
+    // The same VM is migrated by one of them.
+    await assert.rejects(manager.migrate({ vm: OURS.name, ...slow }), (error: Error & { hint?: string }) => {
+      assert.match(error.message, /ours is being migrated already/);
+      assert.match(error.hint ?? '', /another manager/);
+      return true;
+    });
+    const second = await migrate(fleet, { ...wanted, vm: THEIRS.name }).then(
+      async (made) => fleet.finished(made).then(() => '', String),
+      String,
+    );
+    assert.match(second, /libvirt on host-a works on theirs already/);
+    // One that takes its grant back ends its own migration alone.
+    await theirs.revoke(b);
+    await until('see it end', PATIENCE, async () =>
+      (await theirs.status()).phase === 'failed' ? true : undefined,
+    );
+    await theirs.revoke(a);
+    await runsOnlyOn(THEIRS, a, b);
+    await a.run(['virsh', '--connect', 'qemu:///system', 'migrate-setspeed', OURS.name, '1000']);
+    await fleet.finished(job);
+    await runsOnlyOn(OURS, b, a);
+    await nothingLeft(a, b);
   });
 });

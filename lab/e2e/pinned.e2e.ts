@@ -3,13 +3,11 @@ import { randomUUID } from 'node:crypto';
 import { after, before, describe, it } from 'node:test';
 import { MINUTE, SECOND } from '@virt-trust/base/instant.ts';
 import { deleteGrant, putGrant } from '@virt-trust/contract/agent/grant-operations.ts';
-import { createMigration, getMigration, startMigration } from '@virt-trust/contract/agent/operations.ts';
 import { listAudit } from '@virt-trust/contract/manager/audit-operations.ts';
 import { getJob } from '@virt-trust/contract/manager/job-operations.ts';
 import { putSetting } from '@virt-trust/contract/manager/setting-operations.ts';
-import { testMigrationOptions } from '@virt-trust/contract/model/fixtures.ts';
 import { type Grant, PEER_PORT } from '@virt-trust/contract/model/grant.ts';
-import type { MigrateVm, MigrationOrder } from '@virt-trust/contract/model/migration.ts';
+import type { MigrateVm } from '@virt-trust/contract/model/migration.ts';
 import type { MigrationWish } from '@virt-trust/contract/model/migration-options.ts';
 import { migrationXmlDigest } from '@virt-trust/libvirt/migration-xml.ts';
 import { canBootLab } from '../src/capability.ts';
@@ -267,54 +265,32 @@ describe('mode pinned: migrations between two hosts without libvirt PKI', { skip
     assert.equal(await vmState(b, 'guest'), '');
   });
 
-  it("9. does not cut a stream that runs when the grant's time is over", async () => {
-    const agents = { a: second?.of(a), b: second?.of(b) };
-    const id = randomUUID();
-    const order: MigrationOrder = {
-      id,
-      vm: 'guest',
-      mode: 'pinned',
-      from: 'host-a',
-      to: 'host-b',
-      source: { kind: 'local' },
-      destination: { kind: 'peer' },
-      peerAgent: true,
-      stream: null,
-      tls: null,
-      // Some 16 s for what the guest has and writes meanwhile.
-      options: testMigrationOptions({ bandwidthMiB: 8 }),
-      doubtSeconds: 60,
-    };
-    const prepared = await agents.a?.call(createMigration, { body: order });
-    assert.ok(prepared);
-    const notAfter = Date.now() + 10 * SECOND;
-    const vm = { name: 'guest', ...prepared.vm };
-    grants.add(id);
-    const { grant } = await granted({ id, vm, notAfter });
-    const { agentPins } = await fleet.show('host-b');
-    const peer = {
-      ...grant.peer,
-      name: 'host-b',
-      pins: agentPins,
-      addresses: [b.address],
-      reachedAt: [b.address],
-    };
-    const body: Grant = { ...grant, role: 'source', operations: ['status'], peer };
-    await agents.a?.call(putGrant, { params: { id }, body });
-    await agents.a?.call(startMigration, { params: { id }, body: { certificate: null } });
-    const status = async () => agents.a?.call(getMigration, { params: { id }, query: { wait: 5 } });
+  it("9. cuts nothing when the grant's time is over, and lets what began open its streams after its disks", async () => {
+    assert.ok(second);
+    await receiveGuest(a, DISKED);
+    const migration = await second.migrate({
+      vm: 'disked',
+      from: b,
+      to: a,
+      // Its disk takes 16 s; memory goes after that, over three connections.
+      options: { copyStorage: 'all', bandwidthMiB: 2, parallel: 2 },
+      grantMs: 10 * SECOND,
+    });
+    grants.add(migration.id);
     const running = await until('see the time go by', PATIENCE, async () => {
-      const now = await status();
-      return Date.now() > notAfter || now?.phase !== 'running' ? now : undefined;
+      const now = await migration.status();
+      return Date.now() > migration.notAfter || now.phase !== 'running' ? now : undefined;
     });
-    assert.equal(running?.phase, 'running', JSON.stringify(running));
+    assert.equal(running.phase, 'running', JSON.stringify(running));
+    await b.run([...VIRSH, 'migrate-setspeed', 'disked', '1000']);
     const done = await until('see it end', PATIENCE, async () => {
-      const now = await status();
-      return now?.phase === 'running' ? undefined : now;
+      const now = await migration.status();
+      return now.phase === 'running' ? undefined : now;
     });
-    assert.equal(done?.phase, 'done', JSON.stringify(done));
-    assert.equal(done?.runsOn, 'destination');
-    await findIntact(b, GUEST);
+    assert.equal(done.phase, 'done', JSON.stringify(done));
+    assert.equal(done.runsOn, 'destination');
+    assert.equal(done.proof?.channel?.streams, 4, JSON.stringify(done.proof));
+    await findIntact(a, DISKED);
   });
 
   it('10. leaves nothing when the grants are gone: no socket, port, process, rule or file', async () => {
@@ -324,8 +300,8 @@ describe('mode pinned: migrations between two hosts without libvirt PKI', { skip
   });
 
   it('11. still migrates', async () => {
-    await migrated(pinned('guest', 'host-b', 'host-a'));
-    await findIntact(a, GUEST);
+    await migrated(pinned('guest', 'host-a', 'host-b'));
+    await findIntact(b, GUEST);
     await nothingIsLeft();
   });
 
