@@ -13,7 +13,7 @@ import { ocspSuite } from './ocsp.ts';
 import { renewalsSuite } from './renewals.ts';
 import { replaceSection } from './results.ts';
 import { revocationSuite } from './revocation.ts';
-import type { Suite } from './suite.ts';
+import type { Suite, SuiteResult } from './suite.ts';
 
 const SUITES: readonly Suite[] = [
   issuanceSuite,
@@ -40,15 +40,22 @@ for (const suite of SUITES) {
   if (wanted.length > 0 && !wanted.includes(suite.name)) continue;
   console.log(`${suite.title}:`);
   try {
-    const result = await suite.run((line) => console.log(`  ${line}`));
+    const result = await suite.run(
+      (line) => console.log(`  ${line}`),
+      (soFar) => write(suite, soFar),
+    );
     for (const { what, value, ratio } of result.rows) console.log(`  ${what}: ${value} (${ratio ?? '-'})`);
-    const text = existsSync(RESULTS) ? readFileSync(RESULTS, 'utf8') : '# Benchmarks\n';
-    const command = `npm run bench -- ${suite.name}`;
-    const machine = `Node ${process.version}, ${availableParallelism()} cores`;
-    writeFileSync(RESULTS, replaceSection(text, suite, result, { at: new Date(), command, machine }));
+    write(suite, result);
   } catch (error) {
     console.error(`error: ${suite.name}: ${describeError(error)}`);
     if (isTrustError(error, 'bench.interrupted')) break;
     process.exitCode = 1;
   }
+}
+
+function write(suite: Suite, result: SuiteResult): void {
+  const text = existsSync(RESULTS) ? readFileSync(RESULTS, 'utf8') : '# Benchmarks\n';
+  const command = `npm run bench -- ${suite.name}`;
+  const machine = `Node ${process.version}, ${availableParallelism()} cores`;
+  writeFileSync(RESULTS, replaceSection(text, suite, result, { at: new Date(), command, machine }));
 }

@@ -12,19 +12,24 @@ interface Seen {
   most: number;
 }
 
+/** What processes held when they were first seen, by what they are and their id. */
+export type IdleMemory = Map<string, number>;
+
 /** Looks at the memory of all our processes on some hosts, from the machine, so that the hosts take no part in it. */
 export class MemoryWatch {
   readonly #hosts: readonly Host[];
   readonly #seen = new Map<number, Seen>();
+  readonly #idle: IdleMemory;
   #timer: NodeJS.Timeout | undefined;
   #looking: Promise<void> = Promise.resolve();
 
-  private constructor(hosts: readonly Host[]) {
+  private constructor(hosts: readonly Host[], idle: IdleMemory) {
     this.#hosts = hosts;
+    this.#idle = idle;
   }
 
-  static async start(hosts: readonly Host[]): Promise<MemoryWatch> {
-    const watch = new MemoryWatch(hosts);
+  static async start(hosts: readonly Host[], idle: IdleMemory): Promise<MemoryWatch> {
+    const watch = new MemoryWatch([...hosts], idle);
     await watch.#look();
     watch.#timer = setInterval(() => {
       watch.#looking = watch.#looking.then(() => watch.#look());
@@ -56,8 +61,12 @@ export class MemoryWatch {
         // It ended between the two.
         if (Number.isNaN(anonymous)) continue;
         const seen = this.#seen.get(pid);
-        if (seen === undefined) this.#seen.set(pid, { what, first: anonymous, most: anonymous });
-        else seen.most = Math.max(seen.most, anonymous);
+        if (seen === undefined) {
+          const key = `${what} ${pid}`;
+          const first = this.#idle.get(key) ?? anonymous;
+          this.#idle.set(key, first);
+          this.#seen.set(pid, { what, first, most: anonymous });
+        } else seen.most = Math.max(seen.most, anonymous);
       }
     }
   }

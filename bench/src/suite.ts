@@ -15,5 +15,6 @@ export interface SuiteResult {
 export interface Suite {
   readonly name: string;
   readonly title: string;
-  run(say: (line: string) => void): Promise<SuiteResult>;
+  /** Long ones hand each part of their result to `keep`, so that being stopped loses nothing. */
+  run(say: (line: string) => void, keep: (soFar: SuiteResult) => void): Promise<SuiteResult>;
 }
