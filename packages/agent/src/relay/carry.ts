@@ -1,4 +1,5 @@
 import type { Duplex } from 'node:stream';
+import { TLSSocket } from 'node:tls';
 import { noteCarried } from './scavenge.ts';
 
 /**
@@ -28,15 +29,19 @@ export function carry(a: Duplex, b: Duplex): Promise<Error | undefined> {
   });
 }
 
-/** One direction. What arrives in one turn of the event loop is written as a whole. */
+/**
+ * One direction. What arrives in one turn of the event loop is written as a whole, but not to TLS, which would copy all
+ * of it into one new buffer first.
+ */
 function pump(from: Duplex, to: Duplex, onEnd: () => void): void {
+  const joins = !(to instanceof TLSSocket);
   let corked = false;
   const flush = () => {
     corked = false;
     to.uncork();
   };
   from.on('data', (chunk: Uint8Array) => {
-    if (!corked) {
+    if (joins && !corked) {
       corked = true;
       to.cork();
       setImmediate(flush);
