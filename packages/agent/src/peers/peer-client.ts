@@ -9,6 +9,7 @@ import { type Sleep, systemSleep } from '@virt-trust/channel/sleep.ts';
 import { ApiClient, type TransportRequest, type TransportResponse } from '@virt-trust/contract/client.ts';
 import type { Grant } from '@virt-trust/contract/model/grant.ts';
 
+/** Times of a client; left out, those of an agent. */
 export interface PeerClientOptions {
   /** From the start of a dial of one address to the peer's HTTP/2 settings. */
   readonly dialTimeoutMs?: number;

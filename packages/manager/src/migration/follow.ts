@@ -22,7 +22,6 @@ export interface Followed {
   readonly report: (detail: string) => void;
   /** Is told how far it is, whenever that is news. */
   readonly onProgress: (words: string) => void;
-  readonly awayLimitMs?: number;
 }
 
 /**
@@ -57,12 +56,10 @@ export async function followMigration(followed: Followed): Promise<MigrationStat
         report(
           `the agent on ${conductor} is away (${whyAway(channel.state)}); the migration goes on without it`,
         );
-        await channel
-          .waitUntilUp(stopping.signal, followed.awayLimitMs ?? AWAY_LIMIT)
-          .catch((cause: unknown) => {
-            stopping.signal.throwIfAborted();
-            throw away(vm, conductor, cause);
-          });
+        await channel.waitUntilUp(stopping.signal, AWAY_LIMIT).catch((cause: unknown) => {
+          stopping.signal.throwIfAborted();
+          throw away(vm, conductor, cause);
+        });
       }
     }
   } finally {
