@@ -22,7 +22,7 @@ const capability = await canBootLab();
 const skip = capability.kind === 'yes' ? false : `cannot boot the lab: ${capability.why}`;
 
 const STATE = '/var/lib/virt-trust/agent';
-const PATIENCE = 30_000;
+const PATIENCE = 90_000;
 const AGENT = 'virt-trust-agent';
 const [OURS, THEIRS] = ['ours', 'theirs'].map(
   (name): Guest => ({ name, memoryMiB: 32, dirtyMiBPerSecond: 0 }),
@@ -202,7 +202,9 @@ describe('two agents with a grant for each other, and a second manager that give
     const brief = randomUUID();
     await give(b, a, { id: brief, notAfter: Date.now() + 4000 });
     const [meanwhile] = await ask(a, b, [{ operation: 'peerGetVmState', id: brief }]);
-    assert.ok(meanwhile?.answer ?? meanwhile?.error === 'grant.expired', JSON.stringify(meanwhile));
+    // On a busy machine its time may be over already.
+    const over = ['grant.expired', 'grant.none'].includes(meanwhile?.error ?? '');
+    assert.ok(meanwhile?.answer ?? over, JSON.stringify(meanwhile));
     await until('see it go', PATIENCE, async () => {
       const { grants } = await manager.of(b).call(listGrants, {});
       return grants.length === 1 && grants[0]?.id === id ? true : undefined;

@@ -16,7 +16,7 @@ import type { Host } from '../src/host.ts';
 
 const MANAGERS = '/var/lib/virt-trust/agent/managers.json';
 const CHANNEL_PORT = 16515;
-const PATIENCE = 30_000;
+const PATIENCE = 90_000;
 
 interface Wanted {
   readonly vm: string;
