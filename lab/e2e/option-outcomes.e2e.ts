@@ -76,6 +76,18 @@ describe('what options of a migration come to', { skip }, () => {
       await stop(b, guest);
     });
 
+    it(`${mode}: a VM that was paused before stays so, and goes on at the destination once it is resumed`, async () => {
+      const guest = { name: 'resting', ...CALM };
+      await startGuest(a, guest);
+      await receiveGuest(b, guest);
+      await a.run([...VIRSH, 'suspend', guest.name]);
+      await fleet.finished(await migrate(fleet, order(mode, guest)));
+      assert.equal(await vmState(b, guest.name), 'paused');
+      await b.run([...VIRSH, 'resume', guest.name]);
+      await livesOn(b, guest);
+      await stop(b, guest);
+    });
+
     it(`${mode}: a VM that is off is defined at the destination, and undefined at the source where asked`, async () => {
       const guest = { name: 'off', ...CALM };
       await a.writeFile('/run/off.xml', guestXml(guest));

@@ -89,6 +89,8 @@ function permittedFlags(options: MigrationOptions): number {
     options.flags |
     MIGRATE_FLAGS.changeProtection |
     MIGRATE_FLAGS.abortOnError |
+    // A VM that is paused before stays so: its conductor sees that, and may see it later than anybody here.
+    MIGRATE_FLAGS.paused |
     on(options.live, MIGRATE_FLAGS.live) |
     on(options.offline, MIGRATE_FLAGS.offline) |
     on(options.persistent, MIGRATE_FLAGS.persistDestination) |

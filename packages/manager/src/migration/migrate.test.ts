@@ -46,7 +46,7 @@ describe('the migration of a VM', () => {
         ['peer', null, null, true],
       );
       // Live, protected, ended by errors of disks, and with the connections that were asked for.
-      assert.equal(grant?.flags, 1 | 256 | 4096 | 131072);
+      assert.equal(grant?.flags, 1 | 32 | 256 | 4096 | 131072);
       assert.equal(grant?.streams, 5);
       const [back] = fleet.source.grants.values();
       assert.equal(back?.peer.reachedAt[0], '192.0.2.12');
