@@ -83,8 +83,9 @@ export function isSystemProgram(path: string): boolean {
  * started for its word alone.
  */
 export function undueParts(xml: string): string[] {
-  // SECURITY: libvirt writes none, and one that names an encoding has it read other characters than were judged.
+  // SECURITY: one that names an encoding has libvirt read other characters than were judged; libvirt writes none.
   if (xml.includes('<?') || xml.startsWith('\ufeff')) return ['an <?xml?> declaration or instruction'];
+  if (xml.includes('<![CDATA[')) return ['a CDATA section, which no cookie may have'];
   const domain = parseXml(xml);
   const found = new Set<string>();
   const ownAttributes: XmlElement = { ...domain, children: [] };

@@ -67,6 +67,13 @@ describe('XML of libvirt', () => {
       }),
     );
   });
+
+  it('XML 1.0 §2.7: takes CDATA for text as it stands, in which nothing is markup', () => {
+    const root = parseXml('<domain><metadata>a<![CDATA[<b>&amp;]]]]>c</metadata></domain>');
+    assert.equal(elementAt(root, 'metadata')?.text, 'a<b>&amp;]]c');
+    for (const broken of ['<a><![CDATA[x</a>', '<![CDATA[x]]><a/>', '<a><![CDATA[\u0001]]></a>'])
+      assert.throws(() => parseXml(broken), { code: 'xml.malformed' });
+  });
 });
 
 function write({ name, attributes, children, text }: XmlElement): string {

@@ -21,10 +21,12 @@ const SIZE = 4 << 20;
 const NAME = '[A-Za-z_][\\w.:-]{0,255}';
 const TAG = new RegExp(`<(${NAME})((?:\\s+${NAME}\\s*=\\s*(?:"[^"<]*"|'[^'<]*'))*)\\s*(/?)>`, 'y');
 const ATTRIBUTE = new RegExp(`(${NAME})\\s*=\\s*(?:"([^"]*)"|'([^']*)')`, 'g');
+/** XML 1.0 §2.7: in the metadata of VMs, as whoever wrote it wrote it. */
+const CDATA = '<![CDATA[';
 const CLOSING = new RegExp(`</(${NAME})\\s*>`, 'y');
 
 /**
- * Reads XML as libvirt writes it: elements, attributes, text, comments and the five entities of XML 1.0 §4.6; no
+ * Reads XML as libvirt writes it: elements, attributes, text, comments, CDATA and the five entities of XML 1.0 §4.6; no
  * document types. Bounded in size, depth and number. Throws `xml.malformed`.
  */
 export function parseXml(xml: string): XmlElement {
@@ -50,6 +52,13 @@ export function parseXml(xml: string): XmlElement {
     const skipped = skip(xml, start);
     if (skipped !== undefined) {
       at = skipped;
+      continue;
+    }
+    if (parent !== undefined && xml.startsWith(CDATA, start)) {
+      const end = xml.indexOf(']]>', start);
+      if (end < 0) throw malformed('it ends in the middle');
+      parent.text += characters(xml.slice(start + CDATA.length, end));
+      at = end + 3;
       continue;
     }
     if (xml[start + 1] === '/') {
@@ -129,8 +138,12 @@ function decode(text: string): string {
       return character;
     },
   );
-  if (NO_CHARACTER.test(decoded)) throw malformed('it has what is no character of XML');
-  return decoded;
+  return characters(decoded);
+}
+
+function characters(text: string): string {
+  if (NO_CHARACTER.test(text)) throw malformed('it has what is no character of XML');
+  return text;
 }
 
 function malformed(reason: string): TrustError {
