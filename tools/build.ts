@@ -65,7 +65,7 @@ function digestOfInputs(): string {
 }
 
 async function bundle(outfile: string): Promise<void> {
-  const { build } = await import('esbuild');
+  const { build, stop } = await import('esbuild');
   await build({
     entryPoints: [join(root, 'packages/cli/src/main.ts')],
     outfile,
@@ -83,6 +83,8 @@ async function bundle(outfile: string): Promise<void> {
       js: "import { createRequire as __createRequire } from 'node:module'; const require = __createRequire('file:///');",
     },
   });
+  // Its process would live as long as this one.
+  await stop();
 }
 
 function assemble(work: string): void {

@@ -10,7 +10,7 @@ const configuration: KnipConfig = {
   ignoreExportsUsedInFile: production,
   ignoreIssues: production ? { '**/{fixtures,fixture-*,test-*}.ts': ['exports', 'types'] } : {},
   // Programs of the machine, not of node_modules.
-  ignoreBinaries: ['apt-get', 'mount', 'openssl', 'perl', 'strip', 'tcpdump', 'umount', 'unshare'],
+  ignoreBinaries: ['apt-get', 'mkfifo', 'mount', 'openssl', 'perl', 'strip', 'tcpdump', 'umount', 'unshare'],
   workspaces: {
     '.': { entry: ['tools/*.ts!', '!tools/knip.ts'], project: ['tools/**/*.ts!'] },
     'packages/*': { entry: tests, project: ['src/**/*.ts!'] },
