@@ -2,6 +2,7 @@ import { mkdtemp, rm } from 'node:fs/promises';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { type Clock, systemClock } from '@virt-trust/base/clock.ts';
+import type { Log } from '@virt-trust/base/log.ts';
 import { VERSION } from '@virt-trust/base/version.ts';
 import { type ManagerClient, managerClient } from '@virt-trust/cli/manager-client.ts';
 import { addHost, getHost, passGate, removeHost } from '@virt-trust/contract/manager/host-operations.ts';
@@ -23,6 +24,8 @@ export interface FleetOptions {
   readonly announced?: boolean;
   /** Ranges besides the lab's that the authorities may certify. */
   readonly moreRanges?: (lab: Lab) => readonly string[];
+  /** What the manager logs; errors alone on standard error where left out. */
+  readonly log?: Log;
 }
 
 /** A booted lab with a manager for it, asked through its HTTP API alone. */
@@ -32,18 +35,20 @@ export class Fleet {
   readonly #clock: Clock;
   readonly #announced: boolean;
   readonly #ranges: readonly string[];
+  readonly #log: Log;
   #manager: RunningManager | undefined;
   #token = '';
 
   private constructor(
     lab: Lab,
     stateDirectory: string,
-    { clock = systemClock, announced = false, moreRanges = () => [] }: FleetOptions,
+    { clock = systemClock, announced = false, moreRanges = () => [], log = createLog('error') }: FleetOptions,
   ) {
     this.lab = lab;
     this.stateDirectory = stateDirectory;
     this.#clock = clock;
     this.#announced = announced;
+    this.#log = log;
     this.#ranges = [...lab.ranges, ...moreRanges(lab)];
   }
 
@@ -66,7 +71,7 @@ export class Fleet {
       listen: { address: '127.0.0.1', port: 0 },
       announceListen: this.#announced ? { port: 0 } : undefined,
       agentProgram: await programPath(),
-      log: createLog('error'),
+      log: this.#log,
       // So that the daemons of the lab see certificates of authorities with critical name constraints.
       constraints: { dns: this.lab.hosts.map((host) => host.name), subnets: this.#ranges },
       clock,

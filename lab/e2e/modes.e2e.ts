@@ -4,6 +4,7 @@ import { join } from 'node:path';
 import { DatabaseSync } from 'node:sqlite';
 import { after, before, beforeEach, describe, it } from 'node:test';
 import { isTrustError } from '@virt-trust/base/error.ts';
+import { silentLog } from '@virt-trust/base/log.ts';
 import { listAudit } from '@virt-trust/contract/manager/audit-operations.ts';
 import { listHosts } from '@virt-trust/contract/manager/host-operations.ts';
 import {
@@ -48,9 +49,15 @@ describe('every cell of the table by which a migration is decided', { skip }, ()
   let a: Host;
   let b: Host;
   let c: Host;
+  /** Warnings in the manager's log. */
+  const logged: string[] = [];
 
   before(async () => {
-    fleet = await Fleet.up({ lab: `e2e-modes-${process.pid}`, hosts: ['host-a', 'host-b', 'host-c'] });
+    fleet = await Fleet.up({
+      lab: `e2e-modes-${process.pid}`,
+      hosts: ['host-a', 'host-b', 'host-c'],
+      log: { ...silentLog, warn: (_, message) => void logged.push(message) },
+    });
     [a, b, c] = [fleet.host('host-a'), fleet.host('host-b'), fleet.host('host-c')];
     // Nobody's agent: libvirtd that listens for plain TCP without authentication.
     await setUpAsFound([c], { libvirt: 'tcp', qemuTls: false });
@@ -215,6 +222,41 @@ describe('every cell of the table by which a migration is decided', { skip }, ()
     await runsOnlyOn(a);
   });
 
+  it('4a. warns everywhere of each VM of a host that is emptied in the clear', async () => {
+    await startVm(a, { name: 'second' });
+    const crosses = (vm: string) =>
+      new RegExp(`${vm} crosses the network from host-a to host-c in the clear`);
+    const since = (await audited('migration.plain')).length;
+    logged.length = 0;
+    const asked = await fleet.client.call(evacuateHost, {
+      params: { name: 'host-a' },
+      body: { to: ['host-c'] },
+    });
+    assert.match(asked.warnings[0] ?? '', crosses('each VM'), 'before anything goes');
+    const over = await fleet.finished(asked);
+    for (const vm of ['guest', 'second']) {
+      assert.ok(
+        over.warnings.some((one) => crosses(vm).test(one)),
+        over.warnings.join(),
+      );
+      assert.equal(logged.filter((one) => crosses(vm).test(one)).length, 1, logged.join());
+    }
+    // The manager's before it begins, and the conducting agent's when it was done.
+    const entries = await until('read what the agent said of both', PATIENCE, async () => {
+      const all = (await audited('migration.plain')).slice(since);
+      return all.length >= 4 ? all : undefined;
+    });
+    assert.deepEqual(entries.map(({ outcome }) => outcome).toSorted(), ['done', 'done', 'intent', 'intent']);
+    await c.run(['virsh', 'destroy', 'second']);
+    const said = await cli('migrate', 'guest', '--from', 'host-c', '--to', 'host-a');
+    assert.match(said.stderr, /warning: guest crosses the network from host-c to host-a in the clear/);
+    await startVm(a, { name: 'second' });
+    const told = await cli('migrate', '--all', '--from', 'host-a', '--to', 'host-c');
+    assert.equal(told.code, 0, told.stderr);
+    for (const vm of ['guest', 'second']) assert.match(told.stderr, crosses(vm));
+    await c.run(['virsh', 'destroy', 'second']);
+  });
+
   it('5. refuses towards a host without an agent what needs one, whoever asks and whatever is allowed', async () => {
     await refused(order(a, c, 'tls'), /tls: host-c has no agent/);
     await refused(order(a, c, 'pinned'), /pinned: host-c has no agent/);
@@ -285,7 +327,8 @@ describe('every cell of the table by which a migration is decided', { skip }, ()
         await refused(order(from, to, mode), by);
       }
       const plan = await fleet.client.call(planMigration, { body: order(from, to) });
-      assert.deepEqual([plan.ready, plan.decision.mode], [true, 'tls'], plan.decision.explanation);
+      const isThere = (await runningVms(from)).includes('guest');
+      assert.deepEqual([plan.ready, plan.decision.mode], [isThere, 'tls'], plan.decision.explanation);
       assert.equal((await cell(from, to)).mode, 'tls');
     };
     const cell = async (from: Host, to: Host) => {
@@ -432,7 +475,7 @@ describe('every cell of the table by which a migration is decided', { skip }, ()
     await wrong(3, /cannot find host nowhere/, 'guest', '--from', 'host-a', '--to', 'nowhere');
     await wrong(
       2,
-      /postCopy true \(request\)/,
+      /--post-copy and --parallel 2/,
       'guest',
       '--from',
       'host-a',
