@@ -1,5 +1,5 @@
 import { spawn } from 'node:child_process';
-import { stat } from 'node:fs/promises';
+import { readFile, stat } from 'node:fs/promises';
 import type { RunHostCommand } from '@virt-trust/check/host/host-command.ts';
 import type { AgentPaths } from './paths.ts';
 
@@ -51,9 +51,18 @@ export async function ownProcesses(
   const command = [...thisProgram(), 'agent', word];
   if (!hasSystemd) return detached(command);
   const nameOf = (id: string) => `${unit}-${id}.service`;
+  /** Processes that systemd named, by id, with when they began: where one is there still, systemd need not be asked. */
+  const known = new Map<string, { readonly pid: string; readonly began: string }>();
   const isRunning = async (id: string) => {
-    const { stdout } = await run('systemctl', ['show', '--property=ActiveState', '--value', nameOf(id)]);
-    return ['active', 'activating', 'reloading', 'deactivating'].includes(stdout.trim());
+    const before = known.get(id);
+    if (before !== undefined && (await beginOf(paths, before.pid)) === before.began) return true;
+    known.delete(id);
+    const { stdout } = await run('systemctl', ['show', '--property=ActiveState,MainPID', nameOf(id)]);
+    const property = (name: string) => new RegExp(`^${name}=(.+)$`, 'm').exec(stdout)?.[1] ?? '';
+    const pid = property('MainPID');
+    const began = await beginOf(paths, pid);
+    if (began !== undefined) known.set(id, { pid, began });
+    return ['active', 'activating', 'reloading', 'deactivating'].includes(property('ActiveState'));
   };
   return {
     isRunning,
@@ -71,10 +80,19 @@ export async function ownProcesses(
       ]);
     },
     async stop(id) {
+      known.delete(id);
       // Not there is fine.
       await run('systemctl', ['stop', nameOf(id)], { acceptedCodes: [5] });
     },
   };
+}
+
+/** When a process began, in ticks since the machine did (proc_pid_stat(5)); undefined where it is none, or has ended. */
+async function beginOf(paths: AgentPaths, pid: string): Promise<string | undefined> {
+  if (!/^[1-9][0-9]*$/.test(pid)) return undefined;
+  const text = await readFile(paths.at(`/proc/${pid}/stat`), 'utf8').catch(() => '');
+  const [state, ...rest] = text.slice(text.lastIndexOf(')') + 2).split(' ');
+  return state === undefined || 'ZX'.includes(state) ? undefined : rest[18];
 }
 
 /** How this program was started: a single executable, or Node with a script. */
