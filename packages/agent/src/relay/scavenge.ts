@@ -4,6 +4,9 @@ import { runInNewContext } from 'node:vm';
 /** After so many bytes their buffers are freed; few enough to stay in a processor's cache. */
 const BYTES = 4 << 20;
 
+/** A collection so small is over before another thread of V8's has woken up to help with it. */
+const ALONE = ['--no-parallel-scavenge', '--no-concurrent-array-buffer-sweeping'];
+
 type Collect = (options: { readonly type: 'minor' }) => void;
 
 let collect: Collect | undefined;
@@ -22,6 +25,6 @@ export function noteCarried(bytes: number): void {
 }
 
 function exposedCollector(): Collect {
-  setFlagsFromString('--expose-gc');
+  for (const flag of ['--expose-gc', ...ALONE]) setFlagsFromString(flag);
   return runInNewContext('gc') as Collect;
 }
