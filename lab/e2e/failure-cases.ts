@@ -1,5 +1,7 @@
 import assert from 'node:assert/strict';
 import { it } from 'node:test';
+import type { Job } from '@virt-trust/contract/model/job.ts';
+import type { MigrationStatus } from '@virt-trust/contract/model/migration.ts';
 import type { MigrationMode } from '@virt-trust/contract/model/migration-options.ts';
 import { findIntact } from '../src/guest/guest.ts';
 import { until } from '../src/until.ts';
@@ -77,7 +79,7 @@ export function destinationDies(scene: FailureScene, mode: MigrationMode): void 
 
 /** The cases in which hosts lose each other, or who conducts the migration ends, in a mode between agents. */
 export function partsFail(scene: FailureScene, mode: Exclude<MigrationMode, 'plain'>): void {
-  const { set, ended, underWay, letGo, stopLibvirtd, atFinish, told } = scene;
+  const { set, wanted, ended, underWay, letGo, stopLibvirtd, atFinish, told } = scene;
 
   it(`6. ${mode}: the hosts lose each other while memory is sent`, async () => {
     const { a, b } = scene.hosts();
@@ -158,16 +160,54 @@ export function partsFail(scene: FailureScene, mode: Exclude<MigrationMode, 'pla
     await nothingLeft(a, b);
   });
 
-  it(`11. ${mode}: the manager dies and returns, and the job goes on`, async () => {
+  if (mode === 'pinned')
+    it('10b. pinned: the relay at the destination is killed, and its agent too', async () => {
+      const { a, b } = scene.hosts();
+      const job = await underWay(mode);
+      await b.run(['sh', '-c', "systemctl kill --signal=KILL 'virt-trust-relay-*' virt-trust-agent.service"]);
+      const last = await ended(job);
+      told(last, /in phase perform/, /./);
+      assert.equal(last.migration?.runsOn, 'source');
+      await runsOnlyOn(GUEST, a, b);
+      await nothingLeft(a, b);
+    });
+
+  it(`11. ${mode}: the manager dies and returns in each phase, and the job goes on`, async () => {
+    const { fleet, a, b } = scene.hosts();
+    const away = async (job: Job, step: NonNullable<MigrationStatus['step']>) => {
+      const isThere = ({ migration }: Job) => (migration?.step === step ? true : undefined);
+      await whileRunning(fleet, job, `see it ${step}`, isThere);
+      await fleet.stopManager();
+      await fleet.startManager();
+      await whileRunning(fleet, job, `see it still ${step}`, isThere);
+    };
+    await b.writeFile('/run/hold-prepare', '');
+    const job = await migrate(fleet, wanted(mode, { bandwidthMiB: 1 }));
+    await away(job, 'prepare');
+    await b.run(['rm', '/run/hold-prepare']);
+    await away(job, 'perform');
+    await stopLibvirtd(b);
+    await letGo();
+    await away(job, 'finish');
+    await b.run(['sh', '-c', 'kill -CONT $(pidof libvirtd)']);
+    const last = await ended(job);
+    assert.equal(last.state, 'done', last.error?.message ?? '');
+    await runsOnlyOn(GUEST, b, a);
+    await nothingLeft(a, b);
+  });
+
+  it(`11b. ${mode}: the manager returns when all is over: the job says how, and the grants are gone`, async () => {
     const { fleet, a, b } = scene.hosts();
     const job = await underWay(mode);
     await fleet.stopManager();
-    await fleet.startManager();
-    await whileRunning(fleet, job, 'see it still send', ({ migration }) =>
-      migration?.step === 'perform' ? true : undefined,
-    );
     await letGo();
-    assert.equal((await ended(job)).state, 'done');
+    await until('see it gone from host-a', PATIENCE, async () =>
+      (await vmState(a, GUEST.name)) === '' ? true : undefined,
+    );
+    await fleet.startManager();
+    const last = await ended(job);
+    assert.equal(last.state, 'done', last.error?.message ?? '');
+    assert.equal(last.migration?.runsOn, 'destination');
     await runsOnlyOn(GUEST, b, a);
     await nothingLeft(a, b);
   });
