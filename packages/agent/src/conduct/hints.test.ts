@@ -27,6 +27,11 @@ describe('hintFor', () => {
       'operation failed: migration of disk vda failed: Source and target image have different sizes',
       /make it anew/,
     ],
+    ['Unable to import CA certificate list /etc/pki/x/ca-cert.pem', /missing or unreadable/],
+    [
+      "internal error: Unable to find an unused port in range 'migration' (49152-49215)",
+      /migration_port_max/,
+    ],
     ['something new', /see the logs/],
   ];
   for (const [message, hint] of cases)

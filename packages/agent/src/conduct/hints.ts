@@ -57,6 +57,10 @@ const HINTS: readonly (readonly [pattern: RegExp, hint: string])[] = [
     'both hosts say the same host UUID: set different host_uuid in their libvirtd.conf, then restart libvirtd',
   ],
   [
+    /Unable to find an unused port in range/i,
+    'every port for migrations is taken on the destination: wait for the end of others, or widen migration_port_max in its qemu.conf',
+  ],
+  [
     /Failed to bind socket|Failed to reserve port|Failed to find an available port|Address already in use/i,
     "a display of the VM cannot listen on the destination: its port is taken, or its address is another host's; see virsh dumpxml (graphics)",
   ],
@@ -73,7 +77,7 @@ const HINTS: readonly (readonly [pattern: RegExp, hint: string])[] = [
     'the destination does not answer: see that libvirtd runs and listens there, and that its port (16514 for TLS, 16509 without) and 49152-49215 are open between the hosts',
   ],
   [
-    /TLS is not (?:configured|enabled)|tls-creds|Unable to access credentials|TLS certificate|Certificate file/i,
+    /TLS is not (?:configured|enabled)|Unable to import (?:CA|client|server) |tls-creds|Unable to access credentials|TLS certificate|Certificate file/i,
     'the migration certificates are missing or unreadable on one host: provision both hosts again',
   ],
   [

@@ -35,7 +35,7 @@ export async function streamHandshake(
       order.role === 'source' ? 'error' : 'warning',
       'qemu.cannot_serve',
       `${order.peer} cannot serve a migration: ${describeError(error)}`,
-      `see that QEMU's user may read its files: virt-trust check on ${order.peer}; and bring them right: virt-trust host provision ${order.peer}`,
+      cannotServeFix(error, order.peer),
       order.peer,
     );
     found.push({ ...goodHandshake(attempted, null, describeError(error)), outcome: 'refused' });
@@ -72,6 +72,15 @@ export async function streamHandshake(
     if (signal.aborted) throw error;
     found.push(badHandshake(attempted, error, seen, list));
   }
+}
+
+/** What the peer says of its ports and of others' handshakes is the way out itself; of its files more can be said. */
+function cannotServeFix(error: unknown, peer: string): string {
+  const own = isTrustError(error) && error.code !== 'preflight.cannot_serve' ? error.hint : undefined;
+  return (
+    own ??
+    `see that QEMU's user may read its files: virt-trust check on ${peer}; and bring them right: virt-trust host provision ${peer}`
+  );
 }
 
 /** As the peer lets it: a host that is asked by many has us wait. */

@@ -111,8 +111,7 @@ async function judge(source: Known, destination: Known, certificates: NameSource
     findings.push({
       code: 'mode.plain',
       severity: 'warning',
-      host: null,
-      what,
+      ...plainWith(what, source.end, destination.end),
       fix: decision.hint ?? plainFix(source.end, destination.end),
     });
   if (decision.mode === null)
@@ -129,6 +128,18 @@ async function judge(source: Known, destination: Known, certificates: NameSource
     ...conclusion(decision.mode, decision.explanation, findings),
   };
   return { source, destination, addresses, pair, explanation: decision.explanation };
+}
+
+/** Said of the one host that nothing secures, so that it is the same for all its pairs; else as it is. */
+function plainWith(what: string, ...ends: readonly MigrationEnd[]): Pick<Finding, 'host' | 'what'> {
+  const [foreign, another] = ends.filter(({ kind }) => kind !== 'managed');
+  if (foreign === undefined || another !== undefined) return { host: null, what };
+  const { name, kind } = foreign;
+  const why = kind === 'unmanaged' ? 'has no agent' : 'has an agent that only looks';
+  return {
+    host: name,
+    what: `a VM from or to ${name}, which ${why}, crosses the network in the clear: whoever is on the way reads and changes its memory and copied disks`,
+  };
 }
 
 /** What would have VMs pass between the two in a safe mode. */
