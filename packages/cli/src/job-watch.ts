@@ -142,7 +142,8 @@ class JobView {
     const running = job.steps[this.#shown];
     if (running === undefined || isOver(job)) return;
     if (this.#terminal) {
-      const text = `… ${running.name} ${job.progress === null ? running.detail : bar(job.progress)}`;
+      const now = job.progress === null ? running.detail : bar(job.progress);
+      const text = `… ${running.name}${now === '' ? '' : ` - ${now}`}`;
       // Room is left for the ^C that a terminal writes there.
       process.stderr.write(printable(text).slice(0, (process.stderr.columns ?? 80) - 3));
       this.#open = true;

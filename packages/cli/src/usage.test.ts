@@ -208,6 +208,12 @@ test('completion offers the commands and options of the very command tree, in a 
     '--timeout',
     '--timeout-action',
   ]);
+  assert.deepEqual(await complete('host', 'provision', 'kvm1', '--provider', ''), ['internal']);
+  assert.deepEqual(await complete('host', 'provision', '--provider', 'internal', '--re'), [
+    '--reconnect',
+    '--renew',
+  ]);
+  assert.deepEqual(await complete('migrate', 'web', '--copy-storage', 'i'), ['inc']);
   assert.ok(!(await complete('agent', '')).includes('install'));
   const { output } = await shell.run('source <(virt-trust completion bash); complete -p virt-trust');
   assert.equal(output, 'complete -F _virt_trust virt-trust\n');

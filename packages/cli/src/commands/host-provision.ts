@@ -1,7 +1,8 @@
 import { TrustError } from '@virt-trust/base/error.ts';
 import { listHosts, provisionHost } from '@virt-trust/contract/manager/host-operations.ts';
 import type { Job } from '@virt-trust/contract/model/job.ts';
-import type { Command } from 'commander';
+import { PROVIDERS } from '@virt-trust/contract/model/provider.ts';
+import { type Command, Option } from 'commander';
 import { everyPage } from '../every-page.ts';
 import { given } from '../given.ts';
 import { failureOf, followJob, jobChanges } from '../job-watch.ts';
@@ -17,17 +18,30 @@ interface ProvisionOptions {
   json?: boolean;
 }
 
+const HELP = `
+What is not said is as the settings have it for each host: virt-trust setting get certificate.provider --host NAME,
+virt-trust setting get provision.reconnect --host NAME. A host that only observes, or has no agent, is refused.
+Examples:
+  virt-trust host provision kvm1 kvm2
+  virt-trust host provision --cluster rack1 --reconnect
+More: docs/settings.md`;
+
 export function addHostProvisionCommand(host: Command): void {
   host
     .command('provision')
     .description('Bring the certificates of hosts right: of those named, or of all managed ones of a cluster')
     .argument('[names...]')
     .option('--cluster <name>', 'every managed host of a cluster')
-    .option('--provider <kind>', 'kind of CA, in place of the setting certificate.provider')
+    .addOption(
+      new Option('--provider <kind>', 'kind of CA, in place of the setting certificate.provider').choices(
+        PROVIDERS,
+      ),
+    )
     .option('--reconnect', 'dial the channel anew and prove every endpoint again')
     .option('--no-reconnect', 'not so, whatever the setting provision.reconnect says')
     .option('--renew', 'make new keys and certificates although the present ones are good')
     .addOption(jsonOption())
+    .addHelpText('after', HELP)
     .action(provision);
 }
 

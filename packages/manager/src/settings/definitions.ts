@@ -1,6 +1,7 @@
 import { isIP } from 'node:net';
 import { DAY, MINUTE, SECOND } from '@virt-trust/base/instant.ts';
 import { parseTimeWindows, TIME_WINDOWS_FORM } from '@virt-trust/base/time-window.ts';
+import { PROVIDERS, type Provider } from '@virt-trust/contract/model/provider.ts';
 import { KeyAlgorithm } from '@virt-trust/contract/model/service.ts';
 import {
   booleanSetting,
@@ -24,10 +25,6 @@ function isPublicUrl(text: string): boolean {
   const url = URL.canParse(text) ? new URL(text) : undefined;
   return url !== undefined && !/[?#@\\]/.test(text) && url.hostname !== '';
 }
-
-/** The kinds of CA that there are. */
-export const PROVIDERS = ['internal'] as const;
-type Provider = (typeof PROVIDERS)[number];
 
 const BY_WHAT = 'by name (globs such as eth1 or bond*) or subnet (10.0.1.0/24, fd00:1::/64)';
 

@@ -1,6 +1,7 @@
 import { TrustError } from '@virt-trust/base/error.ts';
 import type { HostDetail } from '@virt-trust/contract/model/host.ts';
 import type { Job } from '@virt-trust/contract/model/job.ts';
+import { PROVIDERS } from '@virt-trust/contract/model/provider.ts';
 import { collect } from '../../hosts/collect.ts';
 import type { Host } from '../../hosts/host.ts';
 import { type hostJobs, prepareAdd } from '../../hosts/host-jobs.ts';
@@ -12,7 +13,6 @@ import { settingsDue } from '../../hosts/settings-bringing.ts';
 import { scanHostKeys } from '../../hosts/ssh-scan.ts';
 import { wantedSettings } from '../../hosts/wanted-settings.ts';
 import type { JobRunner } from '../../jobs/job-runner.ts';
-import { PROVIDERS } from '../../settings/definitions.ts';
 import { pageOf } from '../cursor.ts';
 import type { Actor, Handlers } from '../handlers.ts';
 
