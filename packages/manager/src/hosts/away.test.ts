@@ -33,7 +33,7 @@ test('why a host is away is said without addresses, ports, keys and errno, for e
 });
 
 test('since when is said where it is known, and what is to be looked at names the host', () => {
-  const { why, look } = away('channel.timeout', undefined, Date.parse('2026-11-22T17:50:00Z'));
+  const { why, look } = away('channel.timeout', undefined, Date.parse('2026-11-22T17:50:00.793Z'));
   assert.equal(why, 'its agent does not answer (away since 2026-11-22T17:50:00Z)');
   assert.match(look, /^see that host kvm1 runs.*TCP 16515\)$/);
   assert.match(

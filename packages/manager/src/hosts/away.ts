@@ -1,4 +1,4 @@
-import { formatInstant, type Instant } from '@virt-trust/base/instant.ts';
+import { formatInstant, type Instant, instant, SECOND } from '@virt-trust/base/instant.ts';
 import type { ConnectionState } from '@virt-trust/channel/connection.ts';
 import type { Host } from './host.ts';
 
@@ -14,7 +14,8 @@ export function awayOf(
   state: ConnectionState | null,
   since: Instant | null,
 ): Away {
-  const time = since === null ? '' : ` (away since ${formatInstant(since)})`;
+  const second = since === null ? null : instant(Math.floor(since / SECOND) * SECOND);
+  const time = second === null ? '' : ` (away since ${formatInstant(second)})`;
   return { why: `${whyAway(state)}${time}`, look: LOOK[sightOf(state)](host) };
 }
 

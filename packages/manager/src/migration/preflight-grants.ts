@@ -62,17 +62,18 @@ export async function whyNotAsked(host: string, ask: () => Promise<void>): Promi
   } catch (error) {
     const isAway =
       isTrustError(error) && (error.category === 'unavailable' || error.code.startsWith('channel.'));
-    const { why } = (isTrustError(error, 'host.channel_down') ? error.context : {}) as { why?: string };
+    const away = isTrustError(error, 'host.channel_down') ? error : null;
     const finding: Finding = {
       code: isAway ? 'agent.unreachable' : 'agent.refused',
       severity: 'error',
       host,
-      what: (why === undefined
+      what: (away === null
         ? `the agent on ${host} was not asked: ${describeError(error)}`
-        : `host ${host} is away: ${why}`
+        : `host ${host} is away: ${away.context['why']}`
       ).slice(0, 8000),
       fix: isAway
-        ? `see that the agent runs (systemctl status virt-trust-agent) and is reached: virt-trust host show ${host}`
+        ? (away?.hint ??
+          `see that the agent runs (systemctl status virt-trust-agent) and is reached: virt-trust host show ${host}`)
         : `see what the agent says (journalctl -u virt-trust-agent); an older one is renewed by virt-trust host add ${host}`,
     };
     return [finding];
