@@ -27,7 +27,7 @@ interface Wanted {
 }
 
 /** A migration that a second manager drives. */
-export interface Driven {
+interface Driven {
   readonly id: string;
   readonly notAfter: number;
   status(): Promise<MigrationStatus>;
