@@ -3,7 +3,7 @@ import type { ConnectionState } from '@virt-trust/channel/connection.ts';
 import type { Host } from './host.ts';
 
 /** Why a host is away, for people, and what is to be looked at; without the words of the protocol. */
-export interface Away {
+interface Away {
   readonly why: string;
   readonly look: string;
 }
