@@ -196,6 +196,7 @@ async function prepareStories(): Promise<LabCapability> {
 }
 
 async function runStories(ready: Promise<LabCapability>): Promise<void> {
+  interruption.signal.throwIfAborted();
   heading('Stories on the booted lab');
   const stories = longestFirst(globSync('lab/e2e/*.e2e.ts', { cwd: root }));
   try {
@@ -218,7 +219,8 @@ async function runStories(ready: Promise<LabCapability>): Promise<void> {
 
 /** Takes away what tests left that were cut off; those that ended by themselves leave nothing. */
 async function cleanUp(): Promise<void> {
-  for (const command of endStragglers(testRun)) console.log(`ended what a test left running: ${command}`);
+  for (const command of endStragglers(testRun))
+    console.log(`ended what a test left running: ${command.slice(0, 200)}`);
   for (const lab of await sweepTestRuns(testRun)) console.log(`took away lab ${lab}, which a test left`);
   rmSync(compiled, { recursive: true, force: true });
 }
