@@ -184,7 +184,8 @@ describe('the preflight of a migration', { skip }, () => {
 
   it('3. sees an expired certificate at the destination, which no migration gets past', async () => {
     await serveOwn([b.address]);
-    assert.equal((await plan()).ready, true);
+    // Files that are put there one by one may have been told of halfway.
+    await isReady();
     await giveBack();
     await serveOwn([b.address], '2026-02-01T00:00:00Z');
     const made = await finds('certificate.expired', 'host-b');
@@ -246,14 +247,43 @@ describe('the preflight of a migration', { skip }, () => {
     await finds('disk.not_made', 'host-b', { vm: 'picky', copyStorage: 'all' });
     assert.match(await failure(asked), /picky\.img/);
     assert.match(await failure({ vm: 'picky' }), /without shared storage is unsafe/);
+    await b.run(['truncate', '-s', '2M', DISK]);
+    await finds('disk.other_size', 'host-b', { vm: 'picky', copyStorage: 'all' });
+    assert.match(await failure({ vm: 'picky', copyStorage: 'all' }), /different sizes/);
+    await b.run(['chmod', '700', '/srv']);
+    await finds('disk.unreadable', 'host-b', asked);
+    assert.match(await failure(asked), /Permission denied/);
+    await b.run(['sh', '-c', `chmod 755 /srv; rm ${DISK}`]);
     await endPicky();
   });
 
-  it('9. sees a bridge that the destination does not have', async () => {
-    await a.run(['sh', '-c', 'ip link add br7 type bridge && ip link set br7 up']);
-    await startPicky("<interface type='bridge'><source bridge='br7'/></interface>");
-    await finds('bridge.missing', 'host-b', { vm: 'picky' });
-    assert.match(await failure({ vm: 'picky' }), /br7/);
+  it('9. sees what else of a VM’s host the destination does not have, and nothing where it has', async () => {
+    const bridge = 'ip link add br7 type bridge && ip link set br7 up';
+    const filter = `echo "<filter name='picky'><rule action='accept' direction='inout'/></filter>" >/run/filter.xml && virsh nwfilter-define /run/filter.xml`;
+    const log = 'install -d /var/log/picky';
+    await a.run(['sh', '-c', [bridge, filter, log, 'truncate -s 1M /srv/picky.iso'].join(' && ')]);
+    const devices = (
+      listen: string,
+    ) => `<interface type='bridge'><source bridge='br7'/><filterref filter='picky'/></interface>
+      <graphics type='vnc' port='5950' autoport='no' listen='${listen}'/>
+      <serial type='file'><source path='/var/log/picky/log'/></serial>
+      <disk type='file' device='cdrom'><source file='/srv/picky.iso' startupPolicy='optional'/><target dev='hda' bus='ide'/><readonly/></disk>`;
+    await startPicky(devices(a.address));
+    const { findings } = await finds('bridge.missing', 'host-b', { vm: 'picky' });
+    assert.deepEqual(
+      findings
+        .filter(({ severity }) => severity !== 'warning')
+        .map(({ severity, code }) => `${severity} ${code}`)
+        .toSorted(),
+      ['bridge', 'display.address', 'filter', 'output']
+        .map((one) => `error ${one.includes('.') ? one : `${one}.missing`}`)
+        .concat('note disk.left_out'),
+    );
+    assert.match(await failure({ vm: 'picky' }), /br7|picky|bind/);
+    await endPicky();
+    await b.run(['sh', '-c', [bridge, filter, log].join(' && ')]);
+    await startPicky(devices('0.0.0.0'));
+    assert.equal((await plan({ vm: 'picky' })).ready, true);
     await endPicky();
   });
 
