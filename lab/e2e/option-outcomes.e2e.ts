@@ -250,7 +250,7 @@ describe('what options of a migration come to', { skip }, () => {
       assert.equal(await vmState(b, guest.name), 'running');
       await findIntact(b, guest);
       const back = {
-        ...order(mode, guest, { ...never, timeoutAction: 'post-copy' }),
+        ...order(mode, guest, { ...never, bandwidthMiB: 8, timeoutAction: 'post-copy' }),
         from: 'host-b',
         to: 'host-a',
       };
