@@ -77,6 +77,7 @@ export function noEngines(asked: string[] = []): EngineFactory {
       start: () => noMigration('start'),
       get: () => noMigration('get'),
       cancel: () => noMigration('cancel'),
+      list: () => noMigration('list'),
       vmState: () => noMigration('vmState'),
       close: async () => {},
     },

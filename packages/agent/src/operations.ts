@@ -107,6 +107,7 @@ export function agentHandlers(parts: OperationParts): Handlers {
     getMigration: ({ params, query, signal }) =>
       migrations.get(params.id, (query.wait ?? 0) * SECOND, signal),
     cancelMigration: changing(({ params }) => migrations.cancel(params.id)),
+    listVms: ({ query }) => migrations.list(query.address),
     getVmDisplays: ({ params }) => consoles.displays(params.vm),
     createConsolePassword: changing(({ params, body }) =>
       consoles.createPassword(params.vm, params.type, body.seconds),

@@ -10,6 +10,7 @@ import type { CrlDelivery, InstalledCrl, RevokedParty } from '@virt-trust/contra
 import type { DesiredState } from '@virt-trust/contract/model/desired-state.ts';
 import type { InstallOrder } from '@virt-trust/contract/model/enrolment.ts';
 import type { Grant, GrantedOperation, GrantState } from '@virt-trust/contract/model/grant.ts';
+import type { HostVm } from '@virt-trust/contract/model/host-vm.ts';
 import type { HostNetwork, Inventory } from '@virt-trust/contract/model/inventory.ts';
 import type { MigrationOrder, MigrationStatus, PreparedVm } from '@virt-trust/contract/model/migration.ts';
 import type {
@@ -95,6 +96,8 @@ export interface Migrations {
   /** Waits up to `waitMs` for a change of phase or progress. */
   get(id: string, waitMs: number, signal: AbortSignal): Promise<MigrationStatus>;
   cancel(id: string): Promise<MigrationStatus>;
+  /** The VMs of this host, or of the libvirt at an address. */
+  list(address: string | undefined): Promise<{ vms: HostVm[] }>;
   /** Where the VM of a grant stands on this host, as libvirt says it, and how its migration from here does. */
   vmState(
     grant: Grant,

@@ -4,6 +4,7 @@ import { isTrustError } from '@virt-trust/base/error.ts';
 import fc from 'fast-check';
 import {
   authList,
+  connectListAllDomains,
   connectOpen,
   domainGetJobStats,
   domainGetState,
@@ -94,6 +95,10 @@ describe('remote_protocol.x', () => {
     survives(domainMigrateFinish3Params.result, record({ domain, cookieOut: bytes }));
     survives(domainGetJobStats.result, record({ type: i32, params }));
     survives(domainGetState.result, record({ state: i32, reason: i32 }));
+    survives(
+      connectListAllDomains.result,
+      record({ domains: fc.array(domain, { maxLength: 20 }), count: u32 }),
+    );
     survives(domainLookupByName.result, record({ domain }));
     survives(authList.result, record({ types: fc.array(u32, { maxLength: 20 }) }));
     survives(connectOpen.args, record({ uri: fc.option(text), flags: u32 }));
@@ -109,6 +114,7 @@ describe('remote_protocol.x', () => {
       domainMigrateFinish3Params,
       domainMigrateConfirm3Params,
       domainGetJobStats,
+      connectListAllDomains,
     ].flatMap(({ args, result }): XdrCodec<unknown>[] => [
       args as XdrCodec<unknown>,
       result as XdrCodec<unknown>,
@@ -128,7 +134,7 @@ describe('remote_protocol.x', () => {
     );
   });
 
-  it('REMOTE_DOMAIN_MIGRATE_PARAM_LIST_MAX, REMOTE_MIGRATE_COOKIE_MAX: longer lists and cookies are refused', () => {
+  it('REMOTE_DOMAIN_MIGRATE_PARAM_LIST_MAX, REMOTE_MIGRATE_COOKIE_MAX, REMOTE_DOMAIN_LIST_MAX: longer lists and cookies are refused', () => {
     const refused = (payload: Uint8Array, what: RegExp) =>
       assert.throws(() => decodeWhole(domainMigratePrepare3Params.args, payload), {
         code: 'rpc.malformed',
@@ -136,6 +142,10 @@ describe('remote_protocol.x', () => {
       });
     refused(encodeXdrUnsigned(65), /a list of 65/);
     refused(Buffer.concat([encodeXdrUnsigned(0), encodeXdrUnsigned(4_194_305)]), /4194305 bytes/);
+    assert.throws(() => decodeWhole(connectListAllDomains.result, encodeXdrUnsigned(16_385)), {
+      code: 'rpc.malformed',
+      message: /a list of 16385/,
+    });
     const one: TypedParameter = { name: 'a', kind: 'int', value: 1 };
     assert.throws(() => xdrList(typedParameter, 2).encode([one, one, one]), { code: 'rpc.too_long' });
   });

@@ -32,6 +32,8 @@ export interface Procedure<Args, Result> {
 const MIGRATE_PARAMETERS = 64;
 const JOB_STATS = 64;
 const COOKIE_LIMIT = 4_194_304;
+/** remote_protocol.x, REMOTE_DOMAIN_LIST_MAX. */
+const DOMAIN_LIST = 16_384;
 
 const text = xdrText();
 const cookie = xdrOpaque(COOKIE_LIMIT);
@@ -75,6 +77,13 @@ export const domainLookupByUuid = procedure(
   24,
   xdrStruct({ uuid: xdrUuid }),
   ofDomain,
+);
+/** Every VM, also those that are off: `need_results` asks for them, and not for their number alone. */
+export const connectListAllDomains = procedure(
+  'CONNECT_LIST_ALL_DOMAINS',
+  273,
+  xdrStruct({ needResults: xdrInteger, flags: xdrUnsigned }),
+  xdrStruct({ domains: xdrList(remoteDomain, DOMAIN_LIST), count: xdrUnsigned }),
 );
 export const domainGetState = procedure(
   'DOMAIN_GET_STATE',

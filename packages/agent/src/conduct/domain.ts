@@ -1,6 +1,7 @@
 import { isTrustError } from '@virt-trust/base/error.ts';
 import { type DomainState, domainState } from '@virt-trust/libvirt/domain-state.ts';
 import {
+  connectListAllDomains,
   domainGetJobStats,
   domainGetState,
   domainGetXmlDesc,
@@ -37,6 +38,12 @@ export async function findDomain(
     if (isLibvirtError(error, NO_DOMAIN)) return undefined;
     throw error;
   }
+}
+
+/** Every VM of a libvirt, whether it runs or not. */
+export async function listDomains(client: RpcClient): Promise<readonly RemoteDomain[]> {
+  const { domains } = await client.call(connectListAllDomains, { needResults: 1, flags: 0 });
+  return domains;
 }
 
 /** How a VM stands; null where it is not there. */

@@ -2,6 +2,7 @@ import { type Duplex, duplexPair } from 'node:stream';
 import {
   authList,
   connectClose,
+  connectListAllDomains,
   connectOpen,
   connectSupportsFeature,
   domainAbortJob,
@@ -49,6 +50,7 @@ const PROCEDURES: readonly Procedure<never, unknown>[] = [
   authList,
   connectOpen,
   connectClose,
+  connectListAllDomains,
   connectSupportsFeature,
   domainLookupByName,
   domainLookupByUuid,

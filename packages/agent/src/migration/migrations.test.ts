@@ -99,6 +99,7 @@ describe('migrations', () => {
           persistentXmlSha256: null,
           copiedDisks: [],
         }),
+        list: async () => [],
         state: async (uuid) => (uuid === UUID ? { state: 'paused', reason: 'migrating' } : null),
       },
       findGrant: (id) => (grant?.id === id ? grant : undefined),

@@ -198,6 +198,10 @@ class HostMigrations implements Migrations {
     return (await this.#find(id)).status;
   }
 
+  async list(address: string | undefined) {
+    return { vms: await this.#parts.vms.list(address) };
+  }
+
   async vmState({ id, vm }: Grant) {
     const seen = vm === null ? null : await this.#parts.vms.state(vm.uuid);
     const phase = (await this.#store.read(id))?.status.phase ?? null;

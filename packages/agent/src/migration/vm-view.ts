@@ -1,13 +1,18 @@
 import type { Clock } from '@virt-trust/base/clock.ts';
 import { TrustError } from '@virt-trust/base/error.ts';
+import type { HostVm } from '@virt-trust/contract/model/host-vm.ts';
 import type { LibvirtAccess, MigrationOrder, PreparedVm } from '@virt-trust/contract/model/migration.ts';
+import { VM_NAME } from '@virt-trust/contract/model/primitives.ts';
 import type { DomainState } from '@virt-trust/libvirt/domain-state.ts';
-import { MIGRATE_FLAGS } from '@virt-trust/libvirt/migration-protocol.ts';
+import { LIBVIRT_TCP_PORT } from '@virt-trust/libvirt/layout.ts';
+import { MIGRATE_FLAGS, type RemoteDomain } from '@virt-trust/libvirt/migration-protocol.ts';
 import { openAccess } from '../conduct/access.ts';
-import { readMigratable, stateOf } from '../conduct/domain.ts';
+import { listDomains, readMigratable, stateOf } from '../conduct/domain.ts';
 import { migrationFlags } from '../conduct/parameters.ts';
 import type { RpcClient } from '../conduct/rpc-client.ts';
 import type { AgentPaths } from '../paths.ts';
+
+const NAMEABLE = new RegExp(VM_NAME, 'u');
 
 /** VMs as libvirt's RPC shows them. */
 export interface VmView {
@@ -15,6 +20,8 @@ export interface VmView {
   prepared(order: MigrationOrder): Promise<PreparedVm>;
   /** How a VM stands on this host; null where it is not here. */
   state(uuid: string): Promise<DomainState | null>;
+  /** Every VM of this host, or of the libvirt at an address, over its plain TCP. */
+  list(address: string | undefined): Promise<HostVm[]>;
 }
 
 /** Looks at VMs over the RPC of this host's libvirt, or over that of an order's source. */
@@ -46,7 +53,18 @@ export function libvirtVms(paths: AgentPaths, clock: Clock): VmView {
         return { uuid: domain.uuid, xmlSha256, persistentXmlSha256, copiedDisks };
       }),
     state: (uuid) => using({ kind: 'local' }, 'this host', (client) => stateOf(client, uuid)),
+    list: (address) =>
+      using(
+        address === undefined ? { kind: 'local' } : { kind: 'tcp', address, port: LIBVIRT_TCP_PORT },
+        address === undefined ? 'this host' : 'the host',
+        async (client) => (await listDomains(client)).flatMap(vmOf),
+      ),
   };
+}
+
+/** One whose name nobody could say to us is left out. */
+function vmOf({ name, uuid, id }: RemoteDomain): HostVm[] {
+  return NAMEABLE.test(name) ? [{ uuid, name, active: id >= 0 }] : [];
 }
 
 function noVm({ vm, from }: MigrationOrder): TrustError {

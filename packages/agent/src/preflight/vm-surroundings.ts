@@ -2,7 +2,7 @@ import { elementAt, elementsAt, type XmlElement } from '@virt-trust/libvirt/xml-
 import { isIpAddress } from '@virt-trust/pki/ip-address.ts';
 
 /** A display as the VM's XML fixes it; what its new host chooses by itself is left out. */
-export interface VmDisplay {
+interface VmDisplay {
   /** `vnc`, `spice`. */
   readonly kind: string;
   readonly ports: readonly number[];

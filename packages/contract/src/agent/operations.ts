@@ -4,6 +4,7 @@ import { AgentIdentity, ManagerPins } from '../model/agent-identity.ts';
 import { ConsolePassword, ConsoleType, VmDisplays } from '../model/console.ts';
 import { CrlDelivery, InstalledCrl, RevokedParty } from '../model/crl.ts';
 import { DesiredState } from '../model/desired-state.ts';
+import { HostVms } from '../model/host-vm.ts';
 import { Inventory } from '../model/inventory.ts';
 import { MigrationOrder, MigrationStatus, PreparedVm } from '../model/migration.ts';
 import {
@@ -12,7 +13,7 @@ import {
   ObservedState,
   ProofVerdict,
 } from '../model/observed-state.ts';
-import { Count, Line, Pem, Pin, Text, Time, Uuid, VmName } from '../model/primitives.ts';
+import { Address, Count, Line, Pem, Pin, Text, Time, Uuid, VmName } from '../model/primitives.ts';
 import type { OperationsById } from '../operation.ts';
 import type { AgentOperation } from './agent-operation.ts';
 import { GRANT_OPERATIONS } from './grant-operations.ts';
@@ -277,6 +278,18 @@ export const cancelMigration = {
   doors: ['channel'],
 } as const satisfies AgentOperation;
 
+export const listVms = {
+  id: 'listVms',
+  summary:
+    'Every VM that libvirt has, running or off; with `address`, those of the libvirt there, over its plain TCP.',
+  method: 'GET',
+  path: '/v1/vms',
+  query: Type.Object({ address: Type.Optional(Address) }, strict),
+  result: HostVms,
+  status: 200,
+  doors: ['channel'],
+} as const satisfies AgentOperation;
+
 export const getVmDisplays = {
   id: 'getVmDisplays',
   summary: 'The display servers of a running VM.',
@@ -335,6 +348,7 @@ const OPERATIONS = [
   startMigration,
   getMigration,
   cancelMigration,
+  listVms,
   getVmDisplays,
   createConsolePassword,
   postRemoval,

@@ -14,6 +14,7 @@ import {
   SerialHex,
   Text,
   Uuid,
+  VM_NAME,
   VmName,
 } from './primitives.ts';
 
@@ -167,7 +168,12 @@ export type PreparedVm = Static<typeof PreparedVm>;
 /** What an operator asks for. */
 export const MigrateVm = Type.Object(
   {
-    vm: VmName,
+    vm: Type.String({
+      pattern: VM_NAME,
+      maxLength: 255,
+      description:
+        'the name of a VM, or its UUID: no control characters or slashes, and no dash at the beginning',
+    }),
     from: Name,
     to: Name,
     /** In this order, in place of that of the setting migration.mode; what the setting of either host leaves out is not taken. */

@@ -65,8 +65,9 @@ export const InterfaceName = Type.String({
   description: 'the name of a network interface',
 });
 /** A VM's name as libvirt allows it, without control characters or slashes, not beginning with a dash. */
+export const VM_NAME = '^[^\\u0000-\\u001f\\u007f/-][^\\u0000-\\u001f\\u007f/]{0,254}$';
 export const VmName = Type.String({
-  pattern: '^[^\\u0000-\\u001f\\u007f/-][^\\u0000-\\u001f\\u007f/]{0,254}$',
+  pattern: VM_NAME,
   maxLength: 255,
   description: 'the name of a VM: no control characters or slashes, and no dash at the beginning',
 });
