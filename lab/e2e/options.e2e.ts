@@ -53,6 +53,8 @@ const SETTINGS: readonly (readonly [
   option: MigrationWish,
 ])[] = [
   ['migration.live', false, { live: false }],
+  // Of VMs that are off alone: this one runs.
+  ['migration.offline', true, { offline: false }],
   ['migration.persistent', true, { persistent: true }],
   ['migration.undefine_source', true, { undefineSource: true }],
   ['migration.copy_storage', 'all', { copyStorage: 'all' }],

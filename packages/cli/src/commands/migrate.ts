@@ -49,7 +49,8 @@ What goes with what:
   --all                       takes --from, --to, --concurrency and what says how; no VM
   --matrix                    takes --cluster and --probe alone
   --offline                   no --copy-storage, --post-copy, --parallel, --compress, --auto-converge, --downtime,
-                              --timeout; defines the VM there, as --persistent does
+                              --timeout; defines the VM there, as --persistent does. By the setting migration.offline
+                              without being said, of VMs that are off alone; --no-offline for one VM
   --undefine-source           with --persistent, or the VM has no definition left once it is off
   --copy-disks                needs --copy-storage all or inc; inc needs the base image on both hosts
   --post-copy                 not with --no-live, --parallel or --compress; needs userfaultfd on the destination
@@ -73,7 +74,7 @@ export function addMigrateCommand(program: Command): void {
   const command = program
     .command('migrate')
     .description('Migrate a VM, or all of a host, or see how they would')
-    .argument('[vm]', 'the VM; none with --all and --matrix')
+    .argument('[vm]', 'the VM, by its name or UUID; none with --all and --matrix')
     .option('--from <host>', 'where it runs')
     .option('--to <host>', 'where it shall run; with --all several, in any order', collectNames)
     .option('--mode <modes>', 'in place of the order of the setting, such as tls,pinned', modeList)
@@ -92,7 +93,7 @@ function addWishes(command: Command): void {
   const onOff = (name: string, words: string) =>
     command.addOption(new Option(`--${name}`, words)).addOption(new Option(`--no-${name}`).hideHelp());
   onOff('live', 'while it runs on');
-  command.option('--offline', 'only the definition of a VM that is off');
+  onOff('offline', 'only the definition of a VM that is off');
   onOff('persistent', 'define it on the destination, too');
   onOff('undefine-source', 'define it on the source no more');
   command

@@ -40,10 +40,10 @@ export async function destinationsOf(
   return feasible.toSorted((a, b) => rankOf(a) - rankOf(b) || a.vms - b.vms);
 }
 
-/** The order by which one VM goes. */
+/** The order by which one VM goes, which runs: whatever the settings say of those that are off. */
 export function vmOrder(from: string, to: string, vm: string, order: EvacuateHost): MigrateVm {
   const { to: _, concurrency: __, ...rest } = order;
-  return { ...rest, vm, from, to };
+  return { offline: false, ...rest, vm, from, to };
 }
 
 function isChosen(host: Host, from: Host, { channels }: MigrationContext): boolean {

@@ -2,6 +2,7 @@ import { TrustError } from '@virt-trust/base/error.ts';
 import { ApiClient } from '@virt-trust/contract/client.ts';
 import { testCapabilities } from '@virt-trust/contract/model/fixtures.ts';
 import type { Grant } from '@virt-trust/contract/model/grant.ts';
+import type { HostVm } from '@virt-trust/contract/model/host-vm.ts';
 import type { MigrationOrder, MigrationStatus } from '@virt-trust/contract/model/migration.ts';
 import type { Finding } from '@virt-trust/contract/model/preflight.ts';
 import { settledState, testInventory } from '../hosts/fixtures.ts';
@@ -19,6 +20,8 @@ export class SimulatedAgent {
   readonly statuses = new Map<string, MigrationStatus>();
   findings: Finding[] = [];
   vms: string[] = [];
+  /** What its libvirt has, by address: that of this host under the empty one. */
+  readonly listed = new Map<string, readonly HostVm[]>();
   /** What becomes of a migration that starts; by default it is done at once. */
   onStart: (order: MigrationOrder) => Partial<MigrationStatus> = () => ({
     phase: 'done',
@@ -91,6 +94,8 @@ export class SimulatedAgent {
         return [200, testInventory({ hostName: this.name, runningVms: this.vms.map(running) })];
       case 'GET observed-state':
         return [200, settledState('ours', { capabilities: testCapabilities() })];
+      case 'GET vms':
+        return [200, { vms: this.listed.get(url.searchParams.get('address') ?? '') ?? [] }];
       case 'POST preflights':
         return [
           200,

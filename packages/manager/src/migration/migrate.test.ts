@@ -58,6 +58,29 @@ describe('the migration of a VM', () => {
     assert.deepEqual(fleet.issued, []);
   });
 
+  it('takes the definition alone of a VM that is off where migration.offline is on, and others live', async (t) => {
+    const fleet = await pair(t);
+    await fleet.settings.put('migration.offline', true, { scope: 'cluster', target: 'default' }, 'test');
+    const uuid = 'aaaaaaaa-2222-4333-8444-555555555555';
+    fleet.source.listed.set('', [
+      { uuid, name: 'off', active: false },
+      { uuid, name: 'guest', active: true },
+    ]);
+    for (const vm of ['off', 'guest', 'away']) {
+      const asked = await fleet.migrate({ ...ORDER, vm });
+      assert.equal(asked.plan?.options.offline, vm === 'off');
+      assert.equal((await fleet.over(asked.id)).error, null);
+    }
+    assert.deepEqual(
+      [...fleet.source.orders.values()].map(({ vm, options }) => [vm, options.offline, options.live]),
+      [
+        ['off', true, true],
+        ['guest', false, true],
+        ['away', false, true],
+      ],
+    );
+  });
+
   it('warns of what goes in the clear in the answer, the log and the audit', async (t) => {
     const fleet = await pair(t);
     await fleet.addUnmanaged('old', '192.0.2.77');

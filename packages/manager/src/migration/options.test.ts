@@ -38,6 +38,30 @@ describe('how a VM is migrated', () => {
     assert.deepEqual([options.persistent, options.parallel], [true, 0]);
   });
 
+  it('takes the definition alone of a VM that is off where the setting says so, and lets one that runs be', async (t) => {
+    const settings = settingsOn(t);
+    const global = { scope: 'global', target: '' } as const;
+    const never = () => assert.fail('nobody has to look');
+    assert.equal((await optionsFor({}, SOURCE, settings, never)).offline, false);
+    await settings.put('migration.offline', true, global, 'test');
+    await settings.put('migration.parallel', 4, global, 'test');
+    const off = await optionsFor({}, SOURCE, settings, async () => true);
+    assert.deepEqual([off.offline, off.persistent, off.parallel], [true, true, 0]);
+    const runs = await optionsFor({ postCopy: false }, SOURCE, settings, async () => false);
+    assert.deepEqual([runs.offline, runs.persistent, runs.parallel], [false, false, 4]);
+    // What is said for one migration wins, and of a pair without a VM nothing is off.
+    assert.equal((await optionsFor({ offline: false }, SOURCE, settings, never)).offline, false);
+    assert.equal((await optionsFor({}, SOURCE, settings)).offline, false);
+    await assert.rejects(
+      optionsFor({ copyStorage: 'all' }, SOURCE, settings, async () => true),
+      (error) =>
+        isTrustError(error, 'migration.options') &&
+        /--offline \(offline, by setting migration\.offline of the fleet\) and --copy-storage all/.test(
+          error.message,
+        ),
+    );
+  });
+
   it('counts raw flags that are options by another name as these options', async (t) => {
     const { live, persistDestination, undefineSource, nonSharedDisk, nonSharedIncremental, autoConverge } =
       MIGRATE_FLAGS;

@@ -8,6 +8,7 @@ import { assertTogether, type OptionOrigins } from './option-conflicts.ts';
 /** The setting that stands in for each option that is not given. */
 const SETTING_OF = {
   live: 'migration.live',
+  offline: 'migration.offline',
   persistent: 'migration.persistent',
   undefineSource: 'migration.undefine_source',
   copyStorage: 'migration.copy_storage',
@@ -42,13 +43,15 @@ function whose(from: string): string {
 }
 
 /**
- * How a VM is migrated in full: what was asked for, the rest as the settings have it for the source. Throws
+ * How a VM is migrated in full: what was asked for, the rest as the settings have it for the source. `isOff` is asked where
+ * the setting migration.offline is on, which is for VMs that are off alone: one that runs is never kept by it. Throws
  * `migration.options` for what libvirt or QEMU would refuse together.
  */
 export async function optionsFor(
   wish: MigrationWish,
   source: { readonly name: string; readonly cluster: string },
   settings: Pick<Settings, 'explain'>,
+  isOff: () => Promise<boolean> = async () => false,
 ): Promise<MigrationOptions> {
   const subject = { host: source.name, cluster: source.cluster };
   const entries = await Promise.all(
@@ -63,11 +66,11 @@ export async function optionsFor(
   );
   const fromSettings = Object.fromEntries(entries.map(([key, value]) => [key, value]));
   const origins = Object.fromEntries(entries.map(([key, , from]) => [key, from]));
-  const offline = wish.offline === true;
+  const offline = wish.offline ?? (fromSettings['offline'] === true && (await isOff()));
   const options = {
-    offline: false,
     copyDisks: [],
     ...fromSettings,
+    offline,
     // Nothing but the definition moves: it has to be defined there.
     ...(offline ? { ...WHILE_IT_RUNS, persistent: true } : {}),
     ...wish,

@@ -7,6 +7,7 @@ import { decideMigration } from './decision.ts';
 import { factsOf } from './facts.ts';
 import { type MigrationEnd, managedEnd, unmanagedEnd } from './migration-end.ts';
 import { optionsFor } from './options.ts';
+import { vmsOf } from './vms-of-host.ts';
 
 /** How a VM would migrate, from what is known, before anything is asked of a host. */
 export interface PlannedMigration {
@@ -28,7 +29,12 @@ export async function planMigration(order: MigrateVm, context: MigrationContext)
     );
   const [from, to] = await Promise.all([endOf(order.from, context), endOf(order.to, context)]);
   const { vm, from: _, to: __, mode, force: ___, ...wish } = order;
-  const options = await optionsFor(wish, { name: from.name, cluster: from.host.cluster }, context.settings);
+  const options = await optionsFor(
+    wish,
+    { name: from.name, cluster: from.host.cluster },
+    context.settings,
+    () => isOff(vm, from, to, context),
+  );
   const [source, destination] = await Promise.all([factsOf(from, context), factsOf(to, context)]);
   const addresses = await chosenAddresses(vm, from, to, context.certificates);
   const conducted = source.kind === 'managed' ? 'libvirtAddress' : 'sourceAddress';
@@ -41,6 +47,17 @@ export async function planMigration(order: MigrateVm, context: MigrationContext)
   });
   const chosen = decision.mode === 'plain' ? addresses.plain : addresses.tls;
   return { from, to, addresses: chosen, decision, options };
+}
+
+/** Whether the VM is off now; where nobody answers it counts as running, and the check of the pair says what is wrong. */
+async function isOff(
+  vm: string,
+  from: MigrationEnd,
+  to: MigrationEnd,
+  context: Pick<MigrationContext, 'channels'>,
+): Promise<boolean> {
+  const vms = await vmsOf(from, to, context).catch(() => []);
+  return vms.some(({ name, active }) => name === vm && !active);
 }
 
 /** Throws `migration.host_revoked` or `migration.refused`, with the whole explanation, where no mode is feasible. */
@@ -88,7 +105,10 @@ export function planOf(
 }
 
 /** The host of that name, with an agent or without one; throws `host.unknown`. */
-async function endOf(name: string, { repository, unmanaged }: MigrationContext): Promise<MigrationEnd> {
+export async function endOf(
+  name: string,
+  { repository, unmanaged }: Pick<MigrationContext, 'repository' | 'unmanaged'>,
+): Promise<MigrationEnd> {
   const host = await repository.find(name);
   if (host !== null) return managedEnd(host);
   const other = await unmanaged.find(name);

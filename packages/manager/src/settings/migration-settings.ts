@@ -80,6 +80,12 @@ export const MIGRATION_SETTINGS = {
     description: 'Whether VMs run on while they migrate.',
     scopes: EVERYWHERE,
   }),
+  'migration.offline': booleanSetting({
+    default: false,
+    description:
+      'Whether of VMs that are off the definition migrates without --offline being said; VMs that run migrate as ever.',
+    scopes: EVERYWHERE,
+  }),
   'migration.persistent': booleanSetting({
     default: false,
     description: 'Whether a VM that migrated is defined on the destination.',

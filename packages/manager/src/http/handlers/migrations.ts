@@ -9,6 +9,7 @@ import type { EvacuationOrder } from '../../migration/evacuation.ts';
 import { matrixOf } from '../../migration/matrix.ts';
 import { type MigrationEnd, managedEnd, unmanagedEnd } from '../../migration/migration-end.ts';
 import { enqueueMigration, type MigrationJob } from '../../migration/migration-job.ts';
+import { withName } from '../../migration/named-vm.ts';
 import { planMigration } from '../../migration/planning.ts';
 import { unmanagedAddress } from '../../migration/unmanaged-hosts.ts';
 import type { Actor, Handlers } from '../handlers.ts';
@@ -52,12 +53,15 @@ export function migrationHandlers({
     }
   };
   return {
-    createMigrationJob: ({ body, actor, idempotencyKey }) =>
-      noted(actor, 'migrate', `${body.vm} from ${body.from} to ${body.to}`, () =>
-        enqueueMigration(migration, body, { actor: actor.auditName, idempotencyKey }, context),
-      ),
+    async createMigrationJob({ body, actor, idempotencyKey, signal }) {
+      const order = await withName(body, context, signal);
+      return await noted(actor, 'migrate', `${order.vm} from ${order.from} to ${order.to}`, () =>
+        enqueueMigration(migration, order, { actor: actor.auditName, idempotencyKey }, context),
+      );
+    },
     async planMigration({ body, signal }) {
-      return await checkedPlan(body, await planMigration(body, context), context, signal);
+      const order = await withName(body, context, signal);
+      return await checkedPlan(order, await planMigration(order, context), context, signal);
     },
     async getMigrationMatrix({ query, signal }) {
       const { cluster, probe } = query ?? {};
