@@ -1,4 +1,4 @@
-import { TrustError } from '@virt-trust/base/error.ts';
+import { type ErrorCategory, TrustError } from '@virt-trust/base/error.ts';
 import type { MigrateVm } from '@virt-trust/contract/model/migration.ts';
 import type { MigrationPlan } from '@virt-trust/contract/model/migration-plan.ts';
 import type { Finding } from '@virt-trust/contract/model/preflight.ts';
@@ -82,11 +82,25 @@ async function noteForced(
   });
 }
 
+/** What follows from a host being away, and says no more than that. */
+const NOT_REACHED: ReadonlySet<string> = new Set(['port.closed', 'port.filtered', 'network.unreachable']);
+
+/** Whether to try again will do, what was named is not there, or something has to be mended first. */
+function categoryOf(findings: readonly Finding[]): ErrorCategory {
+  const away = new Set(
+    findings.filter(({ code }) => code === 'agent.unreachable').map(({ host }) => host ?? ''),
+  );
+  const isAway = ({ code, host }: Finding) =>
+    code === 'agent.unreachable' || (NOT_REACHED.has(code) && away.has(host ?? ''));
+  if (findings.every(isAway)) return 'unavailable';
+  return findings.every(({ code }) => code === 'vm.unknown') ? 'not-found' : 'conflict';
+}
+
 function refusal({ vm, from, to }: MigrateVm, first: Finding, all: readonly Finding[]): TrustError {
   const what = all.map((one) => one.what).join('; ');
   return new TrustError(
     'migration.preflight',
-    'conflict',
+    categoryOf(all),
     `cannot migrate ${vm} from ${from} to ${to}: ${what}`,
     {
       hint:

@@ -159,6 +159,29 @@ describe('the migration of a VM', () => {
     assert.equal(unsafe.error?.code, 'migration.preflight');
   });
 
+  it('says by its category whether to try again, whether the VM is there, or that something is to be mended', async (t) => {
+    const fleet = await pair(t);
+    const found = (code: string, host: string) =>
+      ({ code, severity: 'error', host, what: `${code} of ${host}`, fix: 'mend it' }) as const;
+    const away = found('agent.unreachable', 'host2');
+    const missing = found('vm.unknown', 'host1');
+    const cases = [
+      [[away], 'unavailable'],
+      // What follows from it.
+      [[away, found('port.filtered', 'host2'), found('network.unreachable', 'host2')], 'unavailable'],
+      [[away, found('port.filtered', 'host1')], 'conflict'],
+      [[found('port.closed', 'host2')], 'conflict'],
+      [[away, found('disk.missing', 'host2')], 'conflict'],
+      [[missing], 'not-found'],
+      [[missing, away], 'conflict'],
+    ] as const;
+    for (const [findings, category] of cases) {
+      fleet.source.findings = [...findings, { ...found('version.older', 'host2'), severity: 'warning' }];
+      const { error } = await fleet.over((await fleet.migrate(ORDER)).id);
+      assert.deepEqual([error?.code, error?.category], ['migration.preflight', category]);
+    }
+  });
+
   it("fails with libvirt's own words, the phase and where the VM is, and leaves no leave behind", async (t) => {
     const fleet = await pair(t);
     const message = 'internal error: unable to connect to server at 192.0.2.12:49152\nmore of it';
