@@ -28,7 +28,7 @@ jobs.retention_days = 7 (from global)
   default: 30
 $ virt-trust setting set certificate.lifetime 90d --cluster lab
 certificate.lifetime = "90d" (from cluster)
-  How long certificates are valid whose successors are loaded live: of libvirt, migration, VNC and backups. From 5m to 3650d, never past the authority's end; renewed after half of it. Default: "180d".
+  How long certificates are valid whose successors are loaded live: of libvirt, migration, VNC and backups. From 5m to 3650d, never past the authority's end; renewed after half of it. Shortened, it renews those that are valid for longer, in waves. Default: "180d".
   duration, for: global, cluster, host
   cluster lab: "90d", which wins
   global: not set
@@ -36,14 +36,14 @@ certificate.lifetime = "90d" (from cluster)
 warning: no host is in cluster lab: this holds for those that will be
 $ virt-trust setting get certificate.lifetime --cluster lab
 certificate.lifetime = "90d" (from cluster)
-  How long certificates are valid whose successors are loaded live: of libvirt, migration, VNC and backups. From 5m to 3650d, never past the authority's end; renewed after half of it. Default: "180d".
+  How long certificates are valid whose successors are loaded live: of libvirt, migration, VNC and backups. From 5m to 3650d, never past the authority's end; renewed after half of it. Shortened, it renews those that are valid for longer, in waves. Default: "180d".
   duration, for: global, cluster, host
   cluster lab: "90d", which wins
   global: not set
   default: "180d"
 $ virt-trust setting get certificate.lifetime
 certificate.lifetime = "180d" (from default)
-  How long certificates are valid whose successors are loaded live: of libvirt, migration, VNC and backups. From 5m to 3650d, never past the authority's end; renewed after half of it. Default: "180d".
+  How long certificates are valid whose successors are loaded live: of libvirt, migration, VNC and backups. From 5m to 3650d, never past the authority's end; renewed after half of it. Shortened, it renews those that are valid for longer, in waves. Default: "180d".
   duration, for: global, cluster, host
   global: not set
   default: "180d", which wins
@@ -56,7 +56,7 @@ $ virt-trust setting set channel.manager_addresses 192.0.2.1,2001:db8::1 --json
   ],
   "default": [],
   "from": "global",
-  "description": "Addresses from which the manager's connections arrive at hosts, besides the one seen at enrolment; their firewalls let these in.",
+  "description": "Addresses from which the manager's connections arrive at hosts, besides those from which they did; hosts make themselves known there, and their firewalls let these in.",
   "type": "list",
   "scopes": [
     "global",
@@ -129,7 +129,7 @@ hint: see them with: virt-trust host list
 [exit 3]
 $ virt-trust setting set key.algorithm des
 error: cannot set key.algorithm: not one of ecdsa-p256, ecdsa-p384, rsa-2048, rsa-3072
-hint: Key algorithm of certificates made from now on: ecdsa-p256, ecdsa-p384, rsa-2048, rsa-3072.
+hint: Key algorithm of certificates: ecdsa-p256, ecdsa-p384, rsa-2048, rsa-3072. A change renews those with another, in waves.
 [exit 2]
 `));
 
@@ -318,9 +318,9 @@ error: cannot provision cluster nowhere: no managed host is in it
 hint: see them with: virt-trust host list
 [exit 3]
 $ virt-trust host provision kvm1 --provider acme
-error: cannot find host kvm1: there is none of that name
-hint: see them with: virt-trust host list
-[exit 3]
+error: option '--provider <kind>' argument 'acme' is invalid. Allowed choices are internal.
+hint: see what there is with --help
+[exit 2]
 $ virt-trust host provision kvm1 kvm2
 HOST  STATE  WHAT CAME OF IT
 kvm1  refused  cannot find host kvm1: there is none of that name

@@ -38,6 +38,7 @@ function fleetOf(answers: Record<string, readonly VmDisplay[] | Error | 'away'>,
     repository: {
       list: async () => hosts,
       find: async (name: string) => hosts.find((host) => host.name === name) ?? null,
+      unmanagedAddress: async () => null,
     },
     channels: {
       stateOf: (id: string) => ({
