@@ -1,6 +1,7 @@
+import { Socket } from 'node:net';
 import type { Duplex } from 'node:stream';
 import { TLSSocket } from 'node:tls';
-import { noteCarried } from './scavenge.ts';
+import { freeRead } from './free-read.ts';
 
 /**
  * Carries bytes both ways between two streams until both directions have ended or one breaks; then both are gone.
@@ -35,6 +36,8 @@ export function carry(a: Duplex, b: Duplex): Promise<Error | undefined> {
  */
 function pump(from: Duplex, to: Duplex, onEnd: () => void): void {
   const joins = !(to instanceof TLSSocket);
+  // SECURITY: what a socket read is this function's alone; of other streams' chunks that is not known.
+  const frees = from instanceof Socket;
   let corked = false;
   const flush = () => {
     corked = false;
@@ -46,8 +49,11 @@ function pump(from: Duplex, to: Duplex, onEnd: () => void): void {
       to.cork();
       setImmediate(flush);
     }
-    if (!to.write(chunk)) from.pause();
-    noteCarried(chunk.length);
+    // SECURITY: after a failed write the kernel may still read from it.
+    const written = (error: Error | null | undefined) => {
+      if (frees && !error) freeRead(chunk);
+    };
+    if (!to.write(chunk, written)) from.pause();
   });
   to.on('drain', () => from.resume());
   from.once('end', () => {
