@@ -1,3 +1,4 @@
+import { stat } from 'node:fs/promises';
 import { type RunHostCommand, which } from './host-command.ts';
 
 /** Whether one daemon serves all of libvirt, or one for each driver. */
@@ -28,6 +29,9 @@ export function parseProgramVersion(output: string): string | undefined {
   return /(?:^|[\s(])(\d{1,3}\.\d{1,3}\.\d{1,3})(?![\d.])/.exec(output.slice(0, 1000))?.[1];
 }
 
+/** What programs said, by which file they are: one job asks for the same version many times, and QEMU takes long to start. */
+const said = new WeakMap<RunHostCommand, Map<string, Promise<string>>>();
+
 /** The version that the first of the installed programs says. */
 export async function readProgramVersion(
   run: RunHostCommand,
@@ -36,8 +40,25 @@ export async function readProgramVersion(
   for (const name of programs) {
     const program = await which(name);
     if (program === undefined) continue;
-    const version = parseProgramVersion((await run(program, ['--version'])).stdout);
+    const version = parseProgramVersion(await sayVersion(run, program));
     if (version !== undefined) return version;
   }
   return undefined;
+}
+
+async function sayVersion(run: RunHostCommand, program: string): Promise<string> {
+  const answers = said.get(run) ?? new Map<string, Promise<string>>();
+  said.set(run, answers);
+  // An upgrade makes another file of it, or changes it.
+  const { dev, ino, size, mtimeNs, ctimeNs } = await stat(program, { bigint: true });
+  const file = [program, dev, ino, size, mtimeNs, ctimeNs].join(' ');
+  const before = answers.get(file);
+  if (before !== undefined) return await before;
+  for (const other of answers.keys()) if (other.startsWith(`${program} `)) answers.delete(other);
+  const answer = run(program, ['--version']).then(({ stdout }) => stdout.slice(0, 1000));
+  answers.set(file, answer);
+  return await answer.catch((error: unknown) => {
+    answers.delete(file);
+    throw error;
+  });
 }
