@@ -1,6 +1,6 @@
 import { randomUUID } from 'node:crypto';
 import type { Clock } from '@virt-trust/base/clock.ts';
-import { describeError, TrustError } from '@virt-trust/base/error.ts';
+import { describeError, isTrustError, TrustError } from '@virt-trust/base/error.ts';
 import { DAY, instant } from '@virt-trust/base/instant.ts';
 import type { Log } from '@virt-trust/base/log.ts';
 import type { Job, JobState } from '@virt-trust/contract/model/job.ts';
@@ -21,7 +21,10 @@ export interface JobRunnerParts {
 }
 
 class Shutdown extends Error {}
-/** Why the signal of a job is aborted when somebody cancelled it; a manager that stops aborts it too. */
+/**
+ * Why the signal of a job is aborted when somebody cancelled it; a manager that stops aborts it too. A job that has to say
+ * what is done by then throws `job.cancelled`, which it keeps as its error.
+ */
 export class Cancelled extends Error {}
 
 /** Runs jobs: in order where they share a lock, bounded in number, again after a crash. */
@@ -259,6 +262,17 @@ export class JobRunner {
     try {
       if (reason instanceof Cancelled && (error === reason || (error as Error)?.name === 'AbortError')) {
         await this.#finish(run, { state: 'cancelled' }, actor, 'done', 'cancelled');
+        return;
+      }
+      if (reason instanceof Cancelled && isTrustError(error, 'job.cancelled')) {
+        const said = errorOf(error);
+        await this.#finish(
+          run,
+          { state: 'cancelled', error: said },
+          actor,
+          'done',
+          `cancelled: ${said.message}`,
+        );
         return;
       }
       const failure = errorOf(error);

@@ -69,6 +69,68 @@ describe('emptying a host', () => {
     assert.ok([...fleet.source.orders.values()].every(({ vm }) => vm !== 'vm3'));
   });
 
+  it('says, cancelled, which VMs moved, which are still there and why, and which are off', async (t) => {
+    const fleet = await pair(t);
+    fleet.source.vms = ['gone', 'late', 'under-way', 'waiting'];
+    const uuid = 'aaaaaaaa-2222-4333-8444-555555555555';
+    fleet.source.listed.set('', [
+      { uuid, name: 'gone', active: true },
+      { uuid, name: 'stopped', active: false },
+    ]);
+    fleet.source.onStart = ({ vm }) => (vm === 'gone' ? { phase: 'done', runsOn: 'destination' } : {});
+    fleet.source.onCancel = ({ vm }) =>
+      // What libvirt has handed over already is over.
+      vm === 'late' ? { phase: 'done', runsOn: 'destination' } : { phase: 'cancelled', runsOn: 'source' };
+    const { id } = await fleet.evacuate('host1', { concurrency: 2 });
+    await fleet.until(id, ({ steps }) =>
+      ['late', 'under-way'].every((vm) =>
+        steps.some(({ name, detail }) => name.startsWith(`Migrate ${vm}`) && detail.startsWith('job ')),
+      ),
+    );
+    await fleet.underWay('late', 'under-way');
+    await fleet.jobs.cancel(id, 'token:test');
+    const { state, error } = await fleet.over(id);
+    assert.deepEqual([state, error?.code, error?.category], ['cancelled', 'job.cancelled', 'failed']);
+    assert.match(
+      error?.message ?? '',
+      /^cannot empty host host1: it was cancelled; 2 of 4 VMs did not leave: under-way \(host2: its migration was cancelled \(job [0-9a-f-]{36}\)\); waiting \(not begun\); moved: gone, late on host2; off, and stay: stopped$/,
+    );
+    assert.match(error?.hint ?? '', /to go on with these: virt-trust migrate --all --from host1/);
+    assert.match(
+      (await fleet.audited('host-evacuate')).at(-1)?.detail ?? '',
+      /cancelled: .*moved: gone, late/,
+    );
+  });
+
+  it('says which VMs are off and stay, also where all others left or nothing ran', async (t) => {
+    const fleet = await pair(t);
+    fleet.source.vms = ['web'];
+    const uuid = 'aaaaaaaa-2222-4333-8444-555555555555';
+    const off = Array.from({ length: 70 }, (_, index) => `off${100 + index}`);
+    fleet.source.listed.set(
+      '',
+      off.map((name) => ({ uuid, name, active: false })),
+    );
+    fleet.source.onStart = () => {
+      // It is defined there still, and left all the same.
+      fleet.source.listed.set(
+        '',
+        [...off, 'web'].map((name) => ({ uuid, name, active: false })),
+      );
+      fleet.source.vms = [];
+      return { phase: 'done', runsOn: 'destination' };
+    };
+    const { result, steps } = await fleet.over((await fleet.evacuate('host1')).id);
+    assert.match(
+      result ?? '',
+      /^host1 is empty: web on host2; off, and stay: off100, .*, off163 and 6 more$/,
+    );
+    assert.match(steps[0]?.detail ?? '', /^1: web; off, and stay: off100, /);
+    fleet.source.listed.set('', [{ uuid, name: 'web', active: false }]);
+    const again = await fleet.over((await fleet.evacuate('host1')).id);
+    assert.equal(again.result, 'nothing ran on host1; off, and stay: web');
+  });
+
   it('says why where there is nowhere to go', async (t) => {
     const fleet = await pair(t);
     fleet.source.vms = ['vm1'];

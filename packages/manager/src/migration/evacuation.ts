@@ -9,7 +9,9 @@ import type { JobContext, JobDefinition } from '../jobs/job.ts';
 import { Cancelled } from '../jobs/job-runner.ts';
 import type { MigrationContext } from './context.ts';
 import { destinationsOf, vmOrder } from './destinations.ts';
+import { managedEnd } from './migration-end.ts';
 import { enqueueMigration, type MigrationJob } from './migration-job.ts';
+import { vmsOf } from './vms-of-host.ts';
 
 /** Which host is emptied, and how. */
 export interface EvacuationOrder {
@@ -19,6 +21,9 @@ export interface EvacuationOrder {
 
 /** Hosts that are tried for one VM; more would only fail for the same reason. */
 const ATTEMPTS = 3;
+const LOOK_MS = 20_000;
+/** VMs that are named one by one. */
+const NAMES = 64;
 /** Failures after which nobody but a person may move the VM again. */
 const FINAL: ReadonlySet<string> = new Set(['migration.operator_needed', 'migration.outcome_unknown']);
 
@@ -48,12 +53,17 @@ async function evacuate(
   job: JobContext,
 ): Promise<string> {
   const host = await requireHost(name, context);
-  const vms = await job.step('Look what runs there', async (report) => {
+  const { vms, off } = await job.step('Look what runs there', async (report) => {
     const known = (await job.recall('vms')) as readonly string[] | undefined;
-    const found = known ?? (await runningOn(host, context, job.signal));
-    if (known === undefined) await job.remember('vms', [...found]);
-    report(found.length === 0 ? 'nothing' : `${found.length}: ${found.join(', ')}`);
-    return found;
+    const running = known ?? (await runningOn(host, context, job.signal));
+    const others =
+      ((await job.recall('off')) as readonly string[] | undefined) ?? (await offOn(host, context, job));
+    await job.remember('off', [...others]);
+    if (known === undefined) await job.remember('vms', [...running]);
+    report(
+      `${running.length === 0 ? 'nothing' : `${running.length}: ${running.join(', ')}`}${offAndStay(others)}`,
+    );
+    return { vms: running, off: others };
   });
   const concurrency =
     order.concurrency ??
@@ -64,18 +74,42 @@ async function evacuate(
     vms.map((vm) =>
       slots
         .run(job.signal, () => moveAway({ vm, host, order, migration, sent }, context, job))
-        .catch((error: unknown): Outcome => ({ vm, on: null, why: describeError(error) })),
+        .catch((error: unknown): Outcome => ({ vm, on: null, why: whyNot(error) })),
     ),
   );
-  // Cancelled, or the manager stops: what was said until now stays in the steps.
+  // The manager stops: it goes on at the next start.
+  if (!isCancelled(job)) job.signal.throwIfAborted();
+  const left = await runningOn(host, context, AbortSignal.timeout(LOOK_MS)).catch(() => []);
+  const started = left
+    .filter((vm) => !vms.includes(vm))
+    .map((vm) => ({ vm, on: null, why: 'it was started meanwhile' }));
+  return summary(name, [...outcomes, ...started], off, isCancelled(job));
+}
+
+function isCancelled({ signal }: JobContext): boolean {
+  return signal.reason instanceof Cancelled;
+}
+
+function whyNot(error: unknown): string {
+  return error instanceof Cancelled ? 'not begun' : describeError(error);
+}
+
+/** The VMs that are off by name; none where libvirt does not say. */
+async function offOn(host: Host, context: MigrationContext, job: JobContext): Promise<string[]> {
+  const end = managedEnd(host);
+  const vms = await vmsOf(end, end, context, job.signal).catch(() => []);
   job.signal.throwIfAborted();
-  const left = await runningOn(host, context, job.signal).catch(() => []);
-  return summary(name, [
-    ...outcomes,
-    ...left
-      .filter((vm) => !vms.includes(vm))
-      .map((vm) => ({ vm, on: null, why: 'it was started meanwhile' })),
-  ]);
+  return vms
+    .filter(({ active }) => !active)
+    .map(({ name }) => name)
+    .toSorted();
+}
+
+/** Nobody should take a host for empty of which VMs are only off. */
+function offAndStay(off: readonly string[]): string {
+  if (off.length === 0) return '';
+  const more = off.length > NAMES ? ` and ${off.length - NAMES} more` : '';
+  return `; off, and stay: ${off.slice(0, NAMES).join(', ')}${more}`;
 }
 
 interface Leaving {
@@ -100,10 +134,11 @@ async function moveAway(leaving: Leaving, context: MigrationContext, job: JobCon
       .step(`Migrate ${vm} to ${to}`, (report) => moved(leaving, to, context, job, report))
       .catch((error: unknown) => error);
     if (!(ended instanceof Error)) return { vm, on: to, why: '' };
-    job.signal.throwIfAborted();
+    if (!isCancelled(job)) job.signal.throwIfAborted();
     sent.set(to, (sent.get(to) ?? 1) - 1);
-    reasons.push(`${to}: ${describeError(ended)}`);
-    if (isTrustError(ended) && FINAL.has(ended.code)) break;
+    if (ended instanceof Cancelled && reasons.length === 0) throw ended;
+    reasons.push(`${to}: ${whyNot(ended)}`);
+    if (isCancelled(job) || (isTrustError(ended) && FINAL.has(ended.code))) break;
   }
   return { vm, on: null, why: reasons.join('; ') };
 }
@@ -161,6 +196,7 @@ async function moved(
     if (!(job.signal.reason instanceof Cancelled)) stopping.abort();
   };
   job.signal.addEventListener('abort', onStop);
+  if (job.signal.aborted) onStop();
   try {
     let last = child;
     for await (const { job: now } of context.jobs.follow(child.id, stopping.signal)) {
@@ -172,7 +208,7 @@ async function moved(
       report(last.result ?? 'done');
       return last;
     }
-    job.signal.throwIfAborted();
+    if (!isCancelled(job)) job.signal.throwIfAborted();
     throw failureOf(last);
   } finally {
     job.signal.removeEventListener('abort', cancel);
@@ -182,6 +218,8 @@ async function moved(
 
 function failureOf({ id, state, error }: Job): TrustError {
   const hint = error?.hint == null ? {} : { hint: error.hint };
+  if (state === 'cancelled' && error === null)
+    return new TrustError('job.cancelled', 'failed', `its migration was cancelled (job ${id})`);
   return new TrustError(
     error?.code ?? `job.${state}`,
     'failed',
@@ -196,7 +234,12 @@ async function runningOn(host: Host, context: MigrationContext, signal: AbortSig
 }
 
 /** Which VM is where; throws, with why, where one stayed. */
-function summary(host: string, outcomes: readonly Outcome[]): string {
+function summary(
+  host: string,
+  outcomes: readonly Outcome[],
+  off: readonly string[],
+  cancelled: boolean,
+): string {
   const gone = outcomes.filter(({ on }) => on !== null);
   const stayed = outcomes.filter(({ on }) => on === null);
   const places = [...new Set(gone.map(({ on }) => on))]
@@ -209,15 +252,15 @@ function summary(host: string, outcomes: readonly Outcome[]): string {
     )
     .join('; ');
   if (stayed.length === 0)
-    return gone.length === 0 ? `nothing ran on ${host}` : `${host} is empty: ${places}`;
+    return `${gone.length === 0 ? `nothing ran on ${host}` : `${host} is empty: ${places}`}${offAndStay(off)}`;
   throw new TrustError(
-    'migration.evacuation_incomplete',
+    cancelled ? 'job.cancelled' : 'migration.evacuation_incomplete',
     'failed',
-    `cannot empty host ${host}: ${stayed.length} of ${outcomes.length} VMs did not leave: ${stayed
+    `cannot empty host ${host}: ${cancelled ? 'it was cancelled; ' : ''}${stayed.length} of ${outcomes.length} VMs did not leave: ${stayed
       .map(({ vm, why }) => `${vm} (${why})`)
-      .join('; ')}${places === '' ? '' : `; moved: ${places}`}`,
+      .join('; ')}${places === '' ? '' : `; moved: ${places}`}${offAndStay(off)}`,
     {
-      hint: `see each with: virt-trust job list; when that is mended: virt-trust migrate --all --from ${host}`,
+      hint: `see each with: virt-trust job list; ${cancelled ? 'to go on with these' : 'when that is mended'}: virt-trust migrate --all --from ${host}`,
     },
   );
 }

@@ -27,6 +27,11 @@ export class SimulatedAgent {
     phase: 'done',
     runsOn: 'destination',
   });
+  /** What becomes of one that is cancelled. */
+  onCancel: (order: MigrationOrder) => Partial<MigrationStatus> = () => ({
+    phase: 'cancelled',
+    runsOn: 'source',
+  });
   readonly #clock: () => number;
   #changed = Promise.withResolvers<void>();
 
@@ -128,7 +133,7 @@ export class SimulatedAgent {
       case 'GET migrations':
         return [200, await this.#status(id, url.searchParams.has('wait'), signal)];
       case 'DELETE migrations':
-        this.become(id, { phase: 'cancelled', runsOn: 'source' });
+        this.become(id, this.onCancel(this.#order(id)));
         return [200, this.#find(id)];
       default:
         throw new Error(`the simulated agent does not know ${what}`);
@@ -157,10 +162,14 @@ export class SimulatedAgent {
   }
 
   #start(id: string): MigrationStatus {
+    this.become(id, { phase: 'running', ...this.onStart(this.#order(id)) });
+    return this.#find(id);
+  }
+
+  #order(id: string): MigrationOrder {
     const order = this.orders.get(id);
     if (order === undefined) throw unknown(id);
-    this.become(id, { phase: 'running', ...this.onStart(order) });
-    return this.#find(id);
+    return order;
   }
 
   async #status(id: string, waits: boolean, signal: AbortSignal | undefined): Promise<MigrationStatus> {

@@ -135,6 +135,15 @@ export async function migratingFleet(
       for await (const { job } of jobs.follow(id, new AbortController().signal)) if (holds(job)) return job;
       throw new Error(`job ${id} ended first`);
     },
+    /** Resolves once the migrations of these VMs run on their agents. */
+    async underWay(...vms: readonly string[]): Promise<void> {
+      for (const vm of vms) {
+        const job = jobs.unfinished('migrate').find(({ job }) => job.subject.startsWith(`${vm} `))?.job;
+        if (job === undefined) throw new Error(`no migration of ${vm}`);
+        for await (const { job: now } of jobs.follow(job.id, new AbortController().signal))
+          if (now.steps.some(({ name }) => name === 'Migrate')) break;
+      }
+    },
     audited: async (action: string) =>
       (await audit.list(0, 10_000))
         .filter((entry) => entry.action === action)
