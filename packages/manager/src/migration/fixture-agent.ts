@@ -1,5 +1,6 @@
 import { TrustError } from '@virt-trust/base/error.ts';
 import { ApiClient } from '@virt-trust/contract/client.ts';
+import type { AgentEvent } from '@virt-trust/contract/model/agent-event.ts';
 import { testCapabilities } from '@virt-trust/contract/model/fixtures.ts';
 import type { Grant } from '@virt-trust/contract/model/grant.ts';
 import type { HostVm } from '@virt-trust/contract/model/host-vm.ts';
@@ -19,6 +20,9 @@ export class SimulatedAgent {
   readonly orders = new Map<string, MigrationOrder>();
   readonly statuses = new Map<string, MigrationStatus>();
   findings: Finding[] = [];
+  readonly events: AgentEvent[] = [];
+  /** Told of a grant that is taken back. */
+  onDeleteGrant: (id: string) => void = () => {};
   vms: string[] = [];
   /** What its libvirt has, by address: that of this host under the empty one. */
   readonly listed = new Map<string, readonly HostVm[]>();
@@ -81,6 +85,10 @@ export class SimulatedAgent {
     }
   }, 'the simulated agent');
 
+  get #last(): number {
+    return this.events.at(-1)?.sequence ?? 0;
+  }
+
   #requireUp(): void {
     if (!this.up) throw new TrustError('channel.interrupted', 'unavailable', 'cannot go on: cut');
   }
@@ -94,11 +102,15 @@ export class SimulatedAgent {
   ): Promise<[number, unknown]> {
     switch (what) {
       case 'GET status':
-        return [200, { ...AGENT_STATUS, now: this.#clock() }];
+        return [200, { ...AGENT_STATUS, now: this.#clock(), lastEvent: this.#last }];
       case 'GET inventory':
         return [200, testInventory({ hostName: this.name, runningVms: this.vms.map(running) })];
       case 'GET observed-state':
         return [200, settledState('ours', { capabilities: testCapabilities() })];
+      case 'GET events': {
+        const after = Number(url.searchParams.get('after') ?? 0);
+        return [200, { events: this.events.filter(({ sequence }) => sequence > after), last: this.#last }];
+      }
       case 'GET vms':
         return [200, { vms: this.listed.get(url.searchParams.get('address') ?? '') ?? [] }];
       case 'POST preflights':
@@ -120,6 +132,7 @@ export class SimulatedAgent {
       }
       case 'DELETE grants':
         this.grants.delete(id);
+        this.onDeleteGrant(id);
         return [200, {}];
       case 'GET grants':
         return [

@@ -182,6 +182,47 @@ describe('the migration of a VM', () => {
     }
   });
 
+  it('SECURITY: says why the destination cut the source off, in the words of the destination', async (t) => {
+    const fleet = await pair(t);
+    const { source, destination } = fleet;
+    const failed = { phase: 'failed', step: 'perform', runsOn: 'source' } as const;
+    const error = { message: 'it closed the connection', hint: 'look at the source' };
+    const why = 'host1 was cut off while guest came from it: it calls DOMAIN_DESTROY';
+    const tell = (id: string, sequence: number, message: string) =>
+      destination.events.push({
+        sequence,
+        at: fleet.clock.now(),
+        kind: 'migration.cut_off',
+        subject: id,
+        message,
+      });
+    source.onStart = () => ({ ...failed, error });
+    // Of another migration; and said by the source, which is nobody to say it.
+    tell('another', 3000, 'host1 was cut off before');
+    source.onDeleteGrant = (id) =>
+      void source.events.push({
+        sequence: 1,
+        at: fleet.clock.now(),
+        kind: 'migration.cut_off',
+        subject: id,
+        message: 'host2 is wicked',
+      });
+    const plain = await fleet.over((await fleet.migrate({ ...ORDER, mode: ['pinned'] })).id);
+    assert.match(plain.error?.message ?? '', /in phase perform: it closed the connection; guest is on host1/);
+    assert.equal(plain.error?.hint, 'look at the source');
+    // Told at the latest when the grant goes.
+    destination.onDeleteGrant = (id) => void tell(id, 3001, why);
+    const tls = await fleet.over((await fleet.migrate(ORDER)).id);
+    assert.doesNotMatch(tls.error?.message ?? '', /cut off/);
+    destination.events.pop();
+    const cut = await fleet.over((await fleet.migrate({ ...ORDER, mode: ['pinned'] })).id);
+    const said = `it closed the connection; the agent on host2 says: ${why}`;
+    assert.equal(cut.error?.code, 'migration.failed');
+    assert.ok(cut.error?.message.includes(`in phase perform: ${said}; guest is on host1 as before`));
+    assert.match(cut.error?.hint ?? '', /virt-trust host revoke host1/);
+    assert.equal(cut.migration?.error?.message, said);
+  });
+
   it("fails with libvirt's own words, the phase and where the VM is, and leaves no leave behind", async (t) => {
     const fleet = await pair(t);
     const message = 'internal error: unable to connect to server at 192.0.2.12:49152\nmore of it';

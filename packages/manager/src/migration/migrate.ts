@@ -14,6 +14,7 @@ import { checkPair } from './check-pair.ts';
 import { compareClocks } from './clocks.ts';
 import { concluded, describeProof } from './conclusion.ts';
 import type { MigrationContext } from './context.ts';
+import { withCutOff } from './cut-off.ts';
 import { AWAY_LIMIT, followMigration, isEnd } from './follow.ts';
 import { agentPair, takeGrantsBack } from './grants.ts';
 import { migrationOrder } from './order.ts';
@@ -130,7 +131,7 @@ async function carryThrough(
       isRunning = true;
     }
     const status = await job.step('Migrate', async (report) => {
-      const last =
+      const ended =
         found !== null && isEnd(found)
           ? found
           : await followMigration({
@@ -144,6 +145,7 @@ async function carryThrough(
               if (!isTrustError(error, 'migration.conductor_away')) throw error;
               throw await vmIsWhere(begun.plan, error.message, context, job);
             });
+      const last = isStopping(job) ? ended : await withCutOff(ended, begun.order, pair, context);
       job.migration(last);
       report(last.phase === 'done' ? describeProof(last) : (last.error?.message ?? last.phase));
       // Who cancelled it knows why it did not arrive.
