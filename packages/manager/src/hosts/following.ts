@@ -20,7 +20,7 @@ import type { HostsContext } from './ports.ts';
 import { requireHost } from './require-host.ts';
 
 /** A host that boots comes back within. */
-const CHANNEL_TIMEOUT_MS = 3 * 60_000;
+export const CHANNEL_TIMEOUT_MS = 3 * 60_000;
 
 /** A host on its way to a desired state. */
 export interface Following {

@@ -4,6 +4,7 @@ import { getObservedState, postRemoval } from '@virt-trust/contract/agent/operat
 import type { ResultOf } from '@virt-trust/contract/operation.ts';
 import type { JobContext } from '../jobs/job.ts';
 import { type HostChannel, isChannelLost } from './channels.ts';
+import { CHANNEL_TIMEOUT_MS } from './following.ts';
 import type { Host } from './host.ts';
 import { Patience } from './patience.ts';
 import type { HostsContext } from './ports.ts';
@@ -131,12 +132,13 @@ async function askToRestore(
   channel: HostChannel,
   signal: AbortSignal,
 ): Promise<ResultOf<typeof postRemoval>> {
+  await channel.waitUntilUp(signal);
   for (;;) {
-    await channel.waitUntilUp(signal);
     try {
       return await channel.agent.call(postRemoval, {}, { signal });
     } catch (error) {
       if (!isChannelLost(error)) throw error;
     }
+    await channel.waitUntilUp(signal, CHANNEL_TIMEOUT_MS);
   }
 }
