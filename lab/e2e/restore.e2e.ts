@@ -239,7 +239,7 @@ describe('a manager that is lost and restored from a backup', { skip }, () => {
     const { epoch } = await loseAndRestore(file('backup'));
     const told = await until('say why', 60_000, async () => {
       const { reason } = await fleet.show('host-a');
-      return reason?.includes('closed the connection after the handshake') ? reason : undefined;
+      return reason?.includes('know each other') ? reason : undefined;
     });
     assert.ok(told);
     await assert.rejects(fleet.client.call(collectHost, { params: { name: 'host-b' } }), (error: Error) => {

@@ -269,6 +269,28 @@ describe('migrations', () => {
     assert.ok(!(await readdir(join(paths.migrations, order.id))).includes('clientkey.pem'));
   });
 
+  it('SECURITY: tells of each VM that it sent in the clear, whatever became of it', async () => {
+    const done = { phase: 'done', step: null, runsOn: 'destination' } as const;
+    const broken = { phase: 'failed', step: 'perform', runsOn: 'source', error: null } as const;
+    const refused = { ...broken, step: 'prepare' } as const;
+    for (const [mode, status, kinds] of [
+      ['plain', done, ['migration.plain']],
+      ['plain', broken, ['migration.plain']],
+      ['plain', refused, []],
+      ['tls', done, []],
+    ] as const) {
+      told.length = 0;
+      const order = plainOrder({ id: randomUUID(), mode });
+      const migrations = await made(new FakeConductors());
+      await migrations.create(order);
+      await migrations.start(order.id, null);
+      await tell(order, status);
+      await ended(migrations, order.id);
+      await migrations.close();
+      assert.deepEqual(told, ['migration.started', ...kinds, `migration.${status.phase}`]);
+    }
+  });
+
   it("starts nothing with another host's agent unless a grant says so, and gives the grant to the process", async () => {
     const order = plainOrder({ id: randomUUID(), mode: 'pinned', stream: null, peerAgent: true });
     const grant: Grant = {

@@ -1,7 +1,12 @@
 import { describeError, TrustError } from '@virt-trust/base/error.ts';
 import { HOUR } from '@virt-trust/base/instant.ts';
 import type { Grant } from '@virt-trust/contract/model/grant.ts';
-import type { MigrationOrder, MigrationStatus, PreparedVm } from '@virt-trust/contract/model/migration.ts';
+import type {
+  MigrationOrder,
+  MigrationStatus,
+  MigrationStep,
+  PreparedVm,
+} from '@virt-trust/contract/model/migration.ts';
 import { parseCertificates } from '@virt-trust/pki/certificate.ts';
 import {
   encodePrivateKeyPem,
@@ -26,6 +31,8 @@ const KEEP_MS = 24 * HOUR;
 const LOOK_MS = 200;
 /** Looks between two at the process itself. */
 const ALIVE_LOOKS = 10;
+/** In which the VM's memory and disks go, or have gone. */
+const SENT_FROM: ReadonlySet<MigrationStep> = new Set(['perform', 'finish', 'confirm']);
 
 /** What migrations are carried out with. */
 export interface MigrationParts {
@@ -276,6 +283,8 @@ class HostMigrations implements Migrations {
     await this.#store.files(status.id).destroy();
     const { phase, error } = status;
     const kind = phase.replace('-', '_');
+    if (wentInTheClear(record.order, status))
+      await this.#context.record('migration.plain', record.order.vm, `to ${record.order.to} in the clear`);
     await this.#context.record(`migration.${kind}`, record.order.vm, error?.message ?? phase);
     this.#wake();
     return status;
@@ -320,6 +329,11 @@ class HostMigrations implements Migrations {
     if (open.length >= LIMIT)
       throw conflict(order.id, `${open.length} migrations are under way on this host`);
   }
+}
+
+/** Whether anything of the VM was sent where others on the way could read it. */
+function wentInTheClear({ mode }: MigrationOrder, { phase, step }: MigrationStatus): boolean {
+  return mode === 'plain' && (phase === 'done' || (step !== null && SENT_FROM.has(step)));
 }
 
 function failure(message: string): Pick<MigrationStatus, 'phase' | 'runsOn' | 'error'> {
