@@ -497,7 +497,7 @@ describe('every cell of the table by which a migration is decided', { skip }, ()
       '--mode',
       'tls',
     );
-    await wrong(1, /nobody|no .*VM|not found|no domain/i, 'nobody', '--from', 'host-a', '--to', 'host-b');
+    await wrong(3, /nobody|no .*VM|not found|no domain/i, 'nobody', '--from', 'host-a', '--to', 'host-b');
     await runsOnlyOn(a);
   });
 
