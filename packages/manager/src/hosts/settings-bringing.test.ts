@@ -238,6 +238,18 @@ test('a host that is away is named, and brought its settings when its channel is
   );
 });
 
+test('a host to which a job of before goes on is left to it, and is brought what is put meanwhile by one after it', async () => {
+  const host = testHost('kvm1');
+  const { fleet, bringing } = await fleetOf([host], { now: FORCED, runs: ['kvm1'] });
+  await bringing.settingPut(GLOBAL, 'a');
+  await bringing.greeted(host.id);
+  assert.equal(fleet.enqueued.length, 1);
+  fleet.away = ['kvm1'];
+  const { jobs, warnings } = await bringing.settingPut(GLOBAL, 'a');
+  assert.deepEqual([jobs, warnings], [['job of kvm1'], []]);
+  assert.equal(fleet.enqueued.length, 2);
+});
+
 test('a host that comes up is held against what its agent says that it has, not against what is remembered', async () => {
   const host = testHost('kvm1');
   const { fleet, bringing } = await fleetOf([host], { now: {} });

@@ -14,6 +14,8 @@ import { wantedSettings } from './wanted-settings.ts';
 const SLOTS = 8;
 /** In whose name a host is brought its settings that was away. */
 const ACTOR = 'manager';
+/** Kinds of jobs that bring a host to what holds. */
+const FOLLOWING = ['host-settings', 'host-provision', 'host-renew', 'host-gate', 'host-add'] as const;
 /** As many hosts are named. */
 const NAMED = 8;
 
@@ -87,9 +89,11 @@ export class SettingsBringing {
       const warning = `nothing is changed while the fleet is frozen or its hosts are asked after a restore: it reaches ${namesOf(behind)} once that is over`;
       return { jobs: [], warnings: [warning] };
     }
-    const away = behind.filter(({ id }) => !this.#isUp(id));
+    // Where a job follows a host over a channel that broke, that host may come back to it with what held before.
+    const isReached = (host: Host) => this.#isUp(host.id) || this.#isFollowed(host);
+    const away = behind.filter((host) => !isReached(host));
     const jobs: string[] = [];
-    for (const host of behind) if (this.#isUp(host.id)) jobs.push(await this.#enqueue(host, actor));
+    for (const host of behind) if (isReached(host)) jobs.push(await this.#enqueue(host, actor));
     const warnings = away.length === 0 ? [] : [`it reaches ${namesOf(away)} when its channel is up again`];
     return { jobs, warnings };
   }
@@ -99,7 +103,8 @@ export class SettingsBringing {
     const { context, isHeld, signal } = this.#parts;
     try {
       const known = await context.repository.get(id);
-      if (known === null || known.observeOnly) return;
+      // A job that goes on once the channel is up has it brought there; another one would only take its turn.
+      if (known === null || known.observeOnly || this.#isFollowed(known)) return;
       // It may have been given something else than this store remembers.
       const host = await context.observing.refresh(id, await context.channels.of(known), signal);
       if ((await this.#isBehind(host)) && !(await isHeld())) await this.#enqueue(host, ACTOR);
@@ -118,6 +123,11 @@ export class SettingsBringing {
     return settingsDue(host, await wantedSettings(host, this.#parts.context)).length > 0;
   }
 
+  #isFollowed({ name }: Host): boolean {
+    const { jobs } = this.#parts;
+    return FOLLOWING.some((kind) => jobs.unfinished(kind).some(({ locks }) => locks.includes(lockOf(name))));
+  }
+
   #isUp(id: HostId): boolean {
     return this.#parts.context.channels.stateOf(id)?.kind === 'up';
   }
@@ -125,7 +135,7 @@ export class SettingsBringing {
   /** One that waits for its turn plans with what holds then; one that runs may have looked for the last time. */
   async #enqueue(host: Host, actor: string): Promise<string> {
     const { jobs, job } = this.#parts;
-    const lock = `host:${host.name}`;
+    const lock = lockOf(host.name);
     const queued = jobs
       .unfinished('host-settings')
       .find((record) => record.locks.includes(lock) && record.job.state === 'queued');
@@ -139,6 +149,10 @@ export class SettingsBringing {
     });
     return id;
   }
+}
+
+function lockOf(name: string): string {
+  return `host:${name}`;
 }
 
 function isAt(host: Host, { scope, target }: SettingPlace): boolean {
