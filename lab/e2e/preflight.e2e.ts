@@ -1,6 +1,6 @@
 import assert from 'node:assert/strict';
 import { execFile } from 'node:child_process';
-import { after, before, describe, it } from 'node:test';
+import { after, afterEach, before, describe, it } from 'node:test';
 import { fileURLToPath } from 'node:url';
 import { promisify } from 'node:util';
 import { describeError } from '@virt-trust/base/error.ts';
@@ -148,6 +148,15 @@ describe('the preflight of a migration', { skip }, () => {
     const chain = `type filter hook input priority 0; policy accept;\ntcp dport 49152-49215 ${rule}`;
     await b.run(['nft', `table inet story {\nchain input {\n${chain}\n}\n}`]);
   }
+
+  // What a step that failed left behind is nothing to the next.
+  afterEach(async () => {
+    await giveBack();
+    await filter(undefined);
+    for (const host of [a, b]) await host.exec(['virsh', 'destroy', 'picky']);
+    const isOld = await b.exec(['test', '-e', `${QEMU}.real`]);
+    if (isOld.code === 0) await b.run(['sh', '-c', OLD_CPU_MENDED], { timeout: 120_000 });
+  });
 
   it('1. is ready where all is well, by real handshakes in both directions', async () => {
     const made = await plan();
