@@ -109,10 +109,9 @@ describe('every cell of the table by which a migration is decided', { skip }, ()
   const toldOfPlain = () =>
     until('read of each VM that it went in the clear', PATIENCE, async () => {
       const outcomes = (await audited('migration.plain')).map(({ outcome }) => outcome);
-      const [intent, done] = ['intent', 'done'].map(
-        (one) => outcomes.filter((found) => found === one).length,
-      );
-      return intent === done && intent !== undefined ? { intent, done } : undefined;
+      const count = (wanted: string) => outcomes.filter((outcome) => outcome === wanted).length;
+      const [intent, done] = [count('intent'), count('done')];
+      return intent === done ? { intent, done } : undefined;
     });
 
   /** What is done while the wire is watched. */
