@@ -45,6 +45,8 @@ const root = join(import.meta.dirname, '..');
 const tally: Tally = { passed: 0, failed: 0, skipped: 0 };
 /** The tests that did not run, each with its reason. */
 const leftOut: string[] = [];
+/** The tests that failed: said once more at the end, where whoever reads the last lines alone sees each. */
+const failures: string[] = [];
 
 /** By its mark in the environment every process is found that a test leaves. */
 const testRun = await beginTestRun();
@@ -168,12 +170,13 @@ async function runTests(files: readonly string[], atOnce: number): Promise<void>
   }
 }
 
-function count({ passed, failed, skipped, leftOut: left }: TapReport, code: number): void {
+function count({ passed, failed, skipped, ...named }: TapReport, code: number): void {
   tally.passed += passed;
   tally.skipped += skipped;
   // A runner that fails without a test that failed did not run its tests.
   tally.failed += code !== 0 && failed === 0 ? 1 : failed;
-  leftOut.push(...left);
+  leftOut.push(...named.leftOut);
+  failures.push(...named.failures);
 }
 
 async function runUnit(): Promise<void> {
@@ -246,6 +249,8 @@ for (const work of [runAll, cleanUp]) {
     console.log(`✖ ${describeError(error)}`);
   });
 }
+if (failures.length > 0) heading('Failed');
+for (const failure of failures) console.log(`✖ ${failure}`);
 if (leftOut.length > 0) heading('Left out');
 for (const line of leftOut) console.log(line);
 console.log(`\n${tally.passed} passed, ${tally.failed} failed, ${tally.skipped} skipped`);
