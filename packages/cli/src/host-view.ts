@@ -1,5 +1,5 @@
 import type { Alarm } from '@virt-trust/contract/model/alarm.ts';
-import type { HostDetail, HostSummary } from '@virt-trust/contract/model/host.ts';
+import type { HostDetail, HostSummary, SettingsRetry } from '@virt-trust/contract/model/host.ts';
 import type { UnmanagedHost } from '@virt-trust/contract/model/unmanaged-host.ts';
 import { writeAlarm } from './alarm-view.ts';
 import { fleetSecurityLines, securityCell, withoutAgent, writeHostSecurity } from './fleet-security.ts';
@@ -101,7 +101,14 @@ export function writeHost(host: HostDetail, alarms: readonly Alarm[]): void {
     );
   }
   for (const due of host.settingsDue) writeLine(`  not brought there yet: ${due}`);
+  if (host.settingsRetry !== null) writeLine(`  ${retryWords(host.settingsRetry, host.channel)}`);
   for (const pending of host.observed?.pending ?? [])
     writeLine(`  left for a person: ${pending.what}: ${pending.why}; ${pending.action}`);
   for (const vm of inventory?.runningVms ?? []) writeLine(`  VM ${vm.name} ${vm.state} (process ${vm.pid})`);
+}
+
+function retryWords({ failures, reason, at }: SettingsRetry, channel: HostDetail['channel']): string {
+  const times = failures === 1 ? 'once' : `${failures} times`;
+  const when = channel === 'up' ? `at ${formatTime(at)}` : 'once its channel is up';
+  return `bringing it there failed ${times}, and is tried again ${when}: ${reason}`;
 }

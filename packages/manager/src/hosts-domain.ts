@@ -1,4 +1,5 @@
 import { describeError } from '@virt-trust/base/error.ts';
+import type { HostId } from '@virt-trust/base/host-id.ts';
 import { parseTbsCertificate } from '@virt-trust/pki/certificate.ts';
 import { encodePrivateKeyPem } from '@virt-trust/pki/key.ts';
 import { isSerialNumber } from '@virt-trust/pki/serial-number.ts';
@@ -20,6 +21,7 @@ import type { CertificateSource, HostsContext } from './hosts/ports.ts';
 import { channelIsUpAt, otherAddressesOf } from './hosts/readdressing.ts';
 import { requireHost } from './hosts/require-host.ts';
 import { SettingsBringing, settingsJob } from './hosts/settings-bringing.ts';
+import { SettingsRetries } from './hosts/settings-retries.ts';
 import { consoleHandlers } from './http/handlers/consoles.ts';
 import { hostDetail, hostHandlers } from './http/handlers/hosts.ts';
 import { interfaceHandlers } from './http/handlers/interfaces.ts';
@@ -150,13 +152,21 @@ export function hostsDomain(constraints: AuthorityConstraints): (core: Core) => 
     const definitions = hostJobs(context, identity);
     for (const definition of Object.values(definitions)) core.jobs.register(definition as never);
     const migrations = composeMigration(core, context);
-    const bringingJob = settingsJob(context);
+    const retries = new SettingsRetries({
+      wake: (id) => void bringing.again(id),
+      clock: core.clock,
+      randomness: core.randomness,
+      signal: core.signal,
+    });
+    const bringingJob = settingsJob(context, retries);
     core.jobs.register(bringingJob);
+    const retryOf = (id: HostId) => retries.of(id);
     const isHeld = async () => revocation.forHosts.isHeld() || (await renewal.freeze.isFrozen());
     const bringing = new SettingsBringing({
       context,
       jobs: core.jobs,
       job: bringingJob,
+      retries,
       isHeld,
       signal: core.signal,
     });
@@ -205,7 +215,7 @@ export function hostsDomain(constraints: AuthorityConstraints): (core: Core) => 
           jobs: core.jobs,
           provision: definitions.provision,
           declaring: interfaces.declaring,
-          detailOf: (name) => hostDetail(name, { context, alarmsOf: alarms.ofHost }),
+          detailOf: (name) => hostDetail(name, { context, alarmsOf: alarms.ofHost, retryOf }),
           whileRenaming: (rename) =>
             alarms.whileRenaming(async () => {
               const host = await rename();
@@ -220,6 +230,7 @@ export function hostsDomain(constraints: AuthorityConstraints): (core: Core) => 
           jobs: core.jobs,
           definitions,
           alarmsOf: alarms.ofHost,
+          retryOf,
           provisionDefaults: async ({ name, cluster }) => ({
             provider: await core.settings.value('certificate.provider', { host: name, cluster }),
             reconnect: await core.settings.value('provision.reconnect', { host: name, cluster }),

@@ -68,6 +68,20 @@ export const HostSummary = Type.Object(
 );
 export type HostSummary = Static<typeof HostSummary>;
 
+/** Bringing a host its settings that failed, which is tried again. */
+export const SettingsRetry = Type.Object(
+  {
+    /** How often in a row. */
+    failures: Count,
+    /** Why, the last time. */
+    reason: Text,
+    /** When it is tried again; a host that is away by then, once its channel is up. */
+    at: Time,
+  },
+  strict,
+);
+export type SettingsRetry = Static<typeof SettingsRetry>;
+
 export const HostDetail = Type.Object(
   {
     ...HostSummary.properties,
@@ -91,6 +105,8 @@ export const HostDetail = Type.Object(
     gates: Type.Array(GateState, { maxItems: 16 }),
     /** What of its settings it does not have yet, for people; it is brought there by itself. */
     settingsDue: Type.Array(Text, { maxItems: 32 }),
+    /** Where that failed: why, and when it is tried again. */
+    settingsRetry: Type.Union([SettingsRetry, Type.Null()]),
     inventory: Type.Union([Inventory, Type.Null()]),
     observed: Type.Union([ObservedState, Type.Null()]),
   },

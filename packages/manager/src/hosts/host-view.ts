@@ -1,6 +1,6 @@
 import type { Instant } from '@virt-trust/base/instant.ts';
 import type { ConnectionState } from '@virt-trust/channel/connection.ts';
-import type { HostDetail, HostSummary } from '@virt-trust/contract/model/host.ts';
+import type { HostDetail, HostSummary, SettingsRetry } from '@virt-trust/contract/model/host.ts';
 import { awayOf } from './away.ts';
 import { endpointsOf } from './desired-state.ts';
 import { gateStates } from './gates.ts';
@@ -50,7 +50,7 @@ export function detailOf(
   presence: HostPresence,
   alarms: HostAlarms,
   tls: TlsSwitch,
-  due: readonly string[],
+  bringing: { readonly due: readonly string[]; readonly retry: SettingsRetry | null },
 ): HostDetail {
   return {
     ...summaryOf(host, presence, alarms, tls),
@@ -67,7 +67,8 @@ export function detailOf(
       host,
       fleet.filter((peer) => peer.cluster === host.cluster),
     ),
-    settingsDue: [...due],
+    settingsDue: [...bringing.due],
+    settingsRetry: bringing.due.length === 0 ? null : bringing.retry,
     inventory: host.inventory,
     observed: host.observed,
   };

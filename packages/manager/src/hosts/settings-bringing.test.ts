@@ -51,6 +51,9 @@ async function fleetOf(
     hosts: await Promise.all(hosts.map((host) => broughtTo(host, SETTINGS))),
     /** What an agent says when it is asked, where that is not what is remembered. */
     says: new Map<string, DesiredSettings>(),
+    breaks: false,
+    /** What was told of retries. */
+    told: [] as string[],
     enqueued: [] as { subject: string; actor: string; locks: readonly string[] }[],
   };
   const find = (id: HostId) => fleet.hosts.find((host) => host.id === id) ?? null;
@@ -69,6 +72,7 @@ async function fleetOf(
       },
       observing: {
         refresh: async (id: HostId) => {
+          if (fleet.breaks) throw new Error('it hung up');
           const host = find(id);
           const settings = fleet.says.get(host?.name ?? '');
           return settings === undefined ? host : { ...host, observed: settledState('ours', { settings }) };
@@ -91,6 +95,11 @@ async function fleetOf(
         })),
     },
     job: { kind: 'host-settings', run: async () => '' },
+    retries: {
+      failed: (_: HostId, error: unknown) => fleet.told.push(`failed: ${String(error)}`),
+      postponed: () => fleet.told.push('postponed'),
+      over: () => fleet.told.push('over'),
+    },
     isHeld: async () => fleet.held === true,
     signal: new AbortController().signal,
   } as unknown as SettingsBringingParts;
@@ -275,4 +284,37 @@ test('nothing is brought while the fleet is frozen; once it goes on, everything 
   fleet.held = false;
   await bringing.resume();
   assert.equal(fleet.enqueued.length, 1);
+});
+
+test('when it is time to try again a host that is still behind gets a job, one that is not is left', async () => {
+  const host = testHost('kvm1');
+  const { fleet, bringing } = await fleetOf([host], { now: FORCED });
+  await bringing.again(host.id);
+  assert.deepEqual(
+    fleet.enqueued.map(({ subject, actor }) => [subject, actor]),
+    [['kvm1', 'manager']],
+  );
+  const { settings } = await wantedSettings(host, contextOf({ ...SETTINGS, ...FORCED }));
+  fleet.enqueued = [];
+  fleet.says.set('kvm1', settings);
+  await bringing.again(host.id);
+  assert.deepEqual([fleet.enqueued, fleet.told], [[], ['over']]);
+});
+
+test('a host that is away when it is time waits for its channel, one that another job works on for the next time', async () => {
+  const host = testHost('kvm1');
+  const away = await fleetOf([host], { now: FORCED, away: ['kvm1'] });
+  await away.bringing.again(host.id);
+  assert.deepEqual([away.fleet.enqueued, away.fleet.told], [[], []]);
+  const busy = await fleetOf([host], { now: FORCED, runs: ['kvm1'] });
+  await busy.bringing.settingPut(GLOBAL, 'a');
+  await busy.bringing.again(host.id);
+  assert.deepEqual([busy.fleet.enqueued.length, busy.fleet.told], [1, ['over', 'postponed']]);
+});
+
+test('a host that cannot be asked what it has is asked again', async () => {
+  const { fleet, bringing } = await fleetOf([testHost('kvm1')], { now: FORCED });
+  fleet.breaks = true;
+  await bringing.greeted(testHost('kvm1').id);
+  assert.deepEqual([fleet.enqueued, fleet.told], [[], ['failed: Error: it hung up']]);
 });

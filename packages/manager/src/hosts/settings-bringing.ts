@@ -1,6 +1,7 @@
-import { describeError } from '@virt-trust/base/error.ts';
+import { describeError, isTrustError } from '@virt-trust/base/error.ts';
 import type { HostId } from '@virt-trust/base/host-id.ts';
-import type { JobDefinition } from '../jobs/job.ts';
+import { instant } from '@virt-trust/base/instant.ts';
+import type { JobContext, JobDefinition } from '../jobs/job.ts';
 import type { JobRunner } from '../jobs/job-runner.ts';
 import type { SettingPlace } from '../settings/setting-store.ts';
 import { dueInWords, dueSettings, type WantedSettings } from './due-settings.ts';
@@ -8,6 +9,7 @@ import type { Host } from './host.ts';
 import type { HostsContext } from './ports.ts';
 import { provision } from './provisioning.ts';
 import { requireHost } from './require-host.ts';
+import { type SettingsRetries, triedAgain } from './settings-retries.ts';
 import { wantedSettings } from './wanted-settings.ts';
 
 /** Jobs of which as many run at once; what a fleet is changed by is no flood. */
@@ -26,21 +28,42 @@ interface SettingsOrder {
 
 type WantedContext = Pick<HostsContext, 'settingsOf' | 'announcePort'>;
 
-/** Brings a host to where its settings have it. */
-export function settingsJob(context: HostsContext): JobDefinition<SettingsOrder> {
+/** Brings a host to where its settings have it; a failure says when that is tried again. */
+export function settingsJob(
+  context: HostsContext,
+  retries: Pick<SettingsRetries, 'failed' | 'postponed' | 'over'>,
+): JobDefinition<SettingsOrder> {
   return {
     kind: 'host-settings',
-    async run({ host: name }, job) {
-      const due = await job.step('Compare with what the host has', async (report) => {
-        const host = await requireHost(name, context);
-        const found = settingsDue(host, await wantedSettings(host, context));
-        report(found.join('; ').slice(0, 1000) || 'it is as settings have it');
-        return found;
-      });
-      if (due.length === 0) return `host ${name} has what settings say of it already`;
-      return provision(name, context, job);
+    async run(order, job) {
+      try {
+        const result = await bring(order.host, context, job);
+        const host = await context.repository.find(order.host);
+        if (host !== null) retries.over(host.id);
+        return result;
+      } catch (error) {
+        const host = await context.repository.find(order.host);
+        // What somebody stopped is theirs to begin again.
+        if (job.signal.aborted || host === null) throw error;
+        if (isTrustError(error, 'host.joined')) {
+          retries.postponed(host.id);
+          throw error;
+        }
+        throw triedAgain(error, instant(retries.failed(host.id, error).at));
+      }
     },
   };
+}
+
+async function bring(name: string, context: HostsContext, job: JobContext): Promise<string> {
+  const due = await job.step('Compare with what the host has', async (report) => {
+    const host = await requireHost(name, context);
+    const found = settingsDue(host, await wantedSettings(host, context));
+    report(found.join('; ').slice(0, 1000) || 'it is as settings have it');
+    return found;
+  });
+  if (due.length === 0) return `host ${name} has what settings say of it already`;
+  return provision(name, context, job);
 }
 
 /**
@@ -64,6 +87,7 @@ export interface SettingsBringingParts {
   readonly context: Pick<HostsContext, 'repository' | 'channels' | 'observing' | 'log'> & WantedContext;
   readonly jobs: Pick<JobRunner, 'enqueue' | 'unfinished'>;
   readonly job: JobDefinition<SettingsOrder>;
+  readonly retries: Pick<SettingsRetries, 'failed' | 'postponed' | 'over'>;
   /** Whether nothing is to be changed now: the fleet is frozen, or not known after a restore. */
   readonly isHeld: () => Promise<boolean>;
   readonly signal: AbortSignal;
@@ -93,25 +117,38 @@ export class SettingsBringing {
     const isReached = (host: Host) => this.#isUp(host.id) || this.#isFollowed(host);
     const away = behind.filter((host) => !isReached(host));
     const jobs: string[] = [];
-    for (const host of behind) if (isReached(host)) jobs.push(await this.#enqueue(host, actor));
+    for (const host of behind) {
+      // What failed before was something else, or for somebody who now tries again.
+      this.#parts.retries.over(host.id);
+      if (isReached(host)) jobs.push(await this.#enqueue(host, actor));
+    }
     const warnings = away.length === 0 ? [] : [`it reaches ${namesOf(away)} when its channel is up again`];
     return { jobs, warnings };
   }
 
   /** Its channel came up, and both sides know each other's keys. */
   async greeted(id: HostId): Promise<void> {
-    const { context, isHeld, signal } = this.#parts;
+    const { context, isHeld, retries, signal } = this.#parts;
     try {
       const known = await context.repository.get(id);
+      if (known === null || known.observeOnly) return retries.over(id);
       // A job that goes on once the channel is up has it brought there; another one would only take its turn.
-      if (known === null || known.observeOnly || this.#isFollowed(known)) return;
+      if (this.#isFollowed(known)) return retries.postponed(id);
       // It may have been given something else than this store remembers.
       const host = await context.observing.refresh(id, await context.channels.of(known), signal);
-      if ((await this.#isBehind(host)) && !(await isHeld())) await this.#enqueue(host, ACTOR);
+      if (!(await this.#isBehind(host))) return retries.over(id);
+      if (!(await isHeld())) await this.#enqueue(host, ACTOR);
+      else retries.over(id);
     } catch (error) {
-      if (!signal.aborted)
-        context.log.warn({ host: id, reason: describeError(error) }, 'settings were not brought to it');
+      if (signal.aborted) return;
+      context.log.warn({ host: id, reason: describeError(error) }, 'settings were not brought to it');
+      retries.failed(id, error);
     }
+  }
+
+  /** It is time to try again. Where the host is away, or nothing may be changed, what ends that looks at it anew. */
+  async again(id: HostId): Promise<void> {
+    if (this.#isUp(id)) await this.greeted(id);
   }
 
   /** The fleet goes on. */

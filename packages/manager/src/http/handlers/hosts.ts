@@ -1,5 +1,6 @@
 import { TrustError } from '@virt-trust/base/error.ts';
-import type { HostDetail } from '@virt-trust/contract/model/host.ts';
+import type { HostId } from '@virt-trust/base/host-id.ts';
+import type { HostDetail, SettingsRetry } from '@virt-trust/contract/model/host.ts';
 import type { Job } from '@virt-trust/contract/model/job.ts';
 import { PROVIDERS } from '@virt-trust/contract/model/provider.ts';
 import { collect } from '../../hosts/collect.ts';
@@ -35,6 +36,8 @@ export interface HostHandlersParts {
   readonly jobs: JobRunner;
   readonly definitions: ReturnType<typeof hostJobs>;
   readonly alarmsOf: (hostName: string) => HostAlarms;
+  /** When a host is brought its settings again, where that failed. */
+  readonly retryOf: (id: HostId) => SettingsRetry | null;
   /** The settings that hold where whoever asks for a provisioning does not say. */
   readonly provisionDefaults: (host: Host) => Promise<{ provider: string; reconnect: boolean }>;
 }
@@ -42,12 +45,13 @@ export interface HostHandlersParts {
 /** A host with everything that is known of it; throws `host.unknown`. */
 export async function hostDetail(
   name: string,
-  { context, alarmsOf }: Pick<HostHandlersParts, 'context' | 'alarmsOf'>,
+  { context, alarmsOf, retryOf }: Pick<HostHandlersParts, 'context' | 'alarmsOf' | 'retryOf'>,
 ): Promise<HostDetail> {
   const [host, fleet] = await Promise.all([requireHost(name, context), context.repository.list()]);
   const tls = await context.tlsOf(host);
   const due = settingsDue(host, await wantedSettings(host, context));
-  return detailOf(host, fleet, presenceOf(host, context), alarmsOf(name), tls, due);
+  const bringing = { due, retry: retryOf(host.id) };
+  return detailOf(host, fleet, presenceOf(host, context), alarmsOf(name), tls, bringing);
 }
 
 function presenceOf({ id }: Host, { channels }: Pick<HostsContext, 'channels'>): HostPresence {
@@ -74,9 +78,10 @@ export function hostHandlers({
   jobs,
   definitions,
   alarmsOf,
+  retryOf,
   provisionDefaults,
 }: HostHandlersParts): Pick<Handlers, HostOperations> {
-  const detail = (name: string) => hostDetail(name, { context, alarmsOf });
+  const detail = (name: string) => hostDetail(name, { context, alarmsOf, retryOf });
   /** SECURITY: what an administrator has revoked, nobody below takes back. */
   const refuseLift = async (name: string, actor: Actor) => {
     const reason = 'it was revoked, and only an administrator takes it back';

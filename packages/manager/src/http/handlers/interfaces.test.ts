@@ -77,7 +77,7 @@ async function managerWith(t: TestContext) {
         jobs: core.jobs,
         provision,
         declaring,
-        detailOf: (name) => hostDetail(name, { context, alarmsOf }),
+        detailOf: (name) => hostDetail(name, { context, alarmsOf, retryOf: () => null }),
         whileRenaming: (rename) => rename(),
       }),
       clusterOf: async () => 'default',
