@@ -185,10 +185,18 @@ export async function sweep(name: string, options: { readonly deleteState?: bool
   else await sweepOwned(name);
 }
 
+/** How long what an owner that was killed had just forked may keep its lock, until it executes another program. */
+const FORKED_MS = 10_000;
+
 async function own(name: string): Promise<ProcessLock> {
   const owned = await tryLock(`lab/${name}`);
   if (owned !== undefined) return owned;
   const owner = (await readRecord(name).catch(() => undefined))?.owner;
+  if (typeof owner === 'number' && !isAlive(owner)) {
+    const limit = AbortSignal.timeout(FORKED_MS);
+    const left = await lock(`lab/${name}`, undefined, limit).catch(() => undefined);
+    if (left !== undefined) return left;
+  }
   throw new TrustError(
     'lab.in_use',
     'conflict',
@@ -197,6 +205,15 @@ async function own(name: string): Promise<ProcessLock> {
       hint: 'end that process, or use another name',
     },
   );
+}
+
+function isAlive(pid: number): boolean {
+  try {
+    process.kill(pid, 0);
+    return true;
+  } catch (error) {
+    return (error as NodeJS.ErrnoException).code === 'EPERM';
+  }
 }
 
 async function refuseIfUp(name: string): Promise<void> {
