@@ -48,6 +48,17 @@ sed -i "/name='sse4.1'/s/value='true'/value='false'/" /var/cache/libvirt/qemu/ca
 systemctl restart libvirtd`;
 const OLD_CPU_MENDED = `set -e; mv -f ${QEMU}.real ${QEMU}; rm -f /var/cache/libvirt/qemu/capabilities/*.xml; systemctl restart libvirtd; virsh capabilities >/dev/null`;
 
+const SECRET = '5ec7e75e-2222-4333-8444-555555555555';
+/** Defines libvirt's secret of an encrypted disk; its value is another step. */
+const DEFINE_SECRET = `echo "<secret ephemeral='no' private='yes'><uuid>${SECRET}</uuid><usage type='volume'><volume>${DISK}</volume></usage></secret>" >/run/secret.xml && virsh secret-define /run/secret.xml`;
+const SET_SECRET = `printf passphrase >/run/secret && virsh secret-set-value ${SECRET} --file /run/secret --plain && rm /run/secret`;
+/** A host whose only NUMA node has another number, as libvirt and libnuma read it. */
+const OTHER_NODE = `mkdir -p /run/nodes/node1 && cp -r /sys/devices/system/node/node0/. /run/nodes/node1/ 2>/dev/null
+for name in online possible has_memory; do echo 1 >/run/nodes/$name; done
+mount --bind /run/nodes /sys/devices/system/node && systemctl restart libvirtd && virsh version >/dev/null`;
+const OTHER_NODE_MENDED = `umount /sys/devices/system/node 2>/dev/null && { systemctl restart libvirtd; virsh version >/dev/null; } || true`;
+const FORGET_SECRET = `virsh secret-undefine ${SECRET} 2>/dev/null; rm -f /run/secret`;
+
 describe('the preflight of a migration', { skip }, () => {
   let fleet: Fleet;
   let a: Host;
@@ -155,6 +166,8 @@ describe('the preflight of a migration', { skip }, () => {
     await filter(undefined);
     for (const host of [a, b]) await host.exec(['virsh', 'destroy', 'picky']);
     const isOld = await b.exec(['test', '-e', `${QEMU}.real`]);
+    await b.exec(['sh', '-c', OTHER_NODE_MENDED], { timeout: 120_000 });
+    for (const host of [a, b]) await host.exec(['sh', '-c', FORGET_SECRET]);
     if (isOld.code === 0) await b.run(['sh', '-c', OLD_CPU_MENDED], { timeout: 120_000 });
   });
 
@@ -293,6 +306,34 @@ describe('the preflight of a migration', { skip }, () => {
     await b.run(['sh', '-c', [bridge, filter, log].join(' && ')]);
     await startPicky(devices('0.0.0.0'));
     assert.equal((await plan({ vm: 'picky' })).ready, true);
+    await endPicky();
+  });
+
+  it('9a. sees a secret and a NUMA node that the destination does not have, and libvirt fails over them', async () => {
+    for (const words of [DEFINE_SECRET, SET_SECRET]) await a.run(['sh', '-c', words]);
+    const image = `qemu-img create -q -f luks --object secret,id=s,data=passphrase -o key-secret=s ${DISK} 1M`;
+    await a.run(['sh', '-c', image]);
+    await b.run(['sh', '-c', image]);
+    await startPicky(
+      `<disk type='file' device='disk'><driver name='qemu' type='raw'/><source file='${DISK}'><encryption format='luks'><secret type='passphrase' uuid='${SECRET}'/></encryption></source><target dev='vda' bus='virtio'/></disk>`,
+    );
+    const asked = { vm: 'picky', flags: UNSAFE };
+    await finds('secret.missing', 'host-b', asked);
+    assert.match(await failure(asked), /no secret with matching uuid/);
+    await b.run(['sh', '-c', DEFINE_SECRET]);
+    await finds('secret.no_value', 'host-b', asked);
+    assert.match(await failure(asked), /does not have a value/);
+    await b.run(['sh', '-c', SET_SECRET]);
+    const made = await plan(asked);
+    assert.equal(made.ready, true, JSON.stringify(made.findings, null, 1));
+    await endPicky();
+    await startPicky('', "<numatune><memory mode='strict' nodeset='0'/></numatune>");
+    assert.equal((await plan({ vm: 'picky' })).ready, true);
+    await b.run(['sh', '-c', OTHER_NODE], { timeout: 120_000 });
+    await finds('vm.numa', 'host-b', { vm: 'picky' });
+    assert.match(await failure({ vm: 'picky' }), /NUMA node 0 is unavailable/);
+    await b.run(['sh', '-c', OTHER_NODE_MENDED], { timeout: 120_000 });
+    await isReady();
     await endPicky();
   });
 

@@ -1,4 +1,5 @@
 import { elementAt, elementsAt, parseXml, type XmlElement } from '@virt-trust/libvirt/xml-tree.ts';
+import { bindingsOf, type VmBindings } from './vm-bindings.ts';
 import { surroundingsOf, type VmSurroundings } from './vm-surroundings.ts';
 
 /** A disk of a VM as its XML has it. */
@@ -42,6 +43,7 @@ export interface VmNeeds {
   /** Firmware, kernel and initial disk that QEMU reads from the host. */
   readonly bootFiles: readonly string[];
   readonly surroundings: VmSurroundings;
+  readonly bindings: VmBindings;
   /** What it has that no migration carries, in words. */
   readonly immovable: readonly string[];
   /** Devices of the host's USB: they are torn away. */
@@ -70,6 +72,7 @@ export function vmNeedsOf(xml: string): VmNeeds {
       .map((name) => text('os', name))
       .filter((path) => path.startsWith('/')),
     surroundings: surroundingsOf(domain),
+    bindings: bindingsOf(domain),
     immovable: [...devices('hostdev').flatMap(hostDevice), ...others(domain)],
     usbHostDevices: devices('hostdev').filter(({ attributes }) => attributes.get('type') === 'usb').length,
   };

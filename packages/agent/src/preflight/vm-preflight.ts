@@ -6,6 +6,8 @@ import type { PreflightOrder, PreflightReport } from '@virt-trust/contract/model
 import { undueParts } from '@virt-trust/libvirt/migration-definition.ts';
 import type { QemuUser } from '../apply/services/qemu-process.ts';
 import { hostPort } from '../apply/services/reach.ts';
+import { bindingsFindings } from './bindings-checks.ts';
+import { readBindings } from './bindings-facts.ts';
 import { destinationFindings } from './destination-checks.ts';
 import { type DiskReader, mayTry, readDestinationFacts } from './destination-facts.ts';
 import type { FindingList } from './finding-list.ts';
@@ -112,6 +114,7 @@ async function coming(
   if (order.options.offline) return;
   const around = await readSurroundings(needs.surroundings, libvirt, run);
   list.all.push(...surroundingsFindings(needs, around, order));
+  list.all.push(...bindingsFindings(needs, await readBindings(needs, libvirt), order));
 }
 
 /** Of a source without an agent this host's, which conducts, asks the libvirt itself, as the migration will. */
@@ -155,6 +158,7 @@ async function toNobody({ order, list, run, signal }: VmPreflightParts, xml: str
     if (order.options.offline) return;
     const around = await readSurroundings(needs.surroundings, remote, run, false);
     list.all.push(...surroundingsFindings(needs, around, sides));
+    list.all.push(...bindingsFindings(needs, await readBindings(needs, remote, false), sides));
   } catch (error) {
     if (signal.aborted) throw error;
     // The handshake says it in full.
