@@ -2,13 +2,15 @@ import { Socket } from 'node:net';
 import type { Duplex } from 'node:stream';
 import { TLSSocket } from 'node:tls';
 import { freeRead } from './free-read.ts';
+import { PooledSocket } from './pooled-socket.ts';
 
 /**
  * Carries bytes both ways between two streams until both directions have ended or one breaks; then both are gone.
  * Reading stops while the other side does not take more, so that no more than the streams' own buffers is ever held.
  * Resolves with undefined after a clean end, else with the error.
  */
-export function carry(a: Duplex, b: Duplex): Promise<Error | undefined> {
+export function carry(one: Duplex | PooledSocket, b: Duplex): Promise<Error | undefined> {
+  const a = one instanceof PooledSocket ? one.socket : one;
   return new Promise((resolve) => {
     let open = 2;
     const over = (error?: Error) => {
@@ -23,7 +25,8 @@ export function carry(a: Duplex, b: Duplex): Promise<Error | undefined> {
       [a, b],
       [b, a],
     ] as const) {
-      pump(from, to, directionEnded);
+      if (from === a && one instanceof PooledSocket) one.pour(to, directionEnded);
+      else pump(from, to, directionEnded);
       from.once('error', over);
       from.once('close', () => over(new Error('the connection was closed before its end')));
     }

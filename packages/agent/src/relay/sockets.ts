@@ -16,6 +16,8 @@ const PATH_LIMIT = 107;
 /** libvirt's own directory for sockets of VMs: SELinux's policy lets QEMU make some there. */
 const PARENT = '/run/libvirt/qemu';
 const ID_DIGITS = 12;
+/** What one read of TLS brings at a time fits in several times, or reading would stop and go on for each. */
+const HIGH_WATER_MARK = 256 * 1024;
 
 /**
  * The sockets of a migration of that id and VM. Their names end as libvirt's own tunnels do, which AppArmor's profile of
@@ -73,7 +75,8 @@ export async function connectToQemu(path: string): Promise<Socket> {
         `cannot pass a stream on to ${path}: it is no socket of QEMU's own`,
         { context: { path } },
       );
-    const socket = connect({ path: `/proc/self/fd/${handle.fd}`, allowHalfOpen: true });
+    const options = { allowHalfOpen: true, highWaterMark: HIGH_WATER_MARK };
+    const socket = connect({ path: `/proc/self/fd/${handle.fd}`, ...options });
     const release = () => void handle.close().catch(() => {});
     socket.once('connect', release);
     socket.once('close', release);

@@ -7,6 +7,7 @@ import type { SpkiPin } from '@virt-trust/base/spki-pin.ts';
 import type { ChannelIdentity } from '@virt-trust/channel/identity.ts';
 import { carry } from './carry.ts';
 import { dialRelay } from './dial-relay.ts';
+import { PooledSocket } from './pooled-socket.ts';
 import { hearReady } from './readiness.ts';
 import type { StreamKind } from './relay-tls.ts';
 import { makeSocketDirectory, migrationSockets, removeSocketDirectory, unixUri } from './sockets.ts';
@@ -165,7 +166,9 @@ class Streams implements SourceStreams {
     if (qemu !== null) await chown(path, qemu.uid, qemu.gid);
   }
 
-  async #carry(local: Socket, kind: 'stream' | 'disks'): Promise<void> {
+  async #carry(accepted: Socket, kind: 'stream' | 'disks'): Promise<void> {
+    const pooled = new PooledSocket(accepted);
+    const local = pooled.socket;
     this.#keep(local);
     this.#streams.add(local);
     local.once('close', () => this.#streams.delete(local));
@@ -173,7 +176,7 @@ class Streams implements SourceStreams {
     try {
       const remote = await this.#connect(kind);
       this.#carried++;
-      const error = await carry(local, remote);
+      const error = await carry(pooled, remote);
       if (error !== undefined) this.#broke(`a ${kind} connection: ${error.message}`);
     } catch (error) {
       local.destroy();
