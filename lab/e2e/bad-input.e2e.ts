@@ -6,6 +6,7 @@ import { collectHost, provisionHost } from '@virt-trust/contract/manager/host-op
 import { canBootLab } from '../src/capability.ts';
 import type { Host } from '../src/host.ts';
 import { Fleet } from './fleet.ts';
+import { RESTART_LIBVIRTD } from './restart-libvirtd.ts';
 import { servedSets } from './served-sets.ts';
 import { sightOf } from './sight.ts';
 import { toldBy } from './told.ts';
@@ -128,7 +129,7 @@ describe('a host on which something is wrong', { skip }, () => {
   it('7. goes back with the reason where libvirtd turns away the clients that the certificate is for', async () => {
     const before = await servedSets(host);
     const allowed = '/etc/libvirt/libvirtd.conf';
-    await sh(`echo 'tls_allowed_dn_list = ["CN=nobody"]' >>${allowed} && systemctl restart libvirtd`);
+    await sh(`echo 'tls_allowed_dn_list = ["CN=nobody"]' >>${allowed} && ${RESTART_LIBVIRTD}`);
     const told = await toldBy(provision(true));
     assert.equal(told.code, 'apply.proof_refused');
     assert.match(told.message, /host-a/);
@@ -136,7 +137,7 @@ describe('a host on which something is wrong', { skip }, () => {
     const { observed } = await fleet.client.call(collectHost, { params: { name: 'host-a' } });
     const libvirt = observed?.credentials.find(({ service }) => service === 'libvirt');
     assert.equal(libvirt?.failure?.code, 'apply.proof_refused');
-    await sh(`sed -i /tls_allowed_dn_list.*nobody/d ${allowed} && systemctl restart libvirtd`);
+    await sh(`sed -i /tls_allowed_dn_list.*nobody/d ${allowed} && ${RESTART_LIBVIRTD}`);
     await provision(true);
     assert.notEqual((await servedSets(host)).shown, before.shown);
   });

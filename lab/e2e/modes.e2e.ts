@@ -28,6 +28,7 @@ import { until } from '../src/until.ts';
 import { runningVms, startVm } from '../src/vm.ts';
 import { Fleet } from './fleet.ts';
 import { programPath } from './program.ts';
+import { RESTART_LIBVIRTD } from './restart-libvirtd.ts';
 import { type WireSight, watchWire } from './wire.ts';
 
 const capability = await canBootLab();
@@ -314,7 +315,7 @@ describe('every cell of the table by which a migration is decided', { skip }, ()
   it('7. follows migrate_tls_force that somebody sets by hand, on the source, the destination or both', async () => {
     const FORCE = 'migrate_tls_force';
     const edit = (host: Host, command: string) =>
-      host.run(['sh', '-c', `${command} /etc/libvirt/qemu.conf && systemctl restart libvirtd.service`]);
+      host.run(['sh', '-c', `${command} /etc/libvirt/qemu.conf && ${RESTART_LIBVIRTD}`]);
     const isForced = (host: Host, wanted: boolean) =>
       until(`hear of ${FORCE} on ${host.name}`, PATIENCE, async () =>
         (await fleet.show(host.name)).observed?.capabilities?.migrateTlsForce === wanted ? true : undefined,
@@ -385,7 +386,7 @@ describe('every cell of the table by which a migration is decided', { skip }, ()
         `mkdir -p /etc/systemd/system/${socket}.d && printf '[Socket]\\nListenStream=\\n${addresses.map((one) => `ListenStream=${one}:16514\\n`).join('')}FreeBind=yes\\n' >/etc/systemd/system/${socket}.d/test.conf; ${RESTART}`,
       ]);
     // systemd starts a socket only while its service is stopped, and any client of another socket starts that.
-    const RESTART = `systemctl daemon-reload; for n in $(seq 20); do systemctl stop libvirtd.service ${socket}; systemctl start ${socket} && break; done; systemctl start libvirtd.service`;
+    const RESTART = `systemctl daemon-reload; for n in $(seq 20); do systemctl stop libvirtd.service ${socket}; systemctl reset-failed libvirtd.service ${socket}; systemctl start ${socket} && break; done; systemctl start libvirtd.service`;
     const listens = (wanted: string | null) =>
       until(`hear where libvirt of host-b listens`, PATIENCE, async () => {
         const { observed } = await fleet.show('host-b');

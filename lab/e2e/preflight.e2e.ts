@@ -19,6 +19,7 @@ import type { Host } from '../src/host.ts';
 import { until } from '../src/until.ts';
 import { runningVms, startVm } from '../src/vm.ts';
 import { Fleet } from './fleet.ts';
+import { RESTART_LIBVIRTD } from './restart-libvirtd.ts';
 
 const capability = await canBootLab();
 const skip = capability.kind === 'yes' ? false : `cannot boot the lab: ${capability.why}`;
@@ -42,11 +43,11 @@ const QEMU = '/usr/bin/qemu-system-x86_64';
 const OLD_CPU = `
 set -e; mv ${QEMU} ${QEMU}.real
 printf '#!/bin/sh\\nfor a do shift; case "$a" in *sse4.1=on*) a=$(printf %%s "$a" | sed s/sse4.1=on/sse4.1=off/) ;; esac; set -- "$@" "$a"; done\\nexec ${QEMU}.real "$@"\\n' >${QEMU}
-chmod 755 ${QEMU}; systemctl restart libvirtd
+chmod 755 ${QEMU}; ${RESTART_LIBVIRTD}
 virsh domcapabilities --virttype qemu --emulatorbin ${QEMU} >/dev/null
 sed -i "/name='sse4.1'/s/value='true'/value='false'/" /var/cache/libvirt/qemu/capabilities/*.xml
-systemctl restart libvirtd`;
-const OLD_CPU_MENDED = `set -e; mv -f ${QEMU}.real ${QEMU}; rm -f /var/cache/libvirt/qemu/capabilities/*.xml; systemctl restart libvirtd; virsh capabilities >/dev/null`;
+${RESTART_LIBVIRTD}`;
+const OLD_CPU_MENDED = `set -e; mv -f ${QEMU}.real ${QEMU}; rm -f /var/cache/libvirt/qemu/capabilities/*.xml; ${RESTART_LIBVIRTD}; virsh capabilities >/dev/null`;
 
 const SECRET = '5ec7e75e-2222-4333-8444-555555555555';
 /** Defines libvirt's secret of an encrypted disk; its value is another step. */
@@ -55,8 +56,8 @@ const SET_SECRET = `printf passphrase >/run/secret && virsh secret-set-value ${S
 /** A host whose only NUMA node has another number, as libvirt and libnuma read it. */
 const OTHER_NODE = `mkdir -p /run/nodes/node1 && cp -r /sys/devices/system/node/node0/. /run/nodes/node1/ 2>/dev/null
 for name in online possible has_memory; do echo 1 >/run/nodes/$name; done
-mount --bind /run/nodes /sys/devices/system/node && systemctl restart libvirtd && virsh version >/dev/null`;
-const OTHER_NODE_MENDED = `umount /sys/devices/system/node 2>/dev/null && { systemctl restart libvirtd; virsh version >/dev/null; } || true`;
+mount --bind /run/nodes /sys/devices/system/node && ${RESTART_LIBVIRTD} && virsh version >/dev/null`;
+const OTHER_NODE_MENDED = `umount /sys/devices/system/node 2>/dev/null && { ${RESTART_LIBVIRTD}; virsh version >/dev/null; } || true`;
 const FORGET_SECRET = `virsh secret-undefine ${SECRET} 2>/dev/null; rm -f /run/secret`;
 
 describe('the preflight of a migration', { skip }, () => {
@@ -337,6 +338,46 @@ describe('the preflight of a migration', { skip }, () => {
     await endPicky();
   });
 
+  it('9b. takes no VM for another whose ID or UUID is its name, in modes tls and pinned', async () => {
+    const guest = (await a.run(['virsh', 'domuuid', 'guest'])).trim();
+    const id = (await a.run(['virsh', 'domid', 'guest'])).trim();
+    // Where the guest is meant, it would be found to be what keeps it.
+    await a.run([
+      'virsh',
+      'snapshot-create-as',
+      'guest',
+      'kept',
+      '--memspec',
+      '/run/kept,snapshot=external',
+      '--live',
+    ]);
+    assert.equal((await plan()).ready, false);
+    const uuids = new Map<string, string>();
+    for (const name of [id, guest]) {
+      await startVm(a, { name });
+      uuids.set(name, await uuidOf(a, name));
+    }
+    const go = async (vm: string, from: string, to: string, mode: 'tls' | 'pinned') => {
+      const asked = order({ vm, from, to, mode: [mode] });
+      const made = await fleet.client.call(planMigration, { body: asked });
+      assert.deepEqual([made.ready, made.mode], [true, mode], JSON.stringify(made.findings, null, 1));
+      await fleet.finished(await fleet.client.call(createMigrationJob, { body: asked }));
+    };
+    // By its name, which is the guest's ID; back where the guest is by its own UUID.
+    await go(id, 'host-a', 'host-b', 'tls');
+    assert.deepEqual((await runningVms(b)).toSorted(), [id]);
+    await go(id, 'host-b', 'host-a', 'pinned');
+    // What looks like a UUID is one first, so its own UUID says which is meant.
+    await go(uuids.get(guest) ?? '', 'host-a', 'host-b', 'pinned');
+    assert.deepEqual(await runningVms(b), [guest]);
+    await go(uuids.get(guest) ?? '', 'host-b', 'host-a', 'tls');
+    assert.deepEqual((await runningVms(a)).toSorted(), ['guest', id, guest].toSorted());
+    assert.equal((await a.run(['virsh', 'domuuid', 'guest'])).trim(), guest);
+    for (const uuid of uuids.values()) await a.run(['virsh', 'destroy', uuid]);
+    await a.run(['virsh', 'snapshot-delete', 'guest', 'kept', '--metadata']);
+    assert.equal((await plan()).ready, true);
+  });
+
   it('10. sees a CPU that the destination has not', async () => {
     const cpu =
       "<cpu mode='custom' match='exact' check='partial'><model fallback='forbid'>qemu64</model><feature policy='require' name='sse4.1'/></cpu>";
@@ -356,15 +397,11 @@ describe('the preflight of a migration', { skip }, () => {
     await b.run([
       'sh',
       '-c',
-      `cp $(readlink -f ${conf}) /root/conf; { grep -v ^host_uuid /root/conf; echo 'host_uuid = "${uuid}"'; } >/root/conf.same; mount --bind /root/conf.same $(readlink -f ${conf}); systemctl restart libvirtd; virsh version >/dev/null`,
+      `cp $(readlink -f ${conf}) /root/conf; { grep -v ^host_uuid /root/conf; echo 'host_uuid = "${uuid}"'; } >/root/conf.same; mount --bind /root/conf.same $(readlink -f ${conf}); ${RESTART_LIBVIRTD}; virsh version >/dev/null`,
     ]);
     await finds('host.same_uuid', null);
     assert.match(await failure(), /same host|UUID/i);
-    await b.run([
-      'sh',
-      '-c',
-      `umount $(readlink -f ${conf}); systemctl restart libvirtd; virsh version >/dev/null`,
-    ]);
+    await b.run(['sh', '-c', `umount $(readlink -f ${conf}); ${RESTART_LIBVIRTD}; virsh version >/dev/null`]);
     await startVm(b, { name: 'guest' });
     await finds('vm.name_taken', 'host-b');
     await b.run(['virsh', 'destroy', 'guest']);
@@ -425,6 +462,13 @@ small letters: with warnings
   /** What was mended is seen by the host, and told. */
   const isReady = () =>
     until('see the plan ready again', 60_000, async () => ((await plan()).ready ? true : undefined));
+
+  /** Of the VM of that very name, whatever else it may be to virsh. */
+  async function uuidOf(host: Host, name: string): Promise<string> {
+    const all = await host.run(['virsh', 'list', '--all', '--uuid', '--name']);
+    const line = all.split('\n').find((one) => one.slice(36).trim() === name);
+    return line?.slice(0, 36) ?? assert.fail(`${name} is not on ${host.name}`);
+  }
 
   /** What the program prints for a person. */
   async function cli(...args: string[]): Promise<string> {

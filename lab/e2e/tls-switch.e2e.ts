@@ -13,6 +13,7 @@ import { until } from '../src/until.ts';
 import { qemuProcesses, startVm } from '../src/vm.ts';
 import { Fleet } from './fleet.ts';
 import { clientReaches } from './old-ways.ts';
+import { RESTART_LIBVIRTD } from './restart-libvirtd.ts';
 import { sightOf } from './sight.ts';
 
 const PATIENCE = 120_000;
@@ -93,8 +94,7 @@ describe('kvm.libvirtd.tls.enabled: TLS off and on by a setting', { skip }, () =
   });
 
   it('1a. sees what somebody changes on the host, and what a host can do that is only observed', async () => {
-    const force = (edit: string) =>
-      b.run(['sh', '-c', `${edit} && systemctl restart libvirtd.service`]).then(() => {});
+    const force = (edit: string) => b.run(['sh', '-c', `${edit} && ${RESTART_LIBVIRTD}`]).then(() => {});
     const modes = async (wanted: string) => {
       await until(`hear that host-b can do ${wanted}`, PATIENCE, async () =>
         (await securityOf('host-b')).modes.join() === wanted ? true : undefined,
@@ -108,7 +108,7 @@ describe('kvm.libvirtd.tls.enabled: TLS off and on by a setting', { skip }, () =
     await modes('pinned');
     // systemd starts a socket only while its service is stopped, and any client of another socket starts that.
     const start =
-      'for n in $(seq 20); do systemctl stop libvirtd.service; systemctl start $0 && exit; done; exit 1';
+      'for n in $(seq 20); do systemctl stop libvirtd.service; systemctl reset-failed libvirtd.service $0; systemctl start $0 && exit; done; exit 1';
     await b.run(['sh', '-c', start, 'libvirtd-tls.socket']);
     await modes('tls,pinned');
     await fleet.add('host-c', { cluster: 'rack1', observe: true });
