@@ -61,6 +61,12 @@ export class ConductFiles {
     return await this.#report.read();
   }
 
+  /** Other than before where another report was written; two in one tick of the kernel's clock may have the same. */
+  async reportVersion(): Promise<string> {
+    const found = await stat(this.#report.path, { bigint: true }).catch(() => undefined);
+    return found === undefined ? '' : [found.ino, found.size, found.mtimeNs, found.ctimeNs].join(' ');
+  }
+
   /** Asks the conductor to end the migration. */
   async requestCancel(): Promise<void> {
     await writeFileAtomic(this.#cancel, '', { mode: 0o600 });

@@ -236,16 +236,22 @@ class HostMigrations implements Migrations {
   /** Takes over what the conductor tells until it says how it ended; a conductor that died gets a successor. */
   async #follow(id: string): Promise<void> {
     const files = this.#store.files(id);
+    let seen = '';
     for (let look = 0; !this.#closed; look++) {
-      const record = await this.#find(id);
-      const report = await files.readReport();
-      if (report !== undefined && report.status.phase !== 'running') {
-        await this.#end(record, report.status);
-        return;
+      const version = await files.reportVersion();
+      const isAliveLook = look % ALIVE_LOOKS === 0;
+      if (isAliveLook || version !== seen) {
+        const record = await this.#find(id);
+        const report = await files.readReport();
+        if (report !== undefined && report.status.phase !== 'running') {
+          await this.#end(record, report.status);
+          return;
+        }
+        if (report !== undefined && JSON.stringify(report.status) !== JSON.stringify(record.status))
+          await this.#change(record, report.status);
+        if (isAliveLook) await this.#keepAlive(record);
       }
-      if (report !== undefined && JSON.stringify(report.status) !== JSON.stringify(record.status))
-        await this.#change(record, report.status);
-      if (look % ALIVE_LOOKS === 0) await this.#keepAlive(record);
+      seen = version;
       await new Promise((resolve) => setTimeout(resolve, LOOK_MS));
     }
   }
