@@ -360,7 +360,11 @@ describe('the preflight of a migration', { skip }, () => {
     const go = async (vm: string, from: string, to: string, mode: 'tls' | 'pinned') => {
       const asked = order({ vm, from, to, mode: [mode] });
       const made = await fleet.client.call(planMigration, { body: asked });
-      assert.deepEqual([made.ready, made.mode], [true, mode], JSON.stringify(made.findings, null, 1));
+      assert.deepEqual(
+        [made.ready, made.decision.mode],
+        [true, mode],
+        JSON.stringify(made.findings, null, 1),
+      );
       await fleet.finished(await fleet.client.call(createMigrationJob, { body: asked }));
     };
     // By its name, which is the guest's ID; back where the guest is by its own UUID.

@@ -42,6 +42,10 @@ export class Ending {
     this.#journal = journal;
   }
 
+  get #told() {
+    return { ...this.#parts.order, uuid: this.#journal.now.uuid };
+  }
+
   failed(error: unknown, runsOn: Outcome['runsOn'], step: Outcome['step'] = this.#journal.now.step): Outcome {
     const message = describeError(error);
     const hint = isTrustError(error) ? error.hint : undefined;
@@ -119,10 +123,9 @@ export class Ending {
       cookie: NONE,
     },
   ): Promise<Outcome> {
-    const { order } = this.#parts;
     if (place === 'unknown') return await this.#unknown(underWay, failure);
     const { step, finishSent } = this.#journal.now;
-    if (place === 'post-copy-failed') return operatorNeeded(order, place, step, failure);
+    if (place === 'post-copy-failed') return operatorNeeded(this.#told, place, step, failure);
     if (finishSent) await this.#journal.note({ step: 'confirm' });
     const { flags, protection } = underWay;
     const isOffline = (flags & MIGRATE_FLAGS.offline) !== 0;
@@ -132,10 +135,11 @@ export class Ending {
       flags: flags | protection,
       isOffline,
     });
-    if (settled.kind === 'unsettled') return operatorNeeded(order, place, 'confirm', settled.reason);
+    if (settled.kind === 'unsettled') return operatorNeeded(this.#told, place, 'confirm', settled.reason);
     if (place === 'destination')
       return { phase: 'done', step: null, runsOn: isOffline ? 'neither' : 'destination', error: null };
-    if (settled.kind === 'post-copy-failed') return operatorNeeded(order, 'post-copy-failed', step, failure);
+    if (settled.kind === 'post-copy-failed')
+      return operatorNeeded(this.#told, 'post-copy-failed', step, failure);
     return this.failed(failure, settled.kind === 'gone' ? 'neither' : 'source', step);
   }
 
@@ -145,7 +149,7 @@ export class Ending {
     const seen = await stateOf(source, domain.uuid).catch(() => undefined);
     // Somebody else may have begun post-copy.
     const place = isPostCopy || seen?.reason.startsWith('post-copy') ? 'post-copy-unknown' : 'unknown';
-    return operatorNeeded(this.#parts.order, place, step, failure);
+    return operatorNeeded(this.#told, place, step, failure);
   }
 
   /** Finish, cancelled: has the destination remove what it prepared. */

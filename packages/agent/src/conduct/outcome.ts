@@ -1,5 +1,5 @@
 import { describeError } from '@virt-trust/base/error.ts';
-import { shellWord } from '@virt-trust/base/shell-word.ts';
+import { virshDomain } from '@virt-trust/base/virsh-domain.ts';
 import type { MigrationStatus } from '@virt-trust/contract/model/migration.ts';
 import {
   type MigrationOrder,
@@ -37,14 +37,14 @@ export interface Outcome {
 
 /** Nobody knows where the VM may run, or what it may do next: says what to look at and to type. */
 export function operatorNeeded(
-  order: Pick<MigrationOrder, 'vm' | 'from' | 'to'>,
+  order: Pick<MigrationOrder, 'vm' | 'from' | 'to'> & { readonly uuid: string | null },
   place: 'unknown' | 'post-copy-unknown' | 'post-copy-failed' | 'source' | 'destination',
   step: MigrationStatus['step'],
   failure: unknown,
 ): Outcome {
-  const { vm, from, to } = order;
+  const { vm, uuid, from, to } = order;
   const virsh = (host: string, words: string) =>
-    `on ${host}: virsh -c qemu:///system ${words} ${shellWord(vm)}`;
+    `on ${host}: virsh -c qemu:///system ${words} ${virshDomain({ name: vm, uuid })}`;
   const why = describeError(failure);
   const end = { phase: 'operator-needed', step } as const;
   switch (place) {

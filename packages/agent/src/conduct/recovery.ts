@@ -34,14 +34,15 @@ export async function recover(
     error: { message: failure.message, hint: failure.hint ?? null },
   });
   const { uuid } = journal;
+  const told = { ...order, uuid };
   // Nothing had begun.
   if (uuid === null) return failed('source');
   const settling = new Settling({ ...parts, uuid, wasPaused: journal.wasPaused });
   if (!journal.finishSent) await untilTransferEnded(uuid, parts);
   const place = journal.finishSent ? await settling.where() : 'source';
   if (place === 'unknown')
-    return operatorNeeded(order, journal.isPostCopy ? 'post-copy-unknown' : 'unknown', journal.step, failure);
-  if (place === 'post-copy-failed') return operatorNeeded(order, place, journal.step, failure);
+    return operatorNeeded(told, journal.isPostCopy ? 'post-copy-unknown' : 'unknown', journal.step, failure);
+  if (place === 'post-copy-failed') return operatorNeeded(told, place, journal.step, failure);
   const flags = migrationFlags(order);
   const settled = await settling.settle(place, {
     params: [],
@@ -51,9 +52,9 @@ export async function recover(
   });
   switch (settled.kind) {
     case 'unsettled':
-      return operatorNeeded(order, place, journal.step, settled.reason);
+      return operatorNeeded(told, place, journal.step, settled.reason);
     case 'post-copy-failed':
-      return operatorNeeded(order, 'post-copy-failed', journal.step, failure);
+      return operatorNeeded(told, 'post-copy-failed', journal.step, failure);
     case 'gone':
       return failed('neither');
     case 'settled':

@@ -3,6 +3,7 @@ import { mkdir, rm, writeFile } from 'node:fs/promises';
 import { join } from 'node:path';
 import { describeError, TrustError } from '@virt-trust/base/error.ts';
 import { instant, SECOND } from '@virt-trust/base/instant.ts';
+import { virshDomain } from '@virt-trust/base/virsh-domain.ts';
 import { systemSleep } from '@virt-trust/channel/sleep.ts';
 import { type QemuProcess, readQemuProcesses } from '@virt-trust/check/host/qemu-process.ts';
 import type {
@@ -151,7 +152,7 @@ export class Consoles {
       'console.not_running',
       'not-found',
       `cannot find the displays of VM ${vm}: it does not run on this host`,
-      { hint: `start it: virsh start ${vm}` },
+      { hint: `start it: virsh start ${virshDomain({ name: vm, uuid: null })}` },
     );
   }
 
@@ -225,7 +226,9 @@ function ownPassword(vm: string, type: ConsoleType): TrustError {
     'console.own_password',
     'conflict',
     `cannot make a password for the ${type} display of VM ${vm}: its configuration gives it one of its own`,
-    { hint: `take passwd out of its <graphics> element: virsh edit ${vm}` },
+    {
+      hint: `take passwd out of its <graphics> element: virsh edit ${virshDomain({ name: vm, uuid: null })}`,
+    },
   );
 }
 

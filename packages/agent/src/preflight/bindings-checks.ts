@@ -1,4 +1,4 @@
-import { shellWord } from '@virt-trust/base/shell-word.ts';
+import { virshDomain } from '@virt-trust/base/virsh-domain.ts';
 import { FindingList } from './finding-list.ts';
 import type { VmSecret } from './vm-bindings.ts';
 import type { VmNeeds } from './vm-needs.ts';
@@ -17,19 +17,19 @@ export interface BindingsFacts {
 
 /** What a VM's XML names that a host has not, without which libvirt does not start it there. */
 export function bindingsFindings(
-  { name, bindings }: Pick<VmNeeds, 'name' | 'bindings'>,
+  { name, uuid, bindings }: Pick<VmNeeds, 'name' | 'uuid' | 'bindings'>,
   facts: BindingsFacts,
   { own, peer }: { readonly own: string; readonly peer: string },
 ): FindingList['all'] {
   const list = new FindingList(own);
-  pinnings(list, name, bindings.pinnings, facts.onlineCpus, { own, peer });
+  pinnings(list, { name, uuid }, bindings.pinnings, facts.onlineCpus, { own, peer });
   const { numaNodes } = facts;
   const nodes = numaNodes === null ? [] : [...bindings.numaNodes].filter((node) => !numaNodes.has(node));
   if (nodes.length > 0)
     list.error(
       'vm.numa',
       `${name} takes memory of NUMA node ${listOf(nodes)}, and ${own} has ${listOf([...(numaNodes ?? [])])}: libvirt says there that the node is unavailable`,
-      `choose another host, or take the node out of <numatune>: virsh edit ${shellWord(name)} on ${peer}, and restart the VM`,
+      `choose another host, or take the node out of <numatune>: virsh edit ${virshDomain({ name, uuid })} on ${peer}, and restart the VM`,
     );
   for (const secret of uniqueOf(bindings.secrets)) secretFinding(list, name, secret, facts, { own, peer });
   if (bindings.tpm !== null && facts.tpm !== null) {
@@ -48,7 +48,7 @@ export function bindingsFindings(
 /** sched_setaffinity(2): CPUs that are not there are left out, and none that is there is an error. */
 function pinnings(
   list: FindingList,
-  name: string,
+  { name, uuid }: Pick<VmNeeds, 'name' | 'uuid'>,
   all: VmNeeds['bindings']['pinnings'],
   online: ReadonlySet<number> | null,
   { own, peer }: { readonly own: string; readonly peer: string },
@@ -59,7 +59,7 @@ function pinnings(
   if (first === undefined) return;
   const parts = stuck.slice(0, 16).map(({ what, cpus }) => `${what} to ${listOf([...cpus])}`);
   const more = stuck.length - parts.length;
-  const command = first.command.replace('VM', () => shellWord(name));
+  const command = first.command.replace('VM', () => virshDomain({ name, uuid }));
   list.error(
     'vm.pinning',
     `${name} is pinned to host CPUs (${parts.join(', ')}${more > 0 ? ` and ${more} more` : ''}) of which ${own} has none; it has ${listOf([...online])}: libvirt cannot set CPU affinity there`,

@@ -1,4 +1,5 @@
 import { shellWord } from '@virt-trust/base/shell-word.ts';
+import { virshDomain } from '@virt-trust/base/virsh-domain.ts';
 import type { MigrationOptions } from '@virt-trust/contract/model/migration-options.ts';
 import type { PreflightOrder } from '@virt-trust/contract/model/preflight.ts';
 import { FindingList } from './finding-list.ts';
@@ -47,7 +48,7 @@ export function destinationFindings(
     list.error(
       kind === 'network' ? 'network.missing' : 'bridge.missing',
       `${needs.name} is on ${what}, which ${own} does not have up: it does not start there`,
-      `on ${own}: ${fix}; or give the VM another (virsh edit ${shellWord(needs.name)} on ${peer})`,
+      `on ${own}: ${fix}; or give the VM another (virsh edit ${virshDomain(needs)} on ${peer})`,
     );
   }
   for (const path of needs.bootFiles)
@@ -73,19 +74,19 @@ function identity(
     list.error(
       'vm.already_there',
       `${sameUuid.name} runs on ${own} already, with the same UUID ${uuid}: libvirt takes no second one`,
-      `nothing where it is on ${own} that it shall be. Start it nowhere else meanwhile; see which one is right: virsh domstate --reason ${shellWord(sameUuid.name)}, on ${own} and on ${peer}`,
+      `nothing where it is on ${own} that it shall be. Start it nowhere else meanwhile; see which one is right: virsh domstate --reason ${virshDomain({ name: sameUuid.name, uuid })}, on ${own} and on ${peer}`,
     );
   else if (sameUuid !== null && sameUuid.name !== name)
     list.error(
       'vm.other_name',
       `${own} has the VM defined under another name, ${sameUuid.name}: libvirt refuses`,
-      `take that definition away on ${own}: virsh undefine ${shellWord(sameUuid.name)}`,
+      `take that definition away on ${own}: virsh undefine ${virshDomain({ name: sameUuid.name, uuid })}`,
     );
   if (sameName !== null && sameName !== uuid)
     list.error(
       'vm.name_taken',
       `${own} has another VM called ${name} (UUID ${sameName}): libvirt refuses a second one`,
-      `rename one of the two while it is off: virsh domrename ${shellWord(name)} NEWNAME (on ${own} or ${peer})`,
+      `rename one of the two while it is off: virsh domrename ${virshDomain({ name, uuid: sameName })} NEWNAME on ${own}, or virsh domrename ${virshDomain({ name, uuid })} NEWNAME on ${peer}`,
     );
 }
 
@@ -100,7 +101,7 @@ function hardware(list: FindingList, needs: VmNeeds, facts: DestinationFacts, ow
     list.warning(
       'vm.cpu_passthrough',
       `${needs.name} has the very CPU of its host: on ${own} it goes on only where that has the same one, and nothing checks it`,
-      `see that both have the same CPU and microcode (virsh capabilities), or give the VM a CPU model: virsh edit ${shellWord(needs.name)}`,
+      `see that both have the same CPU and microcode (virsh capabilities), or give the VM a CPU model: virsh edit ${virshDomain(needs)}`,
     );
   if (facts.cpuRefused !== null)
     list.add(
@@ -108,7 +109,7 @@ function hardware(list: FindingList, needs: VmNeeds, facts: DestinationFacts, ow
       needs.cpu === 'unchecked' ? 'warning' : 'error',
       'vm.cpu',
       `the CPU of ${needs.name} is more than ${own} has: ${facts.cpuRefused}`,
-      `restart the VM with a CPU model that both hosts have: virsh hypervisor-cpu-baseline over the capabilities of both, then virsh edit ${shellWord(needs.name)}`,
+      `restart the VM with a CPU model that both hosts have: virsh hypervisor-cpu-baseline over the capabilities of both, then virsh edit ${virshDomain(needs)}`,
     );
   const { availableMemoryBytes: memory } = facts;
   if (memory !== null && needs.memoryBytes > memory)

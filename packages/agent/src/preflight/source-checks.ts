@@ -1,4 +1,5 @@
 import { shellWord } from '@virt-trust/base/shell-word.ts';
+import { virshDomain } from '@virt-trust/base/virsh-domain.ts';
 import type { MigrationOptions } from '@virt-trust/contract/model/migration-options.ts';
 import { FindingList } from './finding-list.ts';
 import { copiedDisks, type VmNeeds } from './vm-needs.ts';
@@ -32,14 +33,14 @@ export function sourceFindings(
     list.error(
       'vm.not_running',
       `${name} is ${state} on ${own}: there is no memory to migrate, libvirt refuses`,
-      `start it (virsh start ${shellWord(name)}), or migrate its definition alone: virt-trust migrate ${shellWord(name)} --offline --persistent ...`,
+      `start it (virsh start ${virshDomain(needs)}), or migrate its definition alone: virt-trust migrate ${shellWord(name)} --offline --persistent ...`,
     );
   // libvirt takes it, and a VM that runs is then defined twice, ready to be started beside itself.
   if (isActive && options.offline)
     list.error(
       'vm.running',
       `${name} is ${state} on ${own}, and --offline brings over the definition of a VM that is off`,
-      `leave --offline out to migrate it as it runs, or shut it down before: virsh shutdown ${shellWord(name)}, on ${own}`,
+      `leave --offline out to migrate it as it runs, or shut it down before: virsh shutdown ${virshDomain(needs)}, on ${own}`,
     );
   if (options.offline && options.copyStorage !== 'none')
     list.error(
@@ -57,26 +58,26 @@ export function sourceFindings(
     list.error(
       'vm.snapshots',
       `${name} has ${vm.snapshots} snapshots, with which libvirt migrates no VM`,
-      `delete them on ${own}: virsh snapshot-list ${shellWord(name)}; virsh snapshot-delete ${shellWord(name)} NAME (--metadata keeps their data)`,
+      `delete them on ${own}: virsh snapshot-list ${virshDomain(needs)}; virsh snapshot-delete ${virshDomain(needs)} NAME (--metadata keeps their data)`,
     );
   if (vm.busy)
     list.error(
       'vm.busy',
       `libvirt on ${own} works on ${name} already`,
-      `wait for its end (virsh domjobinfo ${shellWord(name)}), or end it: virsh domjobabort ${shellWord(name)}`,
+      `wait for its end (virsh domjobinfo ${virshDomain(needs)}), or end it: virsh domjobabort ${virshDomain(needs)}`,
     );
   if (options.offline || !isActive) return list.all;
   for (const what of needs.immovable)
     list.error(
       'device.immovable',
       `${name} has ${what}, which is tied to ${own}`,
-      `take it out for the migration: virsh detach-device ${shellWord(name)} DEVICE.xml --live`,
+      `take it out for the migration: virsh detach-device ${virshDomain(needs)} DEVICE.xml --live`,
     );
   if (needs.usbHostDevices > 0)
     list.warning(
       'device.usb',
       `${name} has ${needs.usbHostDevices} USB devices of ${own}, which it loses`,
-      `take them out before: virsh detach-device ${shellWord(name)} DEVICE.xml --live`,
+      `take them out before: virsh detach-device ${virshDomain(needs)} DEVICE.xml --live`,
     );
   disks(list, vm, options, own, peer);
   return list.all;
@@ -103,7 +104,7 @@ function disks(list: FindingList, vm: SourceVm, options: MigrationOptions, own: 
       list.error(
         'disk.transient',
         `disk ${disk.target} of ${needs.name} is transient, with which libvirt migrates no VM`,
-        `take it out for the migration: virsh detach-disk ${shellWord(needs.name)} ${shellWord(disk.target)} --live`,
+        `take it out for the migration: virsh detach-disk ${virshDomain(needs)} ${shellWord(disk.target)} --live`,
       );
     const hasMedium = disk.path !== null || disk.kind === 'nvme';
     if (disk.readOnly || copied.has(disk.target) || !hasMedium) continue;
@@ -120,7 +121,7 @@ function disks(list: FindingList, vm: SourceVm, options: MigrationOptions, own: 
       list.warning(
         'disk.cache_unsafe',
         `disk ${disk.target} of ${needs.name} has cache='unsafe', which ignores flushes: ${peer} could begin with data that ${own} did not write`,
-        `set cache='none' for it: virsh edit ${shellWord(needs.name)}, and restart the VM`,
+        `set cache='none' for it: virsh edit ${virshDomain(needs)}, and restart the VM`,
       );
   }
 }

@@ -29,21 +29,24 @@ export async function readSourceVm(
   options: Pick<MigrationOptions, 'offline'>,
   libvirt: LibvirtQuestions,
 ): Promise<{ readonly seen: SourceVm; readonly report: NonNullable<PreflightReport['vm']> } | null> {
-  const state = (await libvirt.tryAsk(['domstate', '--domain', vm]))?.trim();
+  // A name may be the ID or the UUID of another VM, which virsh would take first.
+  const uuid = [...(await libvirt.vms('--all'))].find(([, name]) => name === vm.trim())?.[0];
+  if (uuid === undefined) return null;
+  const state = (await libvirt.tryAsk(['domstate', '--domain', uuid]))?.trim();
   if (state === undefined) return null;
   // What is sent: secrets are no part of it, and nothing here looks at them.
   const xml = await libvirt.ask([
     'dumpxml',
     '--domain',
-    vm,
+    uuid,
     '--migratable',
     ...(options.offline && state === 'shut off' ? ['--inactive'] : []),
   ]);
   const needs = vmNeedsOf(xml);
   const [snapshots, job, disks, sharedPaths] = await Promise.all([
-    libvirt.lines(['snapshot-list', '--domain', vm, '--name']),
-    state === 'shut off' ? undefined : libvirt.tryAsk(['domjobinfo', '--domain', vm]),
-    libvirt.tryAsk(['domblkinfo', '--domain', vm, '--all']),
+    libvirt.lines(['snapshot-list', '--domain', uuid, '--name']),
+    state === 'shut off' ? undefined : libvirt.tryAsk(['domjobinfo', '--domain', uuid]),
+    libvirt.tryAsk(['domblkinfo', '--domain', uuid, '--all']),
     readSharedPaths(needs),
   ]);
   return {

@@ -1,4 +1,5 @@
 import { shellWord } from '@virt-trust/base/shell-word.ts';
+import { virshDomain } from '@virt-trust/base/virsh-domain.ts';
 import { directoryOf } from './destination-checks.ts';
 import { FindingList } from './finding-list.ts';
 import type { VmNeeds } from './vm-needs.ts';
@@ -18,12 +19,12 @@ export interface SurroundingsFacts {
 
 /** What of a VM's displays, filters, outputs and memory backing a host has not, without which QEMU does not start there. */
 export function surroundingsFindings(
-  { name, memoryBytes, surroundings }: Pick<VmNeeds, 'name' | 'memoryBytes' | 'surroundings'>,
+  { name, uuid, memoryBytes, surroundings }: Pick<VmNeeds, 'name' | 'uuid' | 'memoryBytes' | 'surroundings'>,
   facts: SurroundingsFacts,
   { own, peer }: { readonly own: string; readonly peer: string },
 ): FindingList['all'] {
   const list = new FindingList(own);
-  const edit = `virsh edit ${shellWord(name)} on ${peer}, and restart the VM`;
+  const edit = `virsh edit ${virshDomain({ name, uuid })} on ${peer}, and restart the VM`;
   for (const filter of surroundings.filters)
     if (!facts.filters.has(filter))
       list.error(

@@ -27,8 +27,8 @@ async function found(devices: string, remote?: Readonly<Record<string, string>>)
   const xml = `<domain type='kvm'><name>web</name><uuid>${UUID}</uuid><os><type arch='x86_64' machine='pc'>hvm</type></os><devices>${devices}</devices></domain>`;
   const both = {
     'list --all --uuid --name': `${UUID} web`,
-    'domstate --domain web': 'running\n',
-    'dumpxml --domain web --migratable': xml,
+    [`domstate --domain ${UUID}`]: 'running\n',
+    [`dumpxml --domain ${UUID} --migratable`]: xml,
   };
   const run = virsh({
     'qemu:///system': {

@@ -1,4 +1,4 @@
-import { shellWord } from '@virt-trust/base/shell-word.ts';
+import { virshDomain } from '@virt-trust/base/virsh-domain.ts';
 import { parseCapabilities } from '@virt-trust/check/host/capabilities.ts';
 import type { RunHostCommand } from '@virt-trust/check/host/host-command.ts';
 import type { ReadingUser } from '@virt-trust/check/reader.ts';
@@ -74,7 +74,7 @@ function unchecked({ order, list }: VmPreflightParts, vm: string, why: string): 
   list.note(
     'vm.unchecked',
     `${vm} was not looked at: ${order.peer} did not show it${why === '' ? '' : ` (${why})`}, so whether ${order.own} can run it is not known`,
-    `look by yourself: virsh dumpxml ${shellWord(vm)} on ${order.peer}`,
+    `look by yourself: virsh dumpxml ${virshDomain({ name: vm, uuid: null })} on ${order.peer}`,
   );
 }
 

@@ -1,5 +1,6 @@
 import { isIP } from 'node:net';
 import { TrustError } from '@virt-trust/base/error.ts';
+import { virshDomain } from '@virt-trust/base/virsh-domain.ts';
 import type { ConsoleType, VmDisplay } from '@virt-trust/contract/model/console.ts';
 
 /** A display that speaks TLS. */
@@ -24,7 +25,7 @@ export function chooseDisplay(
       {
         hint:
           there === ''
-            ? `give it one, then stop and start it: virsh edit ${vm}, <graphics type='vnc' autoport='yes'/>`
+            ? `give it one, then stop and start it: virsh edit ${virshDomain({ name: vm, uuid: null })}, <graphics type='vnc' autoport='yes'/>`
             : `it has ${there}: leave --type out`,
       },
     );

@@ -1,4 +1,5 @@
 import { isTrustError, TrustError } from '@virt-trust/base/error.ts';
+import { virshDomain } from '@virt-trust/base/virsh-domain.ts';
 import { getVmDisplays } from '@virt-trust/contract/agent/operations.ts';
 import type { VmDisplays } from '@virt-trust/contract/model/console.ts';
 import type { Host } from '../hosts/host.ts';
@@ -97,7 +98,7 @@ function unknown(vm: string, hosts: readonly Host[], away: readonly Host[]): Tru
       hint:
         last.length > 0
           ? `it was last seen on ${names(last)}, which is away now: see virt-trust host show ${last[0]?.name}`
-          : `VMs that are off have no display: start it (virsh start ${vm})`,
+          : `VMs that are off have no display: start it (virsh start ${virshDomain({ name: vm, uuid: null })})`,
     },
   );
 }

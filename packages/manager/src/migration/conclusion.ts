@@ -1,5 +1,6 @@
 import { TrustError } from '@virt-trust/base/error.ts';
 import { shellWord } from '@virt-trust/base/shell-word.ts';
+import { virshDomain } from '@virt-trust/base/virsh-domain.ts';
 import type { MigrateVm, MigrationStatus } from '@virt-trust/contract/model/migration.ts';
 
 type Ordered = Pick<MigrateVm, 'vm' | 'from' | 'to'>;
@@ -64,7 +65,8 @@ function whereIs({ vm, from, to }: Ordered, { runsOn }: MigrationStatus): string
 }
 
 function whatToType({ vm, from, to }: Ordered): string {
-  return `look on ${to}: virsh domstate --reason ${shellWord(vm)}. Where it runs there, end it on ${from}: virsh destroy ${shellWord(vm)}. Where it is not there for certain, let it go on on ${from}: virsh resume ${shellWord(vm)}. Never both`;
+  const word = virshDomain({ name: vm, uuid: null });
+  return `look on ${to}: virsh domstate --reason ${word}. Where it runs there, end it on ${from}: virsh destroy ${word}. Where it is not there for certain, let it go on on ${from}: virsh resume ${word}. Never both`;
 }
 
 /** The VM is off: nothing of QEMU's moved. */

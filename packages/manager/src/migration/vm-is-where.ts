@@ -1,5 +1,5 @@
 import { describeError, TrustError } from '@virt-trust/base/error.ts';
-import { shellWord } from '@virt-trust/base/shell-word.ts';
+import { virshDomain } from '@virt-trust/base/virsh-domain.ts';
 import type { MigrationPlan } from '@virt-trust/contract/model/migration-plan.ts';
 import { collect } from '../hosts/collect.ts';
 import type { JobContext } from '../jobs/job.ts';
@@ -20,7 +20,7 @@ export async function vmIsWhere(
     'failed',
     `cannot say how the migration of ${vm} from ${from} to ${to} ended: ${why}; ${seen.join('; ')}`,
     {
-      hint: `look at the VM on both hosts (virsh domstate --reason ${shellWord(vm)}) before you migrate it again`,
+      hint: `look at the VM on both hosts (virsh domstate --reason ${virshDomain({ name: vm, uuid: null })}) before you migrate it again`,
     },
   );
 }
