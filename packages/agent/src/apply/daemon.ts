@@ -66,7 +66,20 @@ export class RpcDaemonUnits {
   }
 
   async sockets(): Promise<Sockets> {
-    const units = await this.#show([this.socket('-tls'), this.socket('-tcp')]);
+    return this.#socketsOf(await this.#show([this.socket('-tls'), this.socket('-tcp')]));
+  }
+
+  /**
+   * Its sockets for the network, and how it listens; throws `libvirt.not_listening` where it can't be made to listen for
+   * the network.
+   */
+  async state(): Promise<{ readonly sockets: Sockets; readonly listening: Listening }> {
+    const { service } = this;
+    const units = await this.#show([this.socket('-tls'), this.socket('-tcp'), service, this.socket('')]);
+    return { sockets: this.#socketsOf(units), listening: await this.#listening(units) };
+  }
+
+  #socketsOf(units: ReadonlyMap<string, UnitState>): Sockets {
     const of = (kind: '-tls' | '-tcp'): SocketState => {
       const { enabled, active } = units.get(this.socket(kind)) ?? ABSENT;
       return { enabled, active };
@@ -74,9 +87,7 @@ export class RpcDaemonUnits {
     return { tls: of('-tls'), tcp: of('-tcp') };
   }
 
-  /** How the daemon listens; throws `libvirt.not_listening` where it can't be made to listen for the network. */
-  async listening(): Promise<Listening> {
-    const units = await this.#show([this.service, this.socket('')]);
+  async #listening(units: ReadonlyMap<string, UnitState>): Promise<Listening> {
     const main = units.get(this.socket('')) ?? ABSENT;
     if (main.loaded && (main.active || main.enabled)) return 'systemd-sockets';
     // Without systemd's sockets the daemon opens its own, if it is told to by --listen.

@@ -57,13 +57,11 @@ export class SystemEffects implements HostEffects {
   async facts(): Promise<HostFacts> {
     const run = this.#run;
     const daemon = await this.#daemon();
-    const units = new RpcDaemonUnits(run, daemon);
-    const [libvirtVersion, qemuVersion, user, sockets, listening, processes, inet6] = await Promise.all([
+    const [libvirtVersion, qemuVersion, user, units, processes, inet6] = await Promise.all([
       readProgramVersion(run, ['libvirtd', 'virtqemud', 'virsh']),
       readProgramVersion(run, [`qemu-system-${machine()}`, 'qemu-kvm']),
       this.qemuUser(),
-      units.sockets(),
-      units.listening(),
+      new RpcDaemonUnits(run, daemon).state(),
       readQemuProcesses(this.#paths),
       readFileIfPresent(this.#paths.at('/proc/net/if_inet6')),
     ]);
@@ -71,14 +69,14 @@ export class SystemEffects implements HostEffects {
     const { here, arriving } = await arrived(this.#paths, run, processes);
     return {
       daemon,
-      listening,
+      listening: units.listening,
       // proc_net(5): not there on a kernel without IPv6.
       ipv6: inet6 !== undefined,
       libvirtVersion,
       qemuVersion,
       qemuUid: user.uid,
       qemuGid: user.gid,
-      sockets,
+      sockets: units.sockets,
       vms: here.map(({ uuid, name, vnc, spice }) => ({ uuid, name, vnc, spice })),
       staleDevices: await staleDevices(this.#paths, processes, arriving).catch(() => []),
     };
