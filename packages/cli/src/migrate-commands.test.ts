@@ -46,7 +46,7 @@ error: cannot migrate web from old1 to old2: no mode is feasible: tls: old1 has 
 hint: take it under management: virt-trust host add old1 --ssh USER@ADDRESS (after virt-trust host remove old1)
 [exit 4]
 $ virt-trust migrate --all --from old1
-error: cannot empty host old1: it has no agent that would say which VMs run there
+error: cannot empty old1: it has no agent that would say which VMs run there
 hint: migrate them one by one: virt-trust migrate VM --from old1 --to HOST
 [exit 4]
 $ virt-trust host remove old2 --yes

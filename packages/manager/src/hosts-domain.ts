@@ -20,6 +20,7 @@ import { Observing } from './hosts/observing.ts';
 import type { CertificateSource, HostsContext } from './hosts/ports.ts';
 import { channelIsUpAt, otherAddressesOf } from './hosts/readdressing.ts';
 import { requireHost } from './hosts/require-host.ts';
+import { securityOf, shownState } from './hosts/security.ts';
 import { SettingsBringing, settingsJob } from './hosts/settings-bringing.ts';
 import { SettingsRetries } from './hosts/settings-retries.ts';
 import { consoleHandlers } from './http/handlers/consoles.ts';
@@ -188,7 +189,8 @@ export function hostsDomain(constraints: AuthorityConstraints): (core: Core) => 
       const hosts = await repository.list();
       const counts = new Map<string, number>();
       for (const host of hosts) {
-        const key = `${host.state} ${channels.stateOf(host.id)?.kind === 'up' ? 'up' : 'down'}`;
+        const state = shownState(host, securityOf(host, await context.tlsOf(host)));
+        const key = `${state} ${channels.stateOf(host.id)?.kind === 'up' ? 'up' : 'down'}`;
         counts.set(key, (counts.get(key) ?? 0) + 1);
       }
       return [...counts].map(([key, value]) => ({

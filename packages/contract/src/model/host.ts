@@ -16,8 +16,12 @@ export const HostState = Type.Union([
   Type.Literal('enrolling'),
   Type.Literal('observed'),
   Type.Literal('provisioning'),
+  /** Provisioned, and what it reported last is what it is to be. */
   Type.Literal('secured'),
-  /** Managed with its TLS switched off (kvm.libvirtd.tls.enabled): what was found on it is back. */
+  /**
+   * Managed with its TLS switched off (kvm.libvirtd.tls.enabled): what was found on it is back. Or provisioned, and by its own
+   * report it lacks what `security.missing` says.
+   */
   Type.Literal('unsecured'),
   Type.Literal('failed'),
   Type.Literal('removing'),

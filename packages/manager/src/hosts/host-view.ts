@@ -5,7 +5,7 @@ import { awayOf } from './away.ts';
 import { endpointsOf } from './desired-state.ts';
 import { gateStates } from './gates.ts';
 import type { Host } from './host.ts';
-import { securityOf, type TlsSwitch } from './security.ts';
+import { securityOf, shownState, type TlsSwitch } from './security.ts';
 
 /** The open alarms of a host: how many, and what the first of them says. */
 export type HostAlarms = HostSummary['alarms'];
@@ -24,21 +24,24 @@ export function summaryOf(
   tls: TlsSwitch,
 ): HostSummary {
   const down = channel?.kind === 'down' ? awayOf(host, channel, lostAt).why : null;
+  const security = securityOf(host, tls);
+  const state = shownState(host, security);
+  const lack = state === host.state ? null : (security.missing[0] ?? null);
   return {
     id: host.id,
     name: host.name,
     cluster: host.cluster,
     ssh: host.ssh.destination,
-    state: host.state,
+    state,
     channel: channel?.kind === 'up' ? 'up' : 'down',
-    reason: host.reason ?? down,
+    reason: host.reason ?? down ?? lack,
     group: channel?.kind === 'up' ? channel.group : null,
     services: (host.observed?.credentials ?? []).map(({ service, phase, notAfter }) => ({
       service,
       phase,
       notAfter,
     })),
-    security: securityOf(host, tls),
+    security,
     alarms,
   };
 }

@@ -5,6 +5,7 @@ import type { HostCapabilities } from '@virt-trust/contract/model/capabilities.t
 import { testCapabilities } from '@virt-trust/contract/model/fixtures.ts';
 import { settledState, testHost } from './fixtures.ts';
 import type { Host } from './host.ts';
+import { summaryOf } from './host-view.ts';
 import { securityOf, type TlsSwitch } from './security.ts';
 
 const ON: TlsSwitch = { enabled: true, from: 'default' };
@@ -78,4 +79,24 @@ test('a host that is only observed, or was revoked, is not secured although it s
   const revoked = judged(ALL, { revoked: { at: instant(0), reason: 'keyCompromise', comment: '' } });
   assert.deepEqual(revoked.modes, ['pinned']);
   assert.equal(revoked.mend, 'virt-trust host provision kvm1');
+});
+
+test('a host is shown as secured only where it reported what it is to be, and else says what it lacks', () => {
+  const up = { channel: null, lostAt: null };
+  const shown = (capabilities: HostCapabilities | null, more: Partial<Host> = {}, tls = ON) => {
+    const host = testHost('kvm1', { observed: settledState('ours', { capabilities }), ...more });
+    const { state, reason } = summaryOf(host, up, { warning: 0, critical: 0, first: null }, tls);
+    return [state, reason];
+  };
+  assert.deepEqual(shown(ALL), ['secured', null]);
+  assert.deepEqual(shown(null), ['unsecured', 'its agent has not reported what it can do']);
+  const deaf = { ...ALL, libvirtTls: null };
+  assert.deepEqual(shown(deaf), ['unsecured', 'libvirt does not listen with TLS']);
+  assert.deepEqual(shown(ALL, {}, { enabled: false, from: 'global' }), [
+    'unsecured',
+    'TLS is switched off: kvm.libvirtd.tls.enabled is off everywhere',
+  ]);
+  // What is under way, or failed, says more.
+  assert.deepEqual(shown(deaf, { state: 'provisioning' }), ['provisioning', null]);
+  assert.deepEqual(shown(deaf, { state: 'failed', reason: 'no' }), ['failed', 'no']);
 });

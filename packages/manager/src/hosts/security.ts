@@ -25,6 +25,14 @@ export function securityOf(
   return { reported: true, modes, missing, mend, tls };
 }
 
+/**
+ * The state of a host for people: `secured` is never assumed of what its last provisioning left, but only where what the
+ * host reported last is what it is to be.
+ */
+export function shownState({ state }: Pick<Host, 'state'>, { missing }: Security): Host['state'] {
+  return state === 'secured' && missing.length > 0 ? 'unsecured' : state;
+}
+
 interface Wrong {
   readonly what: string;
   readonly mend: string;

@@ -66,7 +66,7 @@ function noDestination(from: Host, judged: readonly Destination[]): TrustError {
   return new TrustError(
     'migration.no_destination',
     'conflict',
-    `cannot empty host ${from.name}: ${why.join('; ') || `no other host of cluster ${from.cluster} is secured and there`}`,
+    `cannot empty ${from.name}: ${why.join('; ') || `no other host of cluster ${from.cluster} is secured and there`}`,
     { hint: 'name others with --to, or see what they lack: virt-trust migrate --matrix' },
   );
 }

@@ -93,7 +93,7 @@ describe('emptying a host', () => {
     assert.deepEqual([state, error?.code, error?.category], ['cancelled', 'job.cancelled', 'failed']);
     assert.match(
       error?.message ?? '',
-      /^cannot empty host host1: it was cancelled; 2 of 4 VMs did not leave: under-way \(host2: its migration was cancelled \(job [0-9a-f-]{36}\)\); waiting \(not begun\); moved: gone, late on host2; off, and stay: stopped$/,
+      /^cannot empty host1: it was cancelled; 2 of 4 VMs did not leave: under-way \(host2: its migration was cancelled \(job [0-9a-f-]{36}\)\); waiting \(not begun\); moved: gone, late on host2; off, and stay: stopped$/,
     );
     assert.match(error?.hint ?? '', /to go on with these: virt-trust migrate --all --from host1/);
     assert.match(

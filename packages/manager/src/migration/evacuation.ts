@@ -256,7 +256,7 @@ function summary(
   throw new TrustError(
     cancelled ? 'job.cancelled' : 'migration.evacuation_incomplete',
     'failed',
-    `cannot empty host ${host}: ${cancelled ? 'it was cancelled; ' : ''}${stayed.length} of ${outcomes.length} VMs did not leave: ${stayed
+    `cannot empty ${host}: ${cancelled ? 'it was cancelled; ' : ''}${stayed.length} of ${outcomes.length} VMs did not leave: ${stayed
       .map(({ vm, why }) => `${vm} (${why})`)
       .join('; ')}${places === '' ? '' : `; moved: ${places}`}${offAndStay(off)}`,
     {

@@ -119,7 +119,7 @@ async function evacuable(name: string, context: MigrationContext): Promise<Host>
     throw new TrustError(
       'host.unmanaged',
       'conflict',
-      `cannot empty host ${name}: it has no agent that would say which VMs run there`,
+      `cannot empty ${name}: it has no agent that would say which VMs run there`,
       { hint: `migrate them one by one: virt-trust migrate VM --from ${name} --to HOST` },
     );
   return await requireHost(name, context);
