@@ -1,3 +1,4 @@
+import { TrustError } from '@virt-trust/base/error.ts';
 import { type Capabilities, parseCapabilities } from '@virt-trust/check/host/capabilities.ts';
 import type { RunHostCommand } from '@virt-trust/check/host/host-command.ts';
 import { lineOf } from '@virt-trust/check/host/text.ts';
@@ -18,22 +19,35 @@ export interface RunningLibvirt {
   readonly pausedVms: ReadonlySet<string>;
 }
 
-/** Asks the daemon over its local socket. */
+/** Between the answers: a line that is none of them, since no name of a VM has a slash. */
+const BETWEEN = '/';
+const QUESTIONS = ['version --daemon', 'capabilities', 'list --all --name', 'list --state-paused --uuid'];
+
+/** Asks the daemon over its local socket, all at once: a virsh takes more than its answer. Throws where it does not answer. */
 export async function readRunningLibvirt(run: RunHostCommand): Promise<RunningLibvirt> {
-  const virsh = async (...args: string[]) =>
-    (await run('virsh', [...URI, ...args], { timeoutMs: TIMEOUT_MS })).stdout;
-  // The first call finds out whether there is a daemon at all.
-  const version = await virsh('version', '--daemon');
-  const [capabilities, names, paused] = await Promise.all([
-    virsh('capabilities'),
-    virsh('list', '--all', '--name'),
-    virsh('list', '--state-paused', '--uuid'),
-  ]);
+  const script = QUESTIONS.join(`; echo ${BETWEEN}; `);
+  const { stdout } = await run('virsh', [...URI, script], { timeoutMs: TIMEOUT_MS });
+  return parseAnswers(stdout);
+}
+
+/** Reads what virsh answers to the questions; throws where it left one out, which it does where libvirt refuses. */
+export function parseAnswers(output: string): RunningLibvirt {
+  const answers: string[][] = [[]];
+  for (const line of output.split('\n'))
+    if (line.trim() === BETWEEN) answers.push([]);
+    else answers.at(-1)?.push(line.trim());
+  const [version, capabilities, names, paused] = answers.map((lines) => lines.join('\n'));
+  if (version === undefined || !capabilities?.trim() || names === undefined || paused === undefined)
+    throw new TrustError(
+      'inventory.no_answer',
+      'unavailable',
+      'cannot ask libvirt: it leaves questions open',
+    );
   return {
     ...parseVersions(version),
     capabilities: parseCapabilities(capabilities),
-    definedVms: names.split('\n').filter((line) => line.trim() !== '').length,
-    pausedVms: new Set(paused.split('\n').map((line) => line.trim())),
+    definedVms: names.split('\n').filter((line) => line !== '').length,
+    pausedVms: new Set(paused.split('\n').filter((line) => line !== '')),
   };
 }
 

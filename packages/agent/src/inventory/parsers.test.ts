@@ -8,7 +8,7 @@ import { Interface, Inventory, RunningVm } from '@virt-trust/contract/model/inve
 import { validatorOf } from '@virt-trust/contract/validate.ts';
 import fc from 'fast-check';
 import { parseInterfaces } from './interfaces.ts';
-import { parseVersions } from './libvirt.ts';
+import { parseAnswers, parseVersions } from './libvirt.ts';
 import { parseOsRelease } from './os-release.ts';
 import { connectionsOf } from './sockets.ts';
 
@@ -103,6 +103,26 @@ test('versions are read from virsh and from programs', () => {
   assert.equal(parseProgramVersion('libvirtd (libvirt) 9.0.0'), '9.0.0');
   assert.equal(parseProgramVersion('QEMU emulator version 7.2.22 (Debian 1:7.2+dfsg-7)'), '7.2.22');
   assert.equal(parseProgramVersion('nothing'), undefined);
+});
+
+test('all that the daemon says at once is told apart, and what it leaves out is no answer', () => {
+  const answers = [
+    'Running hypervisor: QEMU 7.2.22\nRunning against daemon: 9.0.0\n',
+    `<capabilities>\n<host><uuid>${UUID}</uuid></host>\n</capabilities>\n`,
+    'web\na / b\n',
+    `${UUID}\n`,
+  ];
+  assert.deepEqual(parseAnswers(answers.join('\n/\n')), {
+    version: '9.0.0',
+    qemuVersion: '7.2.22',
+    capabilities: { hostUuid: UUID, qemu: undefined },
+    definedVms: 2,
+    pausedVms: new Set([UUID]),
+  });
+  const none = parseAnswers([...answers.slice(0, 2), '\n', '\n'].join('\n/\n'));
+  assert.deepEqual([none.definedVms, none.pausedVms.size], [0, 0]);
+  for (const cut of [[], answers.slice(0, 3), [answers[0], '', ...answers.slice(2)]])
+    assert.throws(() => parseAnswers(cut.join('\n/\n')), { code: 'inventory.no_answer' });
 });
 
 test("a QEMU's command line tells its VM, its VNC and the directory it started with", () => {

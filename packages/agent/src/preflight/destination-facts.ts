@@ -28,35 +28,30 @@ export async function readDestinationFacts(
     ...new Set(needs.disks.flatMap(({ path }) => (path === null ? [] : [directoryOf(path)]))),
   ];
   const isTried = !isHere || mayTry(needs.emulator);
-  const [all, running, paused, present, pools, freeBytes, links, machineRefused, availableMemoryBytes] =
-    await Promise.all([
-      libvirt.vms('--all'),
-      libvirt.vms('--state-running'),
-      libvirt.vms('--state-paused'),
-      isHere ? existing(paths) : new Set(paths),
-      directories.length === 0 ? new Set<string>() : readPools(libvirt),
-      isHere ? readFree(directories) : new Map<string, number>(),
-      readLinks(needs.links, libvirt, isHere),
-      isTried
-        ? libvirt.objection([
-            'domcapabilities',
-            ...given('--virttype', needs.type),
-            ...given('--arch', needs.architecture),
-            ...given('--machine', needs.machine),
-            ...given('--emulatorbin', needs.emulator),
-          ])
-        : null,
-      isHere ? readAvailableMemory() : null,
-    ]);
+  const [all, present, pools, freeBytes, links, machineRefused, availableMemoryBytes] = await Promise.all([
+    libvirt.vms('--all'),
+    isHere ? existing(paths) : new Set(paths),
+    directories.length === 0 ? new Set<string>() : readPools(libvirt),
+    isHere ? readFree(directories) : new Map<string, number>(),
+    readLinks(needs.links, libvirt, isHere),
+    isTried
+      ? libvirt.objection([
+          'domcapabilities',
+          ...given('--virttype', needs.type),
+          ...given('--arch', needs.architecture),
+          ...given('--machine', needs.machine),
+          ...given('--emulatorbin', needs.emulator),
+        ])
+      : null,
+    isHere ? readAvailableMemory() : null,
+  ]);
   const nameOfUuid = all.get(needs.uuid);
   const here = isHere ? [...present] : [];
   return {
     barred: await readBarred(here, reader),
     images: await readImages(here.filter((path) => needs.disks.some((disk) => disk.path === path))),
     sameUuid:
-      nameOfUuid === undefined
-        ? null
-        : { name: nameOfUuid, active: running.has(needs.uuid) || paused.has(needs.uuid) },
+      nameOfUuid === undefined ? null : { name: nameOfUuid, active: await isActive(needs.uuid, libvirt) },
     sameName: [...all].find(([, name]) => name === needs.name)?.[0] ?? null,
     paths: present,
     pools,
@@ -70,6 +65,11 @@ export async function readDestinationFacts(
         : null,
     availableMemoryBytes,
   };
+}
+
+async function isActive(uuid: string, libvirt: LibvirtQuestions): Promise<boolean> {
+  const lists = await Promise.all([libvirt.vms('--state-running'), libvirt.vms('--state-paused')]);
+  return lists.some((list) => list.has(uuid));
 }
 
 /**
