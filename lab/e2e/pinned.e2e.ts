@@ -35,8 +35,12 @@ const DISKED: Guest = {
 };
 /** The peer door and the relays. */
 const BETWEEN_AGENTS = 'tcp and (port 16518 or portrange 16520-16583)';
-/** Everything of libvirt's and QEMU's own: RPC with and without TLS, streams, disks. */
-const LIBVIRT_AND_QEMU = 'tcp and (port 16509 or port 16514 or portrange 49152-49215)';
+/**
+ * Everything of libvirt's and QEMU's own: RPC with and without TLS, streams, disks. QEMU's ports are among those that the
+ * kernel gives to clients, SSH's and ours as well.
+ */
+const LIBVIRT_AND_QEMU =
+  'tcp and (port 16509 or port 16514 or portrange 49152-49215) and not (port 22 or portrange 16515-16583)';
 const PATIENCE = 90_000;
 const KEYS = '/var/lib/virt-trust/agent/identity/keys.json';
 const VIRSH = ['virsh', '--connect', 'qemu:///system'];
