@@ -290,6 +290,26 @@ describe('JournaledEngine', () => {
     );
   });
 
+  it('takes back a setting that a repair wrote after its application had failed', async () => {
+    const { engine, paths } = await engineWith();
+    await makeHost(paths);
+    const path = paths.at('/etc/libvirt/qemu.conf');
+    const before = await readFile(path, 'utf8');
+    await manage(engine, bell, ours, desiredState(ours, 1));
+    await engine.stop();
+    const { engine: failing } = await engineWith({ failing: ['prove-libvirt'] });
+    const wanted = desiredState(ours, 2);
+    const forced = { ...wanted, settings: { ...wanted.settings, migrateTls: 'force' as const } };
+    const failed = await manage(failing, bell, ours, forced);
+    assert.ok(failed.failure !== null || failed.credentials.some(({ phase }) => phase === 'failed'));
+    await failing.stop();
+    const { engine: next } = await engineWith();
+    await next.idle();
+    assert.match(await readFile(path, 'utf8'), /^migrate_tls_force = 1$/m);
+    await next.remove();
+    assert.equal(await readFile(path, 'utf8'), before);
+  });
+
   it('takes no certificate of another key or for other names', async () => {
     const { engine, paths } = await engineWith();
     await makeHost(paths);

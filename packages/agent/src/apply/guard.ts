@@ -136,7 +136,11 @@ async function findDisturbances(
   for (const { path, keys } of await settings.disturbed(manifest, desired, facts, state.ownKeys))
     found.push({
       path,
-      repair: async () => void (await settings.write(manifest, desired, facts, state.ownKeys)),
+      repair: async () => {
+        const ownKeys = await settings.write(manifest, desired, facts, state.ownKeys);
+        // A key that an application went back from is ours again, and would else stay for ever.
+        await workshop.saveState({ ...(await workshop.state()), ownKeys });
+      },
       rereads: keys.length > 0 ? 'daemon' : 'nothing',
     });
   return found;
