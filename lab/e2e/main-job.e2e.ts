@@ -14,7 +14,7 @@ import { until } from '../src/until.ts';
 import { qemuProcesses, runningVms, startVm } from '../src/vm.ts';
 import { Fleet } from './fleet.ts';
 import { sightOf } from './sight.ts';
-import { watchWire } from './wire.ts';
+import { QEMU_STREAMS, watchWire } from './wire.ts';
 
 const capability = await canBootLab();
 const skip = capability.kind === 'yes' ? false : `cannot boot the lab: ${capability.why}`;
@@ -158,7 +158,7 @@ describe('the main job: two fresh hosts, from nothing to a VM that migrates over
   it('8. migrates a VM with VNC live over TLS, both ways, and the wire says so', async () => {
     await startVm(a, { name: 'guest', vncListen: '0.0.0.0' });
     await fleet.finished(await fleet.client.call(provisionHost, { params: { name: 'host-a' }, body: {} }));
-    const wire = await watchWire(fleet.lab, 'tcp portrange 49152-49215');
+    const wire = await watchWire(fleet.lab, QEMU_STREAMS);
     const there = await fleet.finished(
       await fleet.client.call(createMigrationJob, { body: { vm: 'guest', from: 'host-a', to: 'host-b' } }),
     );

@@ -29,7 +29,7 @@ import { runningVms, startVm } from '../src/vm.ts';
 import { Fleet } from './fleet.ts';
 import { programPath } from './program.ts';
 import { RESTART_LIBVIRTD } from './restart-libvirtd.ts';
-import { type WireSight, watchWire } from './wire.ts';
+import { QEMU_STREAMS, type WireSight, watchWire } from './wire.ts';
 
 const capability = await canBootLab();
 const skip = capability.kind === 'yes' ? false : `cannot boot the lab: ${capability.why}`;
@@ -37,8 +37,7 @@ const PATIENCE = 120_000;
 
 /** QEMU's streams, libvirt's RPC with TLS and without, and what runs between agents. */
 const WIRES = {
-  // Clients' own ports may be in that range, too.
-  stream: 'tcp portrange 49152-49215 and not port 22 and not port 16509 and not portrange 16514-16583',
+  stream: QEMU_STREAMS,
   libvirtTls: 'tcp port 16514',
   libvirtTcp: 'tcp port 16509',
   agents: 'tcp and (port 16518 or portrange 16520-16583)',

@@ -14,7 +14,7 @@ import { runningVms, startVm } from '../src/vm.ts';
 import { Fleet } from './fleet.ts';
 import { namesInFile, settledNames, untilNames } from './served-names.ts';
 import { type Place, servedAt } from './viewer.ts';
-import { watchNetworks } from './wire.ts';
+import { QEMU_STREAMS, watchNetworks } from './wire.ts';
 
 const capability = await canBootLab();
 const skip = capability.kind === 'yes' ? false : `cannot boot the lab: ${capability.why}`;
@@ -175,7 +175,7 @@ describe('separate networks: certificates that are right on each, and traffic th
   it("5. sends somebody else's plain virsh migrate --tls over the migration network too", async () => {
     await stealClient(a, () => migrateSeen('guest', a, b, b.on('migration').address));
     await migrateSeen('guest', b, a, a.on('migration').address);
-    const wire = await watchNetworks(fleet.lab, `tcp portrange 49152-49215 and ${betweenHosts()}`);
+    const wire = await watchNetworks(fleet.lab, `${QEMU_STREAMS} and ${betweenHosts()}`);
     const uri = `qemu+tls://host-b/system?pkipath=${STOLEN}`;
     const argv = ['virsh', '--connect', 'qemu:///system', 'migrate', '--live', '--tls', 'guest', uri];
     const { code, stderr } = await a.exec(argv);

@@ -16,6 +16,10 @@ export interface WireSight {
   readonly plain: number;
 }
 
+/** A capture filter: QEMU's streams, without clients of SSH, libvirt and agents to whom the kernel gave a port of that range. */
+export const QEMU_STREAMS =
+  'tcp portrange 49152-49215 and not (port 22 or port 16509 or portrange 16514-16583)';
+
 /** Captures on every bridge of the lab until stopped. */
 export async function watchNetworks(
   lab: Lab,

@@ -34,6 +34,9 @@ export async function createBridges(networks: readonly NetworkPlan[]): Promise<v
   );
 }
 
+/** Of QEMU's migrations: given to no client, so that what a firewall drops and a capture shows there is a migration's. */
+const RESERVED_PORTS = '49152-49215';
+
 /** Makes a host's network namespace with its interfaces plugged into the bridges. */
 export async function createNamespace(name: string, interfaces: readonly InterfacePlan[]): Promise<void> {
   await run(['ip', 'netns', 'add', name]);
@@ -45,6 +48,7 @@ export async function createNamespace(name: string, interfaces: readonly Interfa
     ]),
   );
   const enable = interfaces.map((card) => `echo 0 >/proc/sys/net/ipv6/conf/${card.name}/disable_ipv6`);
+  enable.push(`echo ${RESERVED_PORTS} >/proc/sys/net/ipv4/ip_local_reserved_ports`);
   await run(['ip', 'netns', 'exec', name, 'sh', '-ec', enable.join('\n')]);
   await ipBatch(
     interfaces.flatMap((card) => [
