@@ -88,7 +88,10 @@ describe('work that is interrupted, or asked for more than once', { skip }, () =
     await a.boot();
     await answers('host-a');
     assert.deepEqual(await servedSets(a), before);
-    assert.equal((await fleet.show('host-a')).state, 'secured');
+    // As soon as it has looked at itself after its boot.
+    await until('see it secured', 60_000, async () =>
+      (await fleet.show('host-a')).state === 'secured' ? true : undefined,
+    );
   });
 
   it('4. goes on with a host that was being added when the manager was killed, wherever that was', async () => {

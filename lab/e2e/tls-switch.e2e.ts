@@ -243,6 +243,37 @@ describe('kvm.libvirtd.tls.enabled: TLS off and on by a setting', { skip }, () =
     assert.deepEqual(await qemuProcesses(b), running);
   });
 
+  it('6b. where that fails it is tried again by itself, and succeeds once what was in the way is gone', async () => {
+    const running = await qemuProcesses(b);
+    const units = 'libvirtd.socket libvirtd-ro.socket libvirtd-admin.socket libvirtd-tls.socket';
+    await b.run(['sh', '-c', `systemctl stop ${units} libvirtd.service`]);
+    const change = await fleet.client.call(putSetting, {
+      params: { setting: 'migration.mode' },
+      query: { host: 'host-b' },
+      body: { value: ['tls'] },
+    });
+    const [id] = change.jobs;
+    assert.ok(id !== undefined && change.jobs.length === 1);
+    const failed = await until('see the job over', PATIENCE, async () => {
+      const job = await fleet.client.call(getJob, { params: { id } });
+      return job.state === 'failed' ? job : undefined;
+    });
+    assert.match(failed.error?.hint ?? '', /tried again by itself at \d{4}-/);
+    const { settingsDue, settingsRetry }: HostDetail = await fleet.show('host-b');
+    assert.match(settingsDue.join(), /migrate_tls_force on, there still/);
+    assert.ok((settingsRetry?.failures ?? 0) >= 1);
+    assert.match(settingsRetry?.reason ?? '', /libvirt/);
+    await b.run(['sh', '-c', `systemctl start ${units} && systemctl start libvirtd.service`]);
+    const done = await until('see it brought there', PATIENCE, async () => {
+      const host = await fleet.show('host-b');
+      return host.settingsDue.length === 0 && host.state === 'secured' ? host : undefined;
+    });
+    assert.equal(done.settingsRetry, null);
+    assert.equal(done.observed?.settings?.migrateTls, 'force');
+    assert.equal((await put(null, { host: 'host-b' }, 'migration.mode')).jobs.length, 1);
+    assert.deepEqual(await qemuProcesses(b), running);
+  });
+
   it('7. host provision --reconnect makes a new session and has every endpoint proven again', async () => {
     const job = await fleet.finished(
       await fleet.client.call(provisionHost, { params: { name: 'host-a' }, body: { reconnect: true } }),
