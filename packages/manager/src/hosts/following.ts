@@ -35,18 +35,33 @@ export interface Following {
   readonly report: (detail: string) => void;
 }
 
-/** Follows the host to its end, over as many sessions of the channel as that takes: all it is told it may be told again. */
-export async function followUntilSettled(following: Following): Promise<ObservedState> {
-  const { hostName, context, signal } = following;
+/** What is to be done with a host over its channel, and who is told where that breaks. */
+interface OverChannel extends Pick<Following, 'hostName' | 'signal' | 'report'> {
+  readonly channel: Pick<HostChannel, 'state'>;
+  readonly context: ChannelContext;
+}
+
+type ChannelContext = Pick<HostsContext, 'repository' | 'channels'>;
+
+/** Does what may be done again over as many sessions of the channel as it takes; `signal` bounds it. */
+export async function overSessions<T>(
+  { hostName, channel, context, signal, report }: OverChannel,
+  work: () => Promise<T>,
+): Promise<T> {
   for (;;) {
     try {
-      return await follow(following);
+      return await work();
     } catch (error) {
       if (!isChannelLost(error)) throw error;
-      following.report(`${whyAway(following.channel.state)}; dialling again`);
+      report(`${whyAway(channel.state)}; dialling again`);
       await openChannel(hostName, context, signal);
     }
   }
+}
+
+/** Follows the host to its end; all it is told it may be told again. */
+export function followUntilSettled(following: Following): Promise<ObservedState> {
+  return overSessions(following, () => follow(following));
 }
 
 /** Hands the host what it asks for until each service is settled; wakes at the agent's events. */
@@ -217,7 +232,7 @@ async function answerProofs(
 /** The host's channel, once it is up; throws `host.channel_down`. */
 export async function openChannel(
   hostName: string,
-  context: HostsContext,
+  context: ChannelContext,
   signal: AbortSignal,
 ): Promise<HostChannel> {
   const host = await requireHost(hostName, context);

@@ -11,7 +11,7 @@ import { clientDnGlobs } from './client-dns.ts';
 import { assertClock } from './clock-skew.ts';
 import { desiredStateOf } from './desired-state.ts';
 import { dueSettings } from './due-settings.ts';
-import { followUntilSettled, openChannel } from './following.ts';
+import { followUntilSettled, openChannel, overSessions } from './following.ts';
 import { foundFactsOf, withNewServices } from './found-facts.ts';
 import type { Host } from './host.ts';
 import { Patience } from './patience.ts';
@@ -77,8 +77,12 @@ async function provisionOrThrow(
     report(describeChannel(opened));
     return opened;
   });
+  using patience = new Patience(APPLY_TIMEOUT_MS, context.clock);
+  const signal = AbortSignal.any([job.signal, patience.signal]);
+  const again = <T>(report: (detail: string) => void, work: () => Promise<T>) =>
+    overSessions({ hostName, channel, context, signal, report }, work);
   const desired = await job.step('Plan the endpoints', async (report) => {
-    const planned = await plan(hostName, channel, context, job.signal);
+    const planned = await again(report, () => plan(hostName, channel, context, signal));
     report(
       planned.settings.tls === 'off'
         ? 'none: TLS is switched off by kvm.libvirtd.tls.enabled'
@@ -87,17 +91,17 @@ async function provisionOrThrow(
     return planned;
   });
   const isOff = desired.settings.tls === 'off';
-  using patience = new Patience(APPLY_TIMEOUT_MS, context.clock);
-  const signal = AbortSignal.any([job.signal, patience.signal]);
   const settled = await job.step(isOff ? GIVE_BACK : 'Issue, install and prove the certificates', (report) =>
     followUntilSettled({ hostName, desired, channel, context, job, signal, patience, report }),
   );
   if (!isOff)
-    await job.step('Bring the CRLs', async () => {
-      await context.revocations.deliver(await requireHost(hostName, context), signal);
-    });
-  const result = await job.step('Record what is true now', () =>
-    conclude(hostName, channel, settled, context, { desired, job, signal }),
+    await job.step('Bring the CRLs', (report) =>
+      again(report, async () => {
+        await context.revocations.deliver(await requireHost(hostName, context), signal);
+      }),
+    );
+  const result = await job.step('Record what is true now', (report) =>
+    again(report, () => conclude(hostName, channel, settled, context, { desired, job, signal })),
   );
   if (anew !== null)
     await job.step('Prove every endpoint again', (report) =>
