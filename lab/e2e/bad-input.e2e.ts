@@ -6,6 +6,7 @@ import { collectHost, provisionHost } from '@virt-trust/contract/manager/host-op
 import { canBootLab } from '../src/capability.ts';
 import type { Host } from '../src/host.ts';
 import { Fleet } from './fleet.ts';
+import { makeReadOnly } from './mounts.ts';
 import { RESTART_LIBVIRTD } from './restart-libvirtd.ts';
 import { servedSets } from './served-sets.ts';
 import { sightOf } from './sight.ts';
@@ -49,7 +50,7 @@ describe('a host on which something is wrong', { skip }, () => {
 
   it('1. refuses a first deployment where /etc is read-only, before anything is installed', async () => {
     await sh(OWN_ETC);
-    await sh('mount -o remount,ro /run/etc');
+    await makeReadOnly(host, '/run/etc');
     const told = await toldBy(fleet.add('host-a'));
     await sh('mount -o remount,rw /run/etc');
     assert.equal(told.code, 'host.install_failed');
@@ -115,7 +116,7 @@ describe('a host on which something is wrong', { skip }, () => {
 
   it('6. renews although /etc is read-only by now', async () => {
     const before = await servedSets(host);
-    await sh('mount -o remount,ro /run/etc');
+    await makeReadOnly(host, '/run/etc');
     const agent = (await sh('systemctl show -P MainPID virt-trust-agent.service')).trim();
     const write = ['nsenter', '--target', agent, '--mount', 'touch', '/etc/x'];
     assert.match((await host.exec(write)).stderr, /Read-only file system/);

@@ -8,6 +8,7 @@ import { until } from '../src/until.ts';
 import { runningVms, startVm } from '../src/vm.ts';
 import { observedOn } from './agent-sight.ts';
 import { Fleet } from './fleet.ts';
+import { UNMOUNT } from './mounts.ts';
 import { clientReaches } from './old-ways.ts';
 import { sightOf } from './sight.ts';
 
@@ -114,7 +115,7 @@ describe('the CRLs of a host', { skip }, () => {
       const number = await refresh();
       assert.deepEqual(await crlOfHost('control'), { number, failure: null });
     } finally {
-      await host.run(['umount', '/etc/pki']);
+      await host.run(['sh', '-c', `${UNMOUNT} /etc/pki`]);
     }
   });
 

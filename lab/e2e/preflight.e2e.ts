@@ -19,6 +19,7 @@ import type { Host } from '../src/host.ts';
 import { until } from '../src/until.ts';
 import { runningVms, startVm } from '../src/vm.ts';
 import { Fleet } from './fleet.ts';
+import { MountedFiles, UNMOUNT } from './mounts.ts';
 import { RESTART_LIBVIRTD } from './restart-libvirtd.ts';
 
 const capability = await canBootLab();
@@ -47,7 +48,8 @@ chmod 755 ${QEMU}; ${RESTART_LIBVIRTD}
 virsh domcapabilities --virttype qemu --emulatorbin ${QEMU} >/dev/null
 sed -i "/name='sse4.1'/s/value='true'/value='false'/" /var/cache/libvirt/qemu/capabilities/*.xml
 ${RESTART_LIBVIRTD}`;
-const OLD_CPU_MENDED = `set -e; mv -f ${QEMU}.real ${QEMU}; rm -f /var/cache/libvirt/qemu/capabilities/*.xml; ${RESTART_LIBVIRTD}; virsh capabilities >/dev/null`;
+const OLD_CPU_MENDED = `if test -e ${QEMU}.real; then
+mv -f ${QEMU}.real ${QEMU}; rm -f /var/cache/libvirt/qemu/capabilities/*.xml; ${RESTART_LIBVIRTD}; virsh capabilities >/dev/null; fi`;
 
 const SECRET = '5ec7e75e-2222-4333-8444-555555555555';
 /** Defines libvirt's secret of an encrypted disk; its value is another step. */
@@ -57,7 +59,15 @@ const SET_SECRET = `printf passphrase >/run/secret && virsh secret-set-value ${S
 const OTHER_NODE = `mkdir -p /run/nodes/node1 && cp -r /sys/devices/system/node/node0/. /run/nodes/node1/ 2>/dev/null
 for name in online possible has_memory; do echo 1 >/run/nodes/$name; done
 mount --bind /run/nodes /sys/devices/system/node && ${RESTART_LIBVIRTD} && virsh version >/dev/null`;
-const OTHER_NODE_MENDED = `umount /sys/devices/system/node 2>/dev/null && { ${RESTART_LIBVIRTD}; virsh version >/dev/null; } || true`;
+const OTHER_NODE_MENDED = `if mountpoint -q /sys/devices/system/node; then
+${UNMOUNT} /sys/devices/system/node; ${RESTART_LIBVIRTD}; virsh version >/dev/null; fi`;
+const CONF = '/etc/libvirt/libvirtd.conf';
+/** A host with the host UUID of another, as libvirt tells it. */
+const SAME_UUID = (uuid: string) => `set -e
+cp ${CONF} /root/conf; { grep -v ^host_uuid /root/conf; echo 'host_uuid = "${uuid}"'; } >/root/conf.same
+mount --bind /root/conf.same $(readlink -f ${CONF}); ${RESTART_LIBVIRTD}; virsh version >/dev/null`;
+const SAME_UUID_MENDED = `if mountpoint -q $(readlink -f ${CONF}); then
+${UNMOUNT} $(readlink -f ${CONF}); ${RESTART_LIBVIRTD}; virsh version >/dev/null; fi`;
 const FORGET_SECRET = `virsh secret-undefine ${SECRET} 2>/dev/null; rm -f /run/secret`;
 
 describe('the preflight of a migration', { skip }, () => {
@@ -110,19 +120,10 @@ describe('the preflight of a migration', { skip }, () => {
     throw new assert.AssertionError({ message: 'it was migrated' });
   }
 
-  const mounted = new Map<Host, Set<string>>();
+  const files = new MountedFiles();
   /** Puts other bytes in place of a file that virt-trust keeps right: it cannot be renamed over, so it stays. */
-  async function replace(host: Host, name: string, text: string, mode = 0o644): Promise<void> {
-    const place = (await host.run(['readlink', '-f', `${DIRECTORY}/${name}`])).trim();
-    const own = `/root/story-${name}`;
-    await host.writeFile(own, text, mode);
-    await host.run(['mount', '--bind', own, place]);
-    mounted.set(host, (mounted.get(host) ?? new Set()).add(place));
-  }
-  async function giveBack(): Promise<void> {
-    for (const [host, places] of mounted) for (const place of places) await host.run(['umount', place]);
-    mounted.clear();
-  }
+  const replace = (host: Host, name: string, text: string, mode = 0o644) =>
+    files.put(host, `${DIRECTORY}/${name}`, text, mode);
 
   const leaf = (names: readonly string[], end: 'server' | 'client', notAfter?: string) =>
     makeTestCertificate({
@@ -172,18 +173,26 @@ describe('the preflight of a migration', { skip }, () => {
 
   /** UUIDs of VMs with names of others. */
   const misnamed = new Set<string>();
+  /** Whether all was set right that a step left behind; what was not is thrown, and holds nothing else up. */
+  async function setRight(...each: (() => Promise<unknown>)[]): Promise<void> {
+    const failures: unknown[] = [];
+    for (const one of each) await one().catch((error: unknown) => failures.push(error));
+    if (failures.length > 0) throw new AggregateError(failures, failures.map(describeError).join('; '));
+  }
   // What a step that failed left behind is nothing to the next.
-  afterEach(async () => {
-    await giveBack();
-    await filter(undefined);
-    for (const host of [a, b]) await host.exec(['virsh', 'destroy', 'picky']);
-    const isOld = await b.exec(['test', '-e', `${QEMU}.real`]);
-    await b.exec(['sh', '-c', OTHER_NODE_MENDED], { timeout: 120_000 });
-    for (const host of [a, b]) await host.exec(['sh', '-c', FORGET_SECRET]);
-    for (const host of [a, b]) for (const uuid of misnamed) await host.exec(['virsh', 'destroy', uuid]);
-    await a.exec(['virsh', 'snapshot-delete', 'guest', 'kept', '--metadata']);
-    if (isOld.code === 0) await b.run(['sh', '-c', OLD_CPU_MENDED], { timeout: 120_000 });
-  });
+  afterEach(() =>
+    setRight(
+      () => files.giveBack(),
+      () => filter(undefined),
+      () => a.exec(['sh', '-c', 'virsh destroy picky; virsh snapshot-delete guest kept --metadata']),
+      () => b.exec(['sh', '-c', 'virsh destroy picky; virsh destroy guest']),
+      () => b.run(['sh', '-c', SAME_UUID_MENDED], { timeout: 120_000 }),
+      () => b.run(['sh', '-c', OTHER_NODE_MENDED], { timeout: 120_000 }),
+      () => b.run(['sh', '-c', OLD_CPU_MENDED], { timeout: 120_000 }),
+      ...[a, b].map((host) => () => host.exec(['sh', '-c', FORGET_SECRET])),
+      ...[a, b].flatMap((host) => [...misnamed].map((uuid) => () => host.exec(['virsh', 'destroy', uuid]))),
+    ),
+  );
 
   it('1. is ready where all is well, by real handshakes in both directions', async () => {
     const made = await plan();
@@ -222,12 +231,12 @@ describe('the preflight of a migration', { skip }, () => {
     await serveOwn([b.address]);
     // Files that are put there one by one may have been told of halfway.
     await isReady();
-    await giveBack();
+    await files.giveBack();
     await serveOwn([b.address], '2026-02-01T00:00:00Z');
     const made = await finds('certificate.expired', 'host-b');
     assert.ok(made.findings.some(({ what }) => /2026-02-01/.test(what)));
     assert.match(await failure(), /expired|no TLS for migrations/);
-    await giveBack();
+    await files.giveBack();
   });
 
   it('4. sees a certificate without the name by which it is reached', async () => {
@@ -235,17 +244,15 @@ describe('the preflight of a migration', { skip }, () => {
     const made = await finds('name.mismatch', 'host-b');
     assert.ok(made.findings.some(({ what }) => what.includes('192.0.2.77') && what.includes(b.address)));
     assert.match(await failure(), /does not match the hostname|certificate/i);
-    await giveBack();
+    await files.giveBack();
   });
 
   it('5. sees two authorities that do not know each other', async () => {
     await serveOwn([b.address]);
-    const places = mounted.get(a) ?? new Set();
-    for (const place of places) await a.run(['umount', place]);
-    mounted.delete(a);
+    await files.giveBack(a);
     await finds('trust.untrusted', 'host-b');
     assert.match(await failure(), /certificate|issuer/i);
-    await giveBack();
+    await files.giveBack();
   });
 
   it('6. sees a key that QEMU may not read', async () => {
@@ -254,7 +261,7 @@ describe('the preflight of a migration', { skip }, () => {
     await finds('files.unreadable', 'host-b');
     await finds('qemu.cannot_serve', 'host-b');
     assert.match(await failure(), /read|no TLS for migrations/i);
-    await giveBack();
+    await files.giveBack();
     await isReady();
   });
 
@@ -410,15 +417,10 @@ describe('the preflight of a migration', { skip }, () => {
 
   it('11. sees two hosts of one UUID, and a VM that is there already', async () => {
     const uuid = /<uuid>([0-9a-f-]+)<\/uuid>/.exec(await a.run(['virsh', 'capabilities']))?.[1] ?? '';
-    const conf = '/etc/libvirt/libvirtd.conf';
-    await b.run([
-      'sh',
-      '-c',
-      `cp $(readlink -f ${conf}) /root/conf; { grep -v ^host_uuid /root/conf; echo 'host_uuid = "${uuid}"'; } >/root/conf.same; mount --bind /root/conf.same $(readlink -f ${conf}); ${RESTART_LIBVIRTD}; virsh version >/dev/null`,
-    ]);
+    await b.run(['sh', '-c', SAME_UUID(uuid)], { timeout: 120_000 });
     await finds('host.same_uuid', null);
     assert.match(await failure(), /same host|UUID/i);
-    await b.run(['sh', '-c', `umount $(readlink -f ${conf}); ${RESTART_LIBVIRTD}; virsh version >/dev/null`]);
+    await b.run(['sh', '-c', SAME_UUID_MENDED], { timeout: 120_000 });
     await startVm(b, { name: 'guest' });
     await finds('vm.name_taken', 'host-b');
     await b.run(['virsh', 'destroy', 'guest']);

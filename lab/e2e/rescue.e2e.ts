@@ -12,6 +12,7 @@ import { until } from '../src/until.ts';
 import { qemuProcesses, runningVms, startVm } from '../src/vm.ts';
 import { eventsOn, observedOn, untilObserved, untilServed } from './agent-sight.ts';
 import { Fleet } from './fleet.ts';
+import { UNMOUNT } from './mounts.ts';
 
 const capability = await canBootLab();
 const skip = capability.kind === 'yes' ? false : `cannot boot the lab: ${capability.why}`;
@@ -124,7 +125,7 @@ systemctl stop virt-trust-agent.service
 ln -sfn "$(cd $service && ls -d generations/[1-9]*)" $service/current
 mount --bind -o ro $service/generations $service/generations; mount -o remount,ro,bind $service/generations
 time=$(date +%s); virt-trust agent guard; echo "took $(( $(date +%s) - time ))"
-umount $service/generations
+${UNMOUNT} $service/generations
 virt-trust agent guard
 readlink $service/current`;
     const said = await a.run(['sh', '-c', script]);
