@@ -101,19 +101,25 @@ export class MigrationWatch {
   }
 
   async #look(): Promise<void> {
-    const { order, source, domain, isCancelled, onSeen } = this.#parts;
+    const { source, domain, isCancelled, onSeen } = this.#parts;
     const stats = await jobOf(source, domain);
-    if (isCancelled()) await this.#abort();
+    if (isCancelled() && !this.#isPostCopy) await this.#abort().catch(() => {});
     if (!stats.isActive) return;
-    const proof = await this.#release();
+    // What libvirt refuses is tried again at the next look, and keeps nothing else from being done.
+    await this.#limitDowntime().catch(() => {});
+    const proof = await this.#release().catch(() => undefined);
     await onSeen({ progress: progressOf(stats, this.#isPostCopy), proof });
-    await this.#switchWhenTime(stats);
+    await this.#switchWhenTime(stats).catch(() => {});
     await this.#breakWhenStuck(stats);
-    if (order.options.downtimeMs > 0 && !this.#downtimeSet) {
-      const downtime = BigInt(order.options.downtimeMs);
-      await source.call(domainMigrateSetMaxDowntime, { domain, downtime, flags: 0 });
-      this.#downtimeSet = true;
-    }
+  }
+
+  /** Before the stream is let go, which may be over in a moment then. */
+  async #limitDowntime(): Promise<void> {
+    const { order, source, domain } = this.#parts;
+    if (order.options.downtimeMs === 0 || this.#downtimeSet) return;
+    const downtime = BigInt(order.options.downtimeMs);
+    await source.call(domainMigrateSetMaxDowntime, { domain, downtime, flags: 0 });
+    this.#downtimeSet = true;
   }
 
   /** Lets the stream go at its speed once it was seen what carries it. */
@@ -148,7 +154,9 @@ export class MigrationWatch {
     const { order, source, domain, now } = this.#parts;
     const { postCopy, timeoutSeconds, timeoutAction } = order.options;
     if (postCopy && !this.#isPostCopy && (stats.iteration ?? 0) > 1) await this.#startPostCopy();
-    if (timeoutSeconds === 0 || this.#timedOut || now() - this.#startedAt < timeoutSeconds * 1000) return;
+    // From post-copy there is no way back, and no VM left here that could be suspended.
+    if (timeoutSeconds === 0 || this.#timedOut || this.#isPostCopy) return;
+    if (now() - this.#startedAt < timeoutSeconds * 1000) return;
     switch (timeoutAction) {
       case 'abort':
         await this.#abort();
@@ -157,7 +165,7 @@ export class MigrationWatch {
         await source.call(domainSuspend, { domain });
         break;
       case 'post-copy':
-        if (!this.#isPostCopy) await this.#startPostCopy();
+        await this.#startPostCopy();
         break;
     }
     this.#timedOut = true;
