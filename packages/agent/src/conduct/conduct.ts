@@ -21,6 +21,7 @@ import { hintFor } from './hints.ts';
 import type { Journal, Outcome } from './outcome.ts';
 import { type StreamUris, tcpStreams } from './parameters.ts';
 import type { ConductionParts, PeerDoor } from './parts.ts';
+import { progressAtEnd } from './progress.ts';
 import { connectionOfStream, tlsOfStream } from './proof.ts';
 import { recover } from './recovery.ts';
 import { MigrationWatch } from './watch.ts';
@@ -128,7 +129,7 @@ class Conductor {
           };
     const progress =
       phase === 'done' && this.#status.progress !== null
-        ? { ...this.#status.progress, percent: 100, remainingBytes: 0 }
+        ? progressAtEnd(this.#status.progress)
         : this.#status.progress;
     await this.#write({ ...this.#status, phase, step, runsOn, error: told, proof, progress });
   }

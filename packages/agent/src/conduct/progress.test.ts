@@ -1,7 +1,7 @@
 import assert from 'node:assert/strict';
 import { describe, it } from 'node:test';
 import { readJobStats } from '@virt-trust/libvirt/job-stats.ts';
-import { progressOf } from './progress.ts';
+import { progressAtEnd, progressOf } from './progress.ts';
 
 const MIB = 2 ** 20;
 const statsOf = (values: Record<string, number>, type = 2) =>
@@ -43,5 +43,23 @@ describe('progressOf', () => {
   it('tells nothing where no job runs, or none has begun to send', () => {
     assert.equal(progressOf(statsOf(MEMORY, 0), false), undefined);
     assert.equal(progressOf(statsOf({}), false), undefined);
+  });
+
+  it('has nothing left of memory, disks and time at the end, whatever libvirt said last', () => {
+    const seen = progressOf(statsOf({ ...MEMORY, disk_total: 50 * MIB, disk_remaining: 20 * MIB }), false);
+    assert.ok(seen !== undefined && seen.memory !== null && seen.disk !== null);
+    const last = progressAtEnd(seen);
+    assert.deepEqual(
+      [
+        last.percent,
+        last.remainingBytes,
+        last.memory?.remainingBytes,
+        last.disk?.remainingBytes,
+        last.estimatedSeconds,
+      ],
+      [100, 0, 0, 0, 0],
+    );
+    assert.equal(last.memory?.totalBytes, seen.memory.totalBytes);
+    assert.equal(progressAtEnd({ ...seen, memory: null }).memory, null);
   });
 });

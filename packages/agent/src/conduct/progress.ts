@@ -31,3 +31,16 @@ export function progressOf(stats: JobStats, isPostCopy: boolean): MigrationProgr
     stage: isPostCopy ? 'post-copy' : diskGoes ? 'disks' : 'pre-copy',
   };
 }
+
+/** The last that is told of a migration that arrived: libvirt's own last word was of a moment before its end. */
+export function progressAtEnd(last: MigrationProgress): MigrationProgress {
+  const none = { remainingBytes: 0 };
+  return {
+    ...last,
+    ...none,
+    percent: 100,
+    memory: last.memory && { ...last.memory, ...none },
+    disk: last.disk && { ...last.disk, ...none },
+    estimatedSeconds: 0,
+  };
+}

@@ -14,7 +14,7 @@ export interface OptionFacts {
 /** Options that one side of a migration does not have, or not together. */
 export function optionFindings(
   options: MigrationOptions,
-  { role, own }: Pick<PreflightOrder, 'role' | 'own'>,
+  { role, own, mode }: Pick<PreflightOrder, 'role' | 'own' | 'mode'>,
   facts: OptionFacts,
 ): FindingList['all'] {
   const list = new FindingList(own);
@@ -50,6 +50,13 @@ export function optionFindings(
         `add --parallel 2, or use --compress xbzrle`,
       );
   }
+  // migrate_params_check and qio_channel_socket_connect_sync of QEMU: plain TCP alone.
+  if ((options.flags & MIGRATE_FLAGS.zeroCopy) !== 0 && mode !== 'plain' && role === 'source')
+    list.error(
+      'option.zero_copy',
+      `QEMU sends memory without copying it over TCP in the clear alone (VIR_MIGRATE_ZEROCOPY, 1048576), and not in mode ${mode}`,
+      'leave that flag out',
+    );
   // QEMU 9.1 took the capability `compress` away.
   if (options.compression === 'mt' && qemu !== null && !isBefore(qemu, 9, 1))
     list.error(

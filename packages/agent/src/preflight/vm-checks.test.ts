@@ -414,11 +414,20 @@ describe('options of a migration', () => {
     it(title, () => {
       const findings = optionFindings(
         testMigrationOptions(options),
-        { role, own: 'a' },
+        { role, own: 'a', mode: 'tls' },
         { ...facts, ...more },
       );
       assert.deepEqual(codes(findings), expected);
     });
+
+  it('have no memory sent without copying it but in the clear', () => {
+    const options = testMigrationOptions({ flags: 1_048_576, parallel: 2 });
+    const of = (mode: 'tls' | 'pinned' | 'plain') =>
+      codes(optionFindings(options, { role: 'source', own: 'a', mode }, facts));
+    assert.deepEqual(of('tls'), ['error option.zero_copy']);
+    assert.deepEqual(of('pinned'), ['error option.zero_copy']);
+    assert.deepEqual(of('plain'), []);
+  });
 });
 
 describe("a VM's needs", () => {
