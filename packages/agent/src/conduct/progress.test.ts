@@ -46,7 +46,16 @@ describe('progressOf', () => {
   });
 
   it('has nothing left of memory, disks and time at the end, whatever libvirt said last', () => {
-    const seen = progressOf(statsOf({ ...MEMORY, disk_total: 50 * MIB, disk_remaining: 20 * MIB }), false);
+    const seen = progressOf(
+      statsOf({
+        ...MEMORY,
+        memory_total: 100 * MIB,
+        memory_remaining: 60 * MIB,
+        disk_total: 50 * MIB,
+        disk_remaining: 20 * MIB,
+      }),
+      false,
+    );
     assert.ok(seen !== undefined && seen.memory !== null && seen.disk !== null);
     const last = progressAtEnd(seen);
     assert.deepEqual(
