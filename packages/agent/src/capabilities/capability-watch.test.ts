@@ -1,6 +1,7 @@
 import assert from 'node:assert/strict';
 import { mkdir, rename, rm, utimes, writeFile } from 'node:fs/promises';
 import { type TestContext, test } from 'node:test';
+import { setImmediate } from 'node:timers/promises';
 import type { Clock } from '@virt-trust/base/clock.ts';
 import { TrustError } from '@virt-trust/base/error.ts';
 import { DAY, instant } from '@virt-trust/base/instant.ts';
@@ -30,6 +31,8 @@ async function hostOf(t: TestContext, options: { found?: boolean; mode?: 'manage
     paths,
     sockets: [SOCKET, ...TLS],
     answers: true,
+    /** What every program takes. */
+    takes: async () => {},
     unreadable: new Set<string>(),
     underWay: false,
     now: instant(Date.now()),
@@ -42,6 +45,7 @@ async function hostOf(t: TestContext, options: { found?: boolean; mode?: 'manage
   const clock: Clock = { now: () => host.now };
   const run: RunHostCommand = async (program) => {
     host.asked.push(program);
+    await host.takes();
     if (program === 'virsh' && !host.answers)
       throw new TrustError('command.failed', 'failed', 'cannot run virsh: it hangs');
     const stdout = program === 'ss' ? host.sockets.join('\n') : VERSION;
@@ -187,6 +191,30 @@ test('while the daemon is being restarted nobody asks it anything, but whoever r
   assert.notEqual((await report()).libvirtTls, null);
   assert.deepEqual(host.asked, []);
   await watch.changed();
+  assert.equal(watch.report()?.libvirtTls, null);
+});
+
+test('whoever waits for the end of an application finds what a look says that took long', async (t) => {
+  const { report, host, watch } = await hostOf(t);
+  await report();
+  host.sockets = [SOCKET];
+  const asked = Promise.withResolvers<void>();
+  const taken = Promise.withResolvers<void>();
+  host.takes = () => {
+    asked.resolve();
+    return taken.promise;
+  };
+  t.mock.timers.enable({ apis: ['setTimeout'] });
+  let isOver = false;
+  const changed = watch.changed().then(() => {
+    isOver = true;
+  });
+  await asked.promise;
+  t.mock.timers.tick(20_000);
+  await setImmediate();
+  assert.equal(isOver, false);
+  taken.resolve();
+  await changed;
   assert.equal(watch.report()?.libvirtTls, null);
 });
 

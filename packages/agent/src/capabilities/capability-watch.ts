@@ -11,8 +11,10 @@ import { QuickLook } from './quick-look.ts';
 const POLL_MS = 5 * SECOND;
 /** However alike it seems, everything is looked at anew so often. */
 const FULL_MS = 10 * MINUTE;
-/** A daemon that hangs must hold up nobody who waits for a look. */
-const PATIENCE_MS = 5 * SECOND;
+/** A daemon that hangs must not keep the agent from starting. */
+const START_MS = 5 * SECOND;
+/** Nor an application from ending; but on a busy host a look takes seconds, and who waits for its end goes by the report. */
+const CHANGED_MS = 30 * SECOND;
 
 type WatchParts = LookParts &
   Pick<AgentContext, 'record' | 'log'> & {
@@ -46,7 +48,7 @@ export class HostCapabilityWatch implements CapabilityWatch {
   /** Where a crash interrupted an application, that tells when it is over. */
   async start(): Promise<void> {
     if (this.#parts.isUnderWay()) this.#rounds.soon();
-    else await this.changed();
+    else await this.#lookWithin(START_MS);
   }
 
   report(): HostCapabilities | null {
@@ -55,9 +57,13 @@ export class HostCapabilityWatch implements CapabilityWatch {
 
   /** Something was done to the host that may have changed what it can do; resolves once that is known. */
   async changed(): Promise<void> {
+    await this.#lookWithin(CHANGED_MS);
+  }
+
+  async #lookWithin(milliseconds: number): Promise<void> {
     this.#due = true;
     const { promise, resolve } = Promise.withResolvers<void>();
-    const timer = setTimeout(resolve, PATIENCE_MS);
+    const timer = setTimeout(resolve, milliseconds);
     await Promise.race([this.#inTurn(() => this.#look()), promise]);
     clearTimeout(timer);
     this.#rounds.soon();
