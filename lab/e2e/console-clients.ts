@@ -70,8 +70,13 @@ export class Screen implements AsyncDisposable {
   static async up(): Promise<Screen> {
     const argv = ['Xvfb', '-displayfd', '1', '-screen', '0', '1024x768x24', '-nolisten', 'tcp', '-noreset'];
     const server = new Program(argv, {});
-    const display = (await server.says(/^\d+$/m)).trim();
-    return new Screen(server, await mkdtemp(join(tmpdir(), 'vt-screen-')), `:${display}`);
+    try {
+      const display = (await server.says(/^\d+$/m)).trim();
+      return new Screen(server, await mkdtemp(join(tmpdir(), 'vt-screen-')), `:${display}`);
+    } catch (error) {
+      await server[Symbol.asyncDispose]();
+      throw error;
+    }
   }
 
   /** remote-viewer(1) with the connection file as it was given. */
@@ -122,12 +127,17 @@ export async function relayTo(address: string, port: number): Promise<{ port: nu
   };
 }
 
+const VIRSH = ['virsh', '-c', 'qemu:///system'];
+
 /** Hears of the clients of a VM's displays from libvirt, from now on. */
 export async function watchClients(host: Host, vm: string): Promise<Visitors> {
-  const commands = `echo watching; event --domain ${vm} --event graphics --loop`;
-  const child = await host.start(['virsh', '-c', 'qemu:///system', commands]);
+  const child = await host.start([...VIRSH, 'event', '--domain', vm, '--all', '--loop']);
   const visitors = new Visitors(child);
-  await until('watch the displays', PATIENCE, () => visitors.said.includes('watching') || undefined);
+  // virsh does not say from when on it hears, so it is told something until it says that.
+  await until('watch the displays', PATIENCE, async () => {
+    await host.run([...VIRSH, 'desc', vm, '--live', '--title', 'watched']);
+    return visitors.said.includes("event 'metadata-change'") || undefined;
+  });
   return visitors;
 }
 
