@@ -42,6 +42,7 @@ export class Attempt {
   served: ServedCertificate | undefined;
   #socket: Duplex | undefined;
   #ended: TrustError | undefined;
+  #expired = false;
 
   constructor(target: ProbeTarget) {
     this.target = target;
@@ -70,6 +71,12 @@ export class Attempt {
     this.#socket?.destroy(this.#ended);
   }
 
+  /** Ends everything at the deadline: the server is silent, which an error says in its context, too. */
+  expire(): void {
+    this.#expired = true;
+    this.abort(this.failure(`no answer within ${this.target.timeoutMs} ms`));
+  }
+
   close(): void {
     this.#socket?.destroy();
   }
@@ -78,7 +85,7 @@ export class Attempt {
   failure(reason: string, cause?: unknown): TrustError {
     const { host, port } = this.target;
     const category = this.step === 'connect' ? 'unavailable' : 'failed';
-    const context = { host, port, step: this.step, servedPin: this.served?.pin };
+    const context = { host, port, step: this.step, servedPin: this.served?.pin, expired: this.#expired };
     return new TrustError(`probe.${this.step}`, category, `cannot probe ${host} port ${port}: ${reason}`, {
       context,
       hint: HINTS[this.step],
@@ -97,9 +104,8 @@ export async function runAttempt<Evidence>(
   { keepOpen = false } = {},
 ): Promise<Evidence> {
   const attempt = new Attempt(target);
-  const expire = () => attempt.abort(attempt.failure(`no answer within ${target.timeoutMs} ms`));
   const cancel = () => attempt.abort(attempt.failure('it was cancelled', target.signal?.reason));
-  const timer = setTimeout(expire, target.timeoutMs);
+  const timer = setTimeout(() => attempt.expire(), target.timeoutMs);
   target.signal?.addEventListener('abort', cancel, { once: true });
   if (target.signal?.aborted) cancel();
   let kept = false;

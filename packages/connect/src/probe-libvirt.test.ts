@@ -167,6 +167,10 @@ test('a server that falls silent ends in the deadline, or when the caller gives 
   const silent = await serveTcp(t, () => {});
   const late = await refusal(probeLibvirt(options(silent, { timeoutMs: 300 })));
   assert.match(late.message, /no answer within 300 ms/);
+  assert.deepEqual(
+    [late, cancelled].map(({ context }) => context?.['expired']),
+    [true, false],
+  );
   const before = await refusal(probeLibvirt(options(silent, { signal: AbortSignal.abort() })));
   assert.equal(before.code, 'probe.connect');
 });

@@ -137,8 +137,10 @@ test('what is served otherwise is told once it lasts, from inside and outside as
   assert.equal(both.length, 1);
   assert.match(both[0]?.message ?? '', /seen by the manager: 192\.0\.2\.1:16514: refused/);
   assert.match(both[0]?.action ?? '', /systemctl status libvirtd/);
-  const cut = { ...outside, agentAnswered: false };
-  assert.deepEqual(said(facts({ outside: cut })), ['perhaps critical drift: libvirt of host host-a']);
+  for (const state of ['unreachable', 'refused'] as const) {
+    const cut = { ...outside, state, agentAnswered: false };
+    assert.deepEqual(said(facts({ outside: cut })), ['perhaps critical drift: libvirt of host host-a']);
+  }
 });
 
 test('while a job works on a host, and while it is away, what was seen served decides nothing', () => {

@@ -155,7 +155,7 @@ function drifting(facts: HostFacts, service: Service, deadlines: Deadlines): Con
   const settled = deadlines.passed(since + thresholds.driftAfter);
   // Of a host that is away, what was last seen may be over; that it is away is an alarm of its own.
   // So it is where nothing at all of it answered from outside: the channel may be taken for up a little longer.
-  const reached = seen !== null && seen.state !== 'unreachable';
+  const reached = seen !== null && seen.state !== 'unreachable' && seen.agentAnswered;
   const known = reached || (channel.kind === 'up' && seen?.agentAnswered !== false);
   const words = [...named(wrong), ...(seen === null ? [] : [`seen by the manager: ${seen.detail}`])];
   const gone =

@@ -11,7 +11,7 @@ export interface OutsideLook {
     /** No connection. */
     | 'unreachable';
   readonly detail: string;
-  /** False where the agent did not answer on its channel either: the host is away, whatever it serves. */
+  /** False where nothing was heard, from the agent on its channel either: the host is away, whatever it serves. */
   readonly agentAnswered: boolean;
   /** When this state was first seen, and last. */
   readonly since: Instant;

@@ -94,7 +94,18 @@ test('no connection is unreachable, no handshake is refused', async (t) => {
   assert.equal((await away.looks.look(away.id))?.agentAnswered, false);
   assert.equal(away.changes.length, 2);
   const refusing = await looksAt(t, failing('probe.chain'));
-  assert.equal((await refusing.looks.look(refusing.id))?.state, 'refused');
+  refusing.answering.agent = false;
+  const refused = await refusing.looks.look(refusing.id);
+  assert.deepEqual([refused?.state, refused?.agentAnswered], ['refused', true]);
+});
+
+test('a host that falls silent in the midst of a handshake is asked for a sign of life on its channel', async (t) => {
+  const { looks, id, answering } = await looksAt(t, async () => {
+    throw new TrustError('probe.handshake', 'failed', 'cannot probe', { context: { expired: true } });
+  });
+  assert.deepEqual([(await looks.look(id))?.state, looks.of(id)?.agentAnswered], ['refused', true]);
+  answering.agent = false;
+  assert.deepEqual([(await looks.look(id))?.state, looks.of(id)?.agentAnswered], ['refused', false]);
 });
 
 test('what was seen while a host was away is forgotten once its channel is up', async (t) => {

@@ -32,7 +32,10 @@ export interface OutsideLooksParts {
   readonly signal: AbortSignal;
 }
 
-type Seen = Pick<OutsideLook, 'state' | 'detail'>;
+type Seen = Pick<OutsideLook, 'state' | 'detail'> & {
+  /** Whether nothing was heard, or nothing any more. */
+  readonly silent?: boolean;
+};
 
 interface Entry {
   look: OutsideLook | null;
@@ -118,7 +121,8 @@ export class OutsideLooks {
     const before = entry.look;
     const at = this.#parts.clock.now();
     const since = before?.state === seen.state ? before.since : at;
-    const look = { ...seen, agentAnswered: await this.#agentAnswered(host, seen.state), since, at };
+    const { state, detail, silent = false } = seen;
+    const look = { state, detail, agentAnswered: await this.#agentAnswered(host, silent), since, at };
     entry.look = look;
     const same =
       before?.state === look.state &&
@@ -134,9 +138,9 @@ export class OutsideLooks {
     this.#parts.onChange(id);
   }
 
-  /** A host whose network was cut just now is away: that its port is too says nothing of libvirtd. */
-  async #agentAnswered(host: Host, state: OutsideLook['state']): Promise<boolean> {
-    if (state !== 'unreachable') return true;
+  /** A host whose network was cut just now, in a handshake perhaps, is away: that says nothing of libvirtd. */
+  async #agentAnswered(host: Host, silent: boolean): Promise<boolean> {
+    if (!silent) return true;
     const signal = AbortSignal.any([this.#parts.signal, AbortSignal.timeout(TIMEOUT)]);
     return this.#parts.agentAnswers(host, signal);
   }
@@ -151,7 +155,7 @@ export class OutsideLooks {
     return worst;
   }
 
-  async #handshake(host: Host, address: string, trust: string, client: OwnClient) {
+  async #handshake(host: Host, address: string, trust: string, client: OwnClient): Promise<Seen> {
     const { probe = probeLibvirt, port = LIBVIRT_TLS_PORT, clock, signal } = this.#parts;
     const target = `${isIP(address) === 6 ? `[${address}]` : address}:${port}`;
     const expected = pinOf(host);
@@ -166,18 +170,18 @@ export class OutsideLooks {
         timeoutMs: TIMEOUT,
         signal,
       });
-      if (expected === null || servedCertificate.pin === expected)
-        return { state: 'as-desired' as const, detail: '' };
+      if (expected === null || servedCertificate.pin === expected) return { state: 'as-desired', detail: '' };
       return {
-        state: 'drifted' as const,
+        state: 'drifted',
         detail: `${target} serves the certificate ${servedCertificate.serialNumber} (${servedCertificate.pin}) and not ${expected}`,
       };
     } catch (error) {
       signal.throwIfAborted();
       const away = isTrustError(error, 'probe.connect');
       return {
-        state: away ? ('unreachable' as const) : ('refused' as const),
+        state: away ? 'unreachable' : 'refused',
         detail: `${target}: ${describeError(error)}`,
+        silent: away || (isTrustError(error) && error.context?.['expired'] === true),
       };
     }
   }
