@@ -4,7 +4,7 @@ import type { Host } from '../src/host.ts';
 import { until } from '../src/until.ts';
 import { livesOn, vmState } from './migration-sight.ts';
 
-const PATIENCE = 90_000;
+const PATIENCE = 180_000;
 
 /** What a migration may have left on a host: units, sockets, files, openings of the firewall, in words; empty for nothing. */
 const REMAINS = `

@@ -9,7 +9,7 @@ import type { Host } from '../src/host.ts';
 import { until } from '../src/until.ts';
 import type { Fleet } from './fleet.ts';
 
-const PATIENCE = 60_000;
+const PATIENCE = 180_000;
 const VIRSH = ['virsh', '--connect', 'qemu:///system'];
 
 /** What QEMU itself says of its migration, as `info migrate` and its relatives print it. */
@@ -88,5 +88,20 @@ export async function livesOn(host: Host, guest: Guest): Promise<void> {
   await until(`see ${guest.name} go on at ${host.name}`, PATIENCE, async () => {
     const now = await guestWords(host, guest);
     return now.ticks.length > ticks.length ? true : undefined;
+  });
+}
+
+/** The most octets that any client of libvirt's has sent and libvirt has not read. */
+const UNREAD = `{ ss -Htn state established '( sport = :16514 or sport = :16509 )' | awk '{ print $1 }'
+ss -Hxn | awk '/libvirt-sock/ { print $3 }'; echo 0; } | sort -n | tail -n 1`;
+/** Keep-alives of half a minute are less, calls of a migration more. */
+const CALL_OCTETS = 400;
+
+/** Waits until a call of a migration lies before a host's libvirt, which was stopped: it is noted before it is sent. */
+export async function callArrived(host: Host): Promise<void> {
+  await until(`see a call before libvirt of ${host.name}`, PATIENCE, async () => {
+    const n = Number(await host.run(['sh', '-c', UNREAD]));
+    console.log('UNREAD', n);
+    return n > CALL_OCTETS ? true : undefined;
   });
 }

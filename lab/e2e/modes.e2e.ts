@@ -5,7 +5,6 @@ import { DatabaseSync } from 'node:sqlite';
 import { after, before, beforeEach, describe, it } from 'node:test';
 import { isTrustError } from '@virt-trust/base/error.ts';
 import { silentLog } from '@virt-trust/base/log.ts';
-import { listAudit } from '@virt-trust/contract/manager/audit-operations.ts';
 import { listHosts } from '@virt-trust/contract/manager/host-operations.ts';
 import {
   createMigrationJob,
@@ -26,10 +25,11 @@ import { canBootLab } from '../src/capability.ts';
 import type { Host } from '../src/host.ts';
 import { until } from '../src/until.ts';
 import { runningVms, startVm } from '../src/vm.ts';
+import { auditOf } from './audit-sight.ts';
 import { Fleet } from './fleet.ts';
 import { programPath } from './program.ts';
 import { RESTART_LIBVIRTD } from './restart-libvirtd.ts';
-import { QEMU_STREAMS, type WireSight, watchWire } from './wire.ts';
+import { QEMU_STREAMS, type WireSight, whileWatching } from './wire.ts';
 
 const capability = await canBootLab();
 const skip = capability.kind === 'yes' ? false : `cannot boot the lab: ${capability.why}`;
@@ -100,10 +100,7 @@ describe('every cell of the table by which a migration is decided', { skip }, ()
           );
         }),
     );
-  const audited = async (action: string) =>
-    (await fleet.client.call(listAudit, { query: { limit: 1000 } })).items.filter(
-      (entry) => entry.action === action,
-    );
+  const audited = (action: string) => auditOf(fleet, action);
 
   /** How often something went in the clear, as the audit has it: of the manager before it begins, and of the conducting agent when it is done. */
   const toldOfPlain = () =>
@@ -115,22 +112,8 @@ describe('every cell of the table by which a migration is decided', { skip }, ()
     });
 
   /** What is done while the wire is watched. */
-  async function watching<T>(work: () => Promise<T>): Promise<{ result: T; wires: Wires }> {
-    const watches = await Promise.all(
-      Object.entries(WIRES).map(
-        async ([name, filter]) => [name, await watchWire(fleet.lab, filter)] as const,
-      ),
-    );
-    const outcome = await work().then(
-      (result) => ({ result }),
-      (error: unknown) => ({ error }),
-    );
-    const sights = await Promise.all(
-      watches.map(async ([name, watch]) => [name, await watch.stop()] as const),
-    );
-    if ('error' in outcome) throw outcome.error;
-    return { result: outcome.result, wires: Object.fromEntries(sights) as Wires };
-  }
+  const watching = <T>(work: () => Promise<T>): Promise<{ result: T; wires: Wires }> =>
+    whileWatching(fleet.lab, WIRES, work);
 
   const migrated = (wanted: MigrateVm): Promise<{ result: Job; wires: Wires }> =>
     watching(async () => fleet.finished(await fleet.client.call(createMigrationJob, { body: wanted })));

@@ -10,6 +10,8 @@ export interface PeerCalls {
   readonly certificate: string;
   readonly privateKey: string;
   readonly peer: Grant['peer'];
+  /** For each address; much where it is to be reached. */
+  readonly dialTimeoutMs: number;
   readonly calls: readonly { readonly operation: string; readonly id: string; readonly body?: unknown }[];
 }
 
@@ -17,13 +19,15 @@ export interface PeerCalls {
 export type PeerAnswers = readonly { readonly answer?: unknown; readonly error?: string }[];
 
 if (import.meta.main) {
-  const { certificate, privateKey, peer, calls } = JSON.parse(await text(process.stdin)) as PeerCalls;
+  const { certificate, privateKey, peer, dialTimeoutMs, calls } = JSON.parse(
+    await text(process.stdin),
+  ) as PeerCalls;
   const identity = loadChannelIdentity({
     role: 'agent',
     certificatePem: certificate,
     privateKeyPem: privateKey,
   });
-  const client = peerClient({ peer }, () => identity, { dialTimeoutMs: 3000 });
+  const client = peerClient({ peer }, () => identity, { dialTimeoutMs });
   const answers: { answer?: unknown; error?: string }[] = [];
   for (const { operation: name, id, body } of calls) {
     const operation = PEER_OPERATIONS.find((one) => one.id === name);

@@ -1,4 +1,3 @@
-import { once } from 'node:events';
 import { text } from 'node:stream/consumers';
 import { RpcClient } from '@virt-trust/agent/conduct/rpc-client.ts';
 import { peerClient } from '@virt-trust/agent/peers/peer-client.ts';
@@ -25,8 +24,8 @@ export interface Attack {
   readonly id: string;
   readonly vm: { readonly name: string; readonly uuid: string; readonly xml: string };
   readonly kind: string;
-  /** After the relay is open and before it is dialled. */
-  readonly waitMs?: number;
+  /** After the relay is open, the moment before which it is not dialled. */
+  readonly notBefore?: number;
 }
 
 /** How far it came: with which error the peer refused, or how the connection to libvirt there ended. */
@@ -37,18 +36,24 @@ export interface AttackOutcome {
   readonly answered?: boolean;
 }
 
+/** What is refused is refused at once, however long a busy machine takes for it. */
+const DIAL_MS = 60_000;
+
 async function attack(order: Attack): Promise<AttackOutcome> {
   const { certificate, privateKey, peer, id, vm, kind } = order;
   const own = loadChannelIdentity({ role: 'agent', certificatePem: certificate, privateKeyPem: privateKey });
-  const client = peerClient({ peer }, () => own, { dialTimeoutMs: 3000 });
+  const client = peerClient({ peer }, () => own, { dialTimeoutMs: DIAL_MS });
   const xml = kind === 'changed XML at the door' ? vm.xml.replace('<vcpu', '<vcpu cpuset="0"') : vm.xml;
+  let relayPort: number | null | undefined;
+  const relay = () => (relayPort === undefined ? {} : { relayPort });
   try {
     const body = { xml, persistentXml: null };
-    const { relayPort } = await client.api.call(peerCreateMigration, { params: { id }, body });
-    await new Promise((resolve) => setTimeout(resolve, order.waitMs ?? 0));
-    return { relayPort, ...(await speak(order, own, relayPort ?? 0)) };
+    relayPort = (await client.api.call(peerCreateMigration, { params: { id }, body })).relayPort;
+    const waitMs = Math.max(0, (order.notBefore ?? 0) - Date.now());
+    await new Promise((resolve) => setTimeout(resolve, waitMs));
+    return { ...relay(), ...(await speak(order, own, relayPort ?? 0)) };
   } catch (error) {
-    return { refused: isTrustError(error) ? error.code : describeError(error) };
+    return { ...relay(), refused: isTrustError(error) ? error.code : describeError(error) };
   } finally {
     client.close();
   }
@@ -70,9 +75,11 @@ async function speak(
     pins: peer.pins,
     addresses: peer.reachedAt,
     port,
-    timeoutMs: 3000,
+    timeoutMs: DIAL_MS,
   });
-  const closed = once(socket, 'close');
+  // However it ends: where the relay had more to read, with a reset.
+  const closed = new Promise((resolve) => socket.once('close', resolve));
+  socket.on('error', () => {});
   const stream = await dialRelay({
     id,
     kind: 'stream',
@@ -80,7 +87,7 @@ async function speak(
     pins: peer.pins,
     addresses: peer.reachedAt,
     port,
-    timeoutMs: 3000,
+    timeoutMs: DIAL_MS,
   }).catch(() => undefined);
   stream?.socket.on('error', () => {});
   const libvirt = await RpcClient.open(socket, { where: peer.name });

@@ -16,7 +16,7 @@ import type { Host } from '../src/host.ts';
 
 const MANAGERS = '/var/lib/virt-trust/agent/managers.json';
 const CHANNEL_PORT = 16515;
-const PATIENCE = 90_000;
+const PATIENCE = 180_000;
 
 interface Wanted {
   readonly vm: string;
@@ -65,7 +65,13 @@ export async function secondManager(hosts: ReadonlyMap<Host, readonly string[]>)
     };
     const connection = new ChannelConnection({ target, backOff: { firstMs: 100, maxMs: 500 } });
     connections.push(connection);
-    await connection.waitUntilUp(AbortSignal.timeout(PATIENCE));
+    try {
+      await connection.waitUntilUp(AbortSignal.timeout(PATIENCE));
+    } catch (error) {
+      // They would dial for ever, and the test's process with them.
+      await Promise.all(connections.map((one) => one.close()));
+      throw error;
+    }
     clients.set(
       host,
       new ApiClient(async ({ method, path, headers, body }) => {

@@ -1,10 +1,11 @@
-import { spawn } from 'node:child_process';
+import { type ChildProcess, spawn } from 'node:child_process';
 import { once } from 'node:events';
 import { mkdtemp, readFile, rm } from 'node:fs/promises';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import type { Lab } from '../src/lab.ts';
 import { type NetworkName, planNetworks } from '../src/network-plan.ts';
+import { until } from '../src/until.ts';
 
 /** What TCP connections began with, as seen on the lab's bridge. */
 export interface WireSight {
@@ -19,6 +20,10 @@ export interface WireSight {
 /** A capture filter: QEMU's streams, without clients of SSH, libvirt and agents to whom the kernel gave a port of that range. */
 export const QEMU_STREAMS =
   'tcp portrange 49152-49215 and not (port 22 or port 16509 or portrange 16514-16583)';
+
+/** As much as passes while the machine has no time for a capture. */
+const BUFFER_KIB = '16384';
+const PATIENCE = 120_000;
 
 /** Captures on every bridge of the lab until stopped. */
 export async function watchNetworks(
@@ -38,6 +43,23 @@ export async function watchNetworks(
   };
 }
 
+/** What is done while the management network is watched through filters; they are gone afterwards, also where it fails. */
+export async function whileWatching<Result, Name extends string>(
+  lab: Lab,
+  filters: Readonly<Record<Name, string>>,
+  work: () => Promise<Result>,
+): Promise<{ result: Result; wires: Record<Name, WireSight> }> {
+  const watches = await Promise.all(
+    Object.entries<string>(filters).map(
+      async ([name, filter]) => [name, await watchWire(lab, filter)] as const,
+    ),
+  );
+  const [outcome] = await Promise.allSettled([work()]);
+  const sights = await Promise.all(watches.map(async ([name, watch]) => [name, await watch.stop()] as const));
+  if (outcome.status === 'rejected') throw outcome.reason;
+  return { result: outcome.value, wires: Object.fromEntries(sights) as Record<Name, WireSight> };
+}
+
 /** Captures on the bridge of a network of the lab until stopped. */
 export async function watchWire(
   lab: Lab,
@@ -50,10 +72,8 @@ export async function watchWire(
   const bridge = plans.find(({ name }) => name === network)?.bridge ?? '';
   const child = spawn(
     'tcpdump',
-    ['-i', bridge, '-Z', 'root', '-U', '--immediate-mode', '-s', '256', '-w', file, filter],
-    {
-      stdio: ['ignore', 'ignore', 'pipe'],
-    },
+    ['-i', bridge, '-Z', 'root', '-U', '--immediate-mode', '-B', BUFFER_KIB, '-s', '256', '-w', file, filter],
+    { stdio: ['ignore', 'ignore', 'pipe'] },
   );
   const listening = Promise.withResolvers<void>();
   let said = '';
@@ -61,15 +81,20 @@ export async function watchWire(
     said += chunk;
     if (said.includes('listening on')) listening.resolve();
   });
-  child.once('close', () => listening.reject(new Error(`tcpdump does not listen: ${said}`)));
+  const closed = once(child, 'close');
+  closed.then(() => listening.reject(new Error(`tcpdump does not listen: ${said}`)), listening.reject);
   await listening.promise;
   return {
     async stop() {
-      child.kill('SIGINT');
-      await once(child, 'close');
-      const sight = readCapture(await readFile(file));
-      await rm(directory, { recursive: true });
-      return sight;
+      try {
+        await caughtUp(child, () => said);
+        child.kill('SIGINT');
+        await closed;
+        return readCapture(await readFile(file));
+      } finally {
+        child.kill('SIGKILL');
+        await rm(directory, { recursive: true, force: true });
+      }
     },
   };
 }
@@ -100,6 +125,29 @@ function readCapture(capture: Buffer): WireSight {
     tls: kinds.filter((kind) => kind === 'tls').length,
     plain: kinds.filter((kind) => kind === 'plain').length,
   };
+}
+
+/**
+ * Waits until a capture has written all that passed until now; throws where the kernel had to leave some of it out, after
+ * which a stream that began with TLS may look as if it had not.
+ */
+async function caughtUp(child: ChildProcess, said: () => string): Promise<void> {
+  await until('read what passed on the wire', PATIENCE, async () => {
+    const before = said().length;
+    // tcpdump(1): has it say how far it is.
+    if (!child.kill('SIGUSR1')) throw new Error(`tcpdump has ended: ${said()}`);
+    const [captured = 0, received = 0, dropped = 0] = await until(
+      'hear of tcpdump how far it is',
+      PATIENCE,
+      () =>
+        /(\d+) packets? captured, (\d+) packets? received by filter, (\d+) packets? dropped by kernel/
+          .exec(said().slice(before))
+          ?.slice(1)
+          .map(Number),
+    );
+    if (dropped > 0) throw new Error(`the capture lost ${dropped} of ${received} packets`);
+    return captured >= received ? true : undefined;
+  });
 }
 
 /** So much of what a client says is enough to tell what it speaks. */
