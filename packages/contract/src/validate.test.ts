@@ -27,6 +27,7 @@ test('what a value is refused for names the place and what would be taken', () =
   assert.equal(refusal({ naem: 'x' }), 'cannot accept the body: there is no property "naem"');
   assert.equal(refusal({ a: 1, b: 2 }), 'cannot accept the body: there is no property "a", "b"');
   assert.equal(refusal({ mode: ['x'] }), 'cannot accept the body at /mode/0: "x" is not one of tls, plain');
+  assert.equal(refusal({ mode: [null] }), 'cannot accept the body at /mode/0: null is not one of tls, plain');
   assert.equal(refusal({ name: 'A' }), 'cannot accept the body at /name: "A" is not a name');
   assert.equal(refusal({ size: 'x' }), 'cannot accept the body at /size: must match a schema in anyOf');
   assert.equal(refusal(null), 'cannot accept the body: must be object');

@@ -18,7 +18,7 @@ export function validatorOf<S extends TSchema>(schema: S): Validator<S> {
     // What a union says last, that nothing of it fits, says less than what was wrong with a text.
     const first = errors.find(({ keyword }) => keyword === 'pattern') ?? errors.at(-1);
     const path = first?.instancePath ?? '';
-    const form = first && (describedAt(schema, first.schemaPath) ?? oneOf(errors, first));
+    const form = first && (describedAt(schema, first.schemaPath) ?? oneOf(schema, first));
     const reason =
       form === undefined
         ? (unknownProperties(first) ?? first?.message ?? 'wrong form')
@@ -42,13 +42,12 @@ interface Failure {
 }
 
 /** What a union of fixed words would take; undefined where it takes anything else. */
-function oneOf(errors: readonly Failure[], union: Failure): string | undefined {
-  if (union.keyword !== 'anyOf') return undefined;
-  const inside = errors.filter(
-    ({ schemaPath, instancePath }) =>
-      instancePath === union.instancePath && schemaPath.startsWith(`${union.schemaPath}/anyOf/`),
-  );
-  const words = inside.map(({ params }) => (params as { allowedValue?: unknown }).allowedValue);
+function oneOf(schema: TSchema, { keyword, schemaPath }: Failure): string | undefined {
+  if (keyword !== 'anyOf') return undefined;
+  const { anyOf = [] } = (schemaAt(schema, schemaPath) ?? {}) as {
+    readonly anyOf?: readonly { readonly const?: unknown }[];
+  };
+  const words = anyOf.map((one) => one.const);
   const all = words.length > 0 && words.every((word) => typeof word === 'string');
   return all ? `one of ${words.join(', ')}` : undefined;
 }
@@ -63,9 +62,12 @@ function unknownProperties(failure: Failure | undefined): string | undefined {
 
 /** The description of the schema that a schema path leads to. */
 function describedAt(schema: TSchema, schemaPath: string): string | undefined {
-  const found = at(schema, schemaPath.replace(/^#/, '').split('/').slice(1));
-  const { description } = (found ?? {}) as { readonly description?: unknown };
+  const { description } = (schemaAt(schema, schemaPath) ?? {}) as { readonly description?: unknown };
   return typeof description === 'string' ? description : undefined;
+}
+
+function schemaAt(schema: TSchema, schemaPath: string): unknown {
+  return at(schema, schemaPath.replace(/^#/, '').split('/').slice(1));
 }
 
 /** A value by a path within what was checked, as JSON and cut short. */

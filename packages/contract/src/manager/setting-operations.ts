@@ -21,7 +21,15 @@ export const putSetting = {
   path: '/api/v1/settings/{setting}',
   params: Type.Object({ setting: Name }, strict),
   query: Scope,
-  body: Type.Object({ value: Type.Union([SettingValue, Type.Null()]) }, strict),
+  body: Type.Object(
+    {
+      value: Type.Union([SettingValue, Type.Null()], {
+        description:
+          'true or false, a number, a text of at most 1024 characters, a list of at most 64 texts of 256, or null, which takes it back',
+      }),
+    },
+    strict,
+  ),
   result: SettingChange,
   status: 200,
   access: 'administrator',

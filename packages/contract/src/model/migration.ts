@@ -177,7 +177,7 @@ export const MigrateVm = Type.Object(
     from: Name,
     to: Name,
     /** In this order, in place of that of the setting migration.mode; what the setting of either host leaves out is not taken. */
-    mode: Type.Optional(Type.Array(MigrationMode, { minItems: 1, maxItems: 3 })),
+    mode: Type.Optional(Type.Array(MigrationMode, { minItems: 1, maxItems: 3, uniqueItems: true })),
     /** In spite of findings that say that it would fail; never in spite of what makes it unsafe. */
     force: Type.Optional(Type.Boolean()),
     ...MigrationWish.properties,
@@ -191,7 +191,7 @@ export const EvacuateHost = Type.Object(
   {
     /** Where to; the managed hosts of the cluster where left out, those with fewest VMs first. */
     to: Type.Optional(Type.Array(Name, { minItems: 1, maxItems: 256 })),
-    mode: Type.Optional(Type.Array(MigrationMode, { minItems: 1, maxItems: 3 })),
+    mode: Type.Optional(Type.Array(MigrationMode, { minItems: 1, maxItems: 3, uniqueItems: true })),
     /** Migrations at once; as the setting migration.concurrency has it where left out. */
     concurrency: Type.Optional(Type.Integer({ minimum: 1, maximum: 64 })),
     ...MigrationWish.properties,

@@ -10,9 +10,10 @@ export const SettingScope = Type.Union([
 ]);
 export type SettingScope = Static<typeof SettingScope>;
 
+/** Of any form that some setting has; the setting itself says of a number whether it may be one. */
 export const SettingValue = Type.Union([
   Type.Boolean(),
-  Type.Integer(),
+  Type.Number(),
   Type.String({ maxLength: 1024 }),
   Type.Array(Type.String({ maxLength: 256 }), { maxItems: 64 }),
 ]);

@@ -47,6 +47,20 @@ test('RFC 9457 §3: malformed JSON, wrong types and wrong forms come back as pro
   }
 });
 
+test('a value that no setting takes is refused with what would be taken', async (t) => {
+  const { call } = await temporaryManager(t);
+  for (const [value, code, detail] of [
+    ['4.5', 'setting.invalid', /cannot set jobs.retention_days: not a whole number from 1 to 3650/],
+    ['1e400', 'contract.invalid', /at \/value: .* is not true or false, a number, a text/],
+    ['[1]', 'contract.invalid', /at \/value: \[1\] is not true or false, .* a list of at most 64 texts/],
+    ['{"a":1}', 'contract.invalid', /at \/value: .* or null, which takes it back/],
+  ] as const) {
+    const answer = await call('PUT', retention, { body: `{"value":${value}}` });
+    assert.deepEqual([answer.status, answer.problem().code], [400, code], value);
+    assert.match(answer.problem().detail, detail);
+  }
+});
+
 test('a body of null is no empty body, though an operation whose fields are all optional takes none', async (t) => {
   let asked = 0;
   const evacuateHost = async () => {

@@ -77,6 +77,7 @@ test('no value but one of the setting’s own form is ever kept', async (t) => {
   const value = fc.oneof(
     fc.boolean(),
     fc.integer(),
+    fc.double({ noNaN: true, noDefaultInfinity: true }),
     fc.string({ unit: 'binary' }),
     fc.array(fc.oneof(fc.string(), fc.constant('tls'), fc.ipV4(), fc.ipV6())),
   );
