@@ -8,9 +8,8 @@ import { listAuthorities } from '@virt-trust/contract/manager/certificate-operat
 import { putSetting } from '@virt-trust/contract/manager/setting-operations.ts';
 import { canBootLab } from '../src/capability.ts';
 import type { Host } from '../src/host.ts';
-import { until } from '../src/until.ts';
 import { qemuProcesses, runningVms, startVm } from '../src/vm.ts';
-import { eventsOn, observedOn, untilObserved, untilServed } from './agent-sight.ts';
+import { eventsOn, untilObserved } from './agent-sight.ts';
 import { Fleet } from './fleet.ts';
 import { UNMOUNT } from './mounts.ts';
 
@@ -22,10 +21,10 @@ const shifted = (milliseconds: number): Clock => ({
   now: () => instant(systemClock.now() + milliseconds),
 });
 
-/** The shortest lifetime, of which the hosts see a minute. */
-const BEHIND = shifted(-4 * MINUTE);
-/** An issuing authority lives ten years: made by this clock, it ends two and a half minutes from now. */
-const TEN_YEARS_AGO = shifted(2.5 * MINUTE - 10 * 365 * DAY);
+/** The shortest lifetime, of which the hosts see two minutes: on a busy machine it takes one of them to be served. */
+const BEHIND = shifted(-3 * MINUTE);
+/** An issuing authority lives ten years: made by this clock, it ends four minutes from now. */
+const TEN_YEARS_AGO = shifted(4 * MINUTE - 10 * 365 * DAY);
 
 async function setShortLives(fleet: Fleet): Promise<void> {
   for (const setting of ['certificate.lifetime', 'certificate.restart_lifetime'])
@@ -37,16 +36,19 @@ async function setShortLives(fleet: Fleet): Promise<void> {
   });
 }
 
-/** Waits until the last of the certificates in a file has expired. */
-async function untilExpired(host: Host, path: string, which: 'first' | 'all' = 'all'): Promise<void> {
+/** When the first, or the last, of the certificates in a file expires. */
+async function expiryOf(host: Host, path: string, which: 'first' | 'all' = 'all'): Promise<number> {
   const blocks = (await host.readFile(path)).match(
     /-----BEGIN CERTIFICATE-----[^-]+-----END CERTIFICATE-----/g,
   );
   const ends = (blocks ?? []).map((pem) => new X509Certificate(pem).validToDate.getTime());
   const end = which === 'first' ? ends[0] : Math.max(...ends);
   assert.ok(end !== undefined && end - Date.now() < 10 * MINUTE, `${path} does not expire soon`);
-  await delay(Math.max(0, end - Date.now()) + 1500);
+  return end;
 }
+
+/** Waits until a time is over, also where seconds alone count. */
+const untilAfter = (time: number) => delay(Math.max(0, time - Date.now()) + 1500);
 
 /** A time that systemd noted of a unit, in microseconds since the boot. */
 function noted(host: Host, unit: string, property: string): Promise<number> {
@@ -72,7 +74,7 @@ describe('rescue: everything has expired and the manager is gone', { skip }, () 
     const { items } = await fleet.client.call(listAuthorities, {});
     assert.ok(items.length > 0);
     await fleet.stopManager();
-    await untilExpired(a, '/etc/pki/libvirt-vnc/server-cert.pem');
+    await untilAfter(await expiryOf(a, '/etc/pki/libvirt-vnc/server-cert.pem'));
   });
 
   it('2. while it runs, a VM can be started still, and the running one is not touched', async () => {
@@ -88,7 +90,7 @@ describe('rescue: everything has expired and the manager is gone', { skip }, () 
   });
 
   it('3. booted with everything expired, libvirtd runs, a VM with VNC TLS starts, and the agent tells', async () => {
-    await untilExpired(a, '/etc/pki/CA/cacert.pem', 'first');
+    await untilAfter(await expiryOf(a, '/etc/pki/CA/cacert.pem', 'first'));
     await a.poweroff();
     await a.boot();
     const guard = await noted(a, 'virt-trust-guard.service', 'ExecMainExitTimestampMonotonic');
@@ -106,7 +108,7 @@ describe('rescue: everything has expired and the manager is gone', { skip }, () 
     await a.run(['virsh', '-c', 'qemu:///system', 'version', '--daemon']);
     await startVm(a, { name: 'guest', vncListen: '0.0.0.0' });
     assert.deepEqual(await runningVms(a), ['guest']);
-    const { rescues, credentials } = await observedOn(a);
+    const { rescues, credentials } = await untilObserved(a, 'hear its agent', (observed) => observed);
     assert.deepEqual(
       rescues.map(({ service }) => service),
       ['vnc'],
@@ -124,13 +126,15 @@ service=/var/lib/virt-trust/services/vnc
 systemctl stop virt-trust-agent.service
 ln -sfn "$(cd $service && ls -d generations/[1-9]*)" $service/current
 mount --bind -o ro $service/generations $service/generations; mount -o remount,ro,bind $service/generations
-time=$(date +%s); virt-trust agent guard; echo "took $(( $(date +%s) - time ))"
+virt-trust agent guard; echo "ended with $?"
 ${UNMOUNT} $service/generations
 virt-trust agent guard
 readlink $service/current`;
     const said = await a.run(['sh', '-c', script]);
     assert.match(said, /could not help vnc/);
-    assert.match(said, /took [0-5]\b/);
+    assert.match(said, /ended with 0\b/);
+    // Which it says where its own bound has ended it, and not the failure.
+    assert.doesNotMatch(said, /gave up/);
     assert.match(said, /generations\/rescue-\d+\s*$/);
     await a.run(['systemctl', 'start', 'virt-trust-agent.service']);
   });
@@ -150,9 +154,9 @@ describe('rescue: a host whose certificates expired while it was off', { skip },
 
   it('1. comes up, and its VMs start, with nobody there', async () => {
     await fleet.stopManager();
-    const expired = untilExpired(a, '/etc/pki/libvirt/servercert.pem');
+    const end = await expiryOf(a, '/etc/pki/libvirt/servercert.pem');
     await a.poweroff();
-    await expired;
+    await untilAfter(end);
     await a.boot();
     await a.run(['systemctl', 'mask', '--now', 'ssh.service', 'ssh.socket']);
     await startVm(a, { name: 'guest', vncListen: '0.0.0.0' });
@@ -167,16 +171,18 @@ describe('rescue: a host whose certificates expired while it was off', { skip },
     ] as const)
       await fleet.client.call(putSetting, { params: { setting }, query: {}, body: { value } });
     const vms = await qemuProcesses(a);
-    await until('see every certificate renewed', 120_000, async () => {
-      const { credentials, rescues, busy } = await observedOn(a);
+    await untilObserved(a, 'see every certificate renewed', ({ credentials, rescues, busy }) => {
       const good = credentials.every(
         ({ notAfter, phase }) => phase === 'settled' && (notAfter ?? 0) > Date.now() + DAY,
       );
       return good && rescues.length === 0 && !busy ? true : undefined;
     });
     assert.deepEqual(await qemuProcesses(a), vms);
-    const vnc = (await observedOn(a)).credentials.find(({ service }) => service === 'vnc');
-    assert.equal((await untilServed(a, 'VM guest', 'as-desired')).servedPin, vnc?.pin);
+    const served = await untilObserved(a, 'see VNC served anew', ({ served: all, credentials }) => {
+      const { pin } = credentials.find(({ service }) => service === 'vnc') ?? {};
+      return all.find(({ vm, servedPin }) => vm === 'guest' && servedPin === pin);
+    });
+    assert.equal(served.state, 'as-desired');
     assert.deepEqual(
       (await a.run(['ls', '/var/lib/virt-trust/services/vnc/generations']))
         .split('\n')
