@@ -31,9 +31,11 @@ test('files are told of as they end, and one report counts them all', (t) => {
   const broken = write('broken', "test('broken', () => { throw new Error('as it should'); });");
   const crashed = write('crashed', 'process.exit(3);');
   const { NODE_TEST_CONTEXT: _, ...env } = process.env;
-  const run = (...files: string[]) => {
+  const hanging = write('hanging', "test('hanging', () => new Promise(() => setInterval(() => {}, 1000)));");
+  const lingering = write('lingering', "setInterval(() => {}, 1000); test('lingering', () => {});");
+  const run = (...wanted: string[]) => {
     const report = join(directory, 'report.tap');
-    const words = [PROGRAM, '--at-once', '2', '--report', report, ...files];
+    const words = [PROGRAM, '--at-once', '2', '--report', report, ...wanted];
     const { status, stdout } = spawnSync(process.execPath, words, { cwd: directory, env, encoding: 'utf8' });
     const { passed, failed, skipped } = parseTapReport(readFileSync(report, 'utf8'));
     return { status, stdout, figures: [passed, failed, skipped] };
@@ -43,4 +45,8 @@ test('files are told of as they end, and one report counts them all', (t) => {
   const bad = run(broken, crashed, second);
   assert.deepEqual([bad.status, bad.figures], [1, [1, 2, 1]], bad.stdout);
   assert.match(bad.stdout, /failing tests:[\s\S]*as it should/);
+  const limited = run('--test-limit', '1', '--file-limit', '15', hanging, lingering);
+  assert.equal(limited.status, 1, limited.stdout);
+  assert.match(limited.stdout, /✖ hanging [\s\S]*timed out after 1000ms/);
+  assert.match(limited.stdout, /lingering\.test\.mjs[\s\S]*did not end within 15 s/);
 });

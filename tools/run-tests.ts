@@ -7,12 +7,20 @@ import { parseArgs } from 'node:util';
 /**
  * Node's test runner for files that begin in the order in which they are given (`node --test` sorts them) and are told
  * of as they end (`node --test` waits with each for those before): --at-once N --report FILE FILES... Ends with 1 where
- * a test failed.
+ * a test failed. A test that hangs fails and is named; a file whose process does not end after its tests is ended, and
+ * fails: --test-limit and --file-limit SECONDS.
  */
 const { values, positionals } = parseArgs({
   allowPositionals: true,
-  options: { 'at-once': { type: 'string' }, report: { type: 'string' } },
+  options: {
+    'at-once': { type: 'string' },
+    report: { type: 'string' },
+    'test-limit': { type: 'string', default: '1200' },
+    'file-limit': { type: 'string', default: '2400' },
+  },
 });
+const testLimit = Number(values['test-limit']) * 1000;
+const fileLimit = Number(values['file-limit']) * 1000;
 
 type TestEvent = { readonly type: string; readonly data: Record<string, unknown> };
 
@@ -26,7 +34,13 @@ const figures = { tests: 0, suites: 0, pass: 0, fail: 0, cancelled: 0, skipped: 
 
 async function runFile(file: string): Promise<void> {
   const told: TestEvent[] = [];
-  for await (const event of run({ files: [file] }) as AsyncIterable<TestEvent>) {
+  const limit = new AbortController();
+  const ending = setTimeout(
+    () => limit.abort(new Error(`its process did not end within ${fileLimit / 1000} s`)),
+    fileLimit,
+  );
+  const tests = run({ files: [file], timeout: testLimit, signal: limit.signal });
+  for await (const event of tests as AsyncIterable<TestEvent>) {
     const { type, data } = event;
     if (type === 'test:summary' && data['file'] === undefined) {
       add(data['counts'] as Record<string, number>);
@@ -36,6 +50,7 @@ async function runFile(file: string): Promise<void> {
     const isOfWhole = data['nesting'] === 0 && (type === 'test:plan' || type === 'test:diagnostic');
     if (type !== 'test:summary' && !(isOfWhole && data['file'] === undefined)) told.push(event);
   }
+  clearTimeout(ending);
   for (const event of told) events.write(event);
 }
 

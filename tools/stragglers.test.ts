@@ -9,10 +9,11 @@ import { endStragglers } from './stragglers.ts';
 test('what a run left is ended in whatever session it is, and nothing of another run', async (t) => {
   const [one, another] = [randomUUID(), randomUUID()];
   const start = (run: string) =>
-    spawn('sh', ['-c', 'echo up; exec sleep 600'], {
+    // Whoever executes another program just now has no environment for a moment.
+    spawn('sh', ['-c', 'echo up; read line'], {
       env: { ...process.env, [TEST_RUN]: run },
       detached: true,
-      stdio: ['ignore', 'pipe', 'ignore'],
+      stdio: ['pipe', 'pipe', 'ignore'],
     });
   const [left, other] = [start(one), start(another)];
   t.after(() => other.kill('SIGKILL'));

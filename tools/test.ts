@@ -225,7 +225,8 @@ async function cleanUp(): Promise<void> {
   for (const command of endStragglers(testRun))
     console.log(`ended what a test left running: ${command.slice(0, 200)}`);
   for (const lab of await sweepTestRuns(testRun)) console.log(`took away lab ${lab}, which a test left`);
-  rmSync(compiled, { recursive: true, force: true });
+  // Who was ended just now may still be writing there.
+  rmSync(compiled, { recursive: true, force: true, maxRetries: 10 });
 }
 
 async function runAll(): Promise<void> {
