@@ -100,8 +100,7 @@ const CALL_OCTETS = 400;
 /** Waits until a call of a migration lies before a host's libvirt, which was stopped: it is noted before it is sent. */
 export async function callArrived(host: Host): Promise<void> {
   await until(`see a call before libvirt of ${host.name}`, PATIENCE, async () => {
-    const n = Number(await host.run(['sh', '-c', UNREAD]));
-    console.log('UNREAD', n);
-    return n > CALL_OCTETS ? true : undefined;
+    const unread = Number(await host.run(['sh', '-c', UNREAD]));
+    return unread > CALL_OCTETS ? true : undefined;
   });
 }
