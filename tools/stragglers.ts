@@ -1,4 +1,5 @@
-import { readdirSync, readFileSync } from 'node:fs';
+import { readFileSync } from 'node:fs';
+import { processesWith } from '@virt-trust/lab/orphans.ts';
 import { TEST_RUN } from '@virt-trust/lab/record.ts';
 
 /**
@@ -7,23 +8,15 @@ import { TEST_RUN } from '@virt-trust/lab/record.ts';
  */
 export function endStragglers(run: string): string[] {
   const ended: string[] = [];
-  for (const pid of readdirSync('/proc').filter((entry) => /^\d+$/.test(entry))) {
-    if (Number(pid) === process.pid || !hasMark(pid, run)) continue;
+  for (const pid of processesWith(TEST_RUN, run)) {
+    if (pid === process.pid) continue;
     try {
       const command = readFileSync(`/proc/${pid}/cmdline`, 'utf8').replaceAll('\0', ' ').trim();
-      process.kill(Number(pid), 'SIGKILL');
+      process.kill(pid, 'SIGKILL');
       ended.push(command);
     } catch {
       // It ended by itself.
     }
   }
   return ended;
-}
-
-function hasMark(pid: string, run: string): boolean {
-  try {
-    return readFileSync(`/proc/${pid}/environ`, 'utf8').split('\0').includes(`${TEST_RUN}=${run}`);
-  } catch {
-    return false;
-  }
 }

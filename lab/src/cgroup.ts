@@ -86,12 +86,13 @@ export class HostCgroup {
       kill(leader);
       await this.empty(5_000, `end ${this.#name}`).catch(() => {});
     }
-    await until(`kill the processes of ${this.#name}`, 30_000, async () => {
+    await until(`kill the processes of ${this.#name}`, 180_000, async () => {
       const pids = await this.processes();
       for (const pid of pids) kill(pid);
-      return pids.length === 0 ? true : undefined;
+      if (pids.length > 0) return undefined;
+      for (const directory of await this.#directories()) if (!(await removeTree(directory))) return undefined;
+      return true;
     });
-    for (const directory of await this.#directories()) await removeTree(directory);
   }
 
   /** Removes the groups above it if no other host is in them. */
@@ -117,11 +118,17 @@ async function processesBelow(directory: string): Promise<number[]> {
   return [...own, ...deeper.flat()];
 }
 
-async function removeTree(directory: string): Promise<void> {
-  for (const below of await subdirectories(directory)) await removeTree(below);
-  await rmdir(directory).catch((error: NodeJS.ErrnoException) => {
-    if (error.code !== 'ENOENT') throw error;
-  });
+/** False where somebody is in it yet: who forked while he was killed, or who is not wholly gone. */
+async function removeTree(directory: string): Promise<boolean> {
+  for (const below of await subdirectories(directory)) if (!(await removeTree(below))) return false;
+  return rmdir(directory).then(
+    () => true,
+    (error: NodeJS.ErrnoException) => {
+      if (error.code === 'EBUSY' || error.code === 'ENOTEMPTY') return false;
+      if (error.code !== 'ENOENT') throw error;
+      return true;
+    },
+  );
 }
 
 async function subdirectories(directory: string): Promise<string[]> {

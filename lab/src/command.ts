@@ -1,6 +1,7 @@
 import { type ChildProcess, type SpawnOptions, spawn } from 'node:child_process';
 import { constants } from 'node:os';
 import { describeError, TrustError } from '@virt-trust/base/error.ts';
+import { LAB_OWNER } from './orphans.ts';
 
 /** What a finished command said; `code` is 128 + the signal's number if a signal ended it, as in a shell. */
 export interface CommandResult {
@@ -25,8 +26,8 @@ export interface CommandOptions {
 /** Runs a command to its end, whatever its exit code; throws `lab.command_missing` if it cannot start. */
 export async function exec(argv: readonly string[], options: CommandOptions = {}): Promise<CommandResult> {
   options.signal?.throwIfAborted();
-  const spawned: SpawnOptions = { stdio: ['pipe', 'pipe', 'pipe'], detached: true };
-  if (options.env !== undefined) spawned.env = { ...options.env };
+  const env = { ...(options.env ?? process.env), [LAB_OWNER]: String(process.pid) };
+  const spawned: SpawnOptions = { stdio: ['pipe', 'pipe', 'pipe'], detached: true, env };
   const child = spawn(argv[0] ?? '', argv.slice(1), spawned);
   const out = collect(child.stdout, options.onLine);
   const err = collect(child.stderr, options.onLine);

@@ -11,8 +11,10 @@ import { createNamespace, removeNamespace, setCable } from './network.ts';
 import type { InterfacePlan, NetworkName } from './network-plan.ts';
 import { until } from './until.ts';
 
-const BOOT_TIMEOUT = 90_000;
-const POWEROFF_TIMEOUT = 60_000;
+const BOOT_TIMEOUT = 300_000;
+const POWEROFF_TIMEOUT = 180_000;
+/** How long a server may take to its first word: a busy machine starts a process for each client. */
+const GREETING_TIMEOUT = 15_000;
 const ENVIRONMENT = {
   PATH: '/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin',
   HOME: '/root',
@@ -200,7 +202,7 @@ export class Host {
 /** True once a server at the address says anything; undefined as long as it does not. */
 function greets(address: string, port: number): Promise<true | undefined> {
   return new Promise((resolve) => {
-    const socket = createConnection({ host: address, port, timeout: 2_000 });
+    const socket = createConnection({ host: address, port, timeout: GREETING_TIMEOUT });
     const end = (answer: true | undefined) => {
       socket.destroy();
       resolve(answer);
@@ -208,6 +210,8 @@ function greets(address: string, port: number): Promise<true | undefined> {
     socket
       .once('data', () => end(true))
       .once('error', () => end(undefined))
+      // It may end without a word, while it starts.
+      .once('close', () => end(undefined))
       .once('timeout', () => end(undefined));
   });
 }

@@ -7,6 +7,7 @@ import { planHosts, sshKeyPath } from './host-plan.ts';
 import { raiseInotifyLimit } from './inotify-limit.ts';
 import { createBridges, removeBridges, usedRanges } from './network.ts';
 import { chooseIndex, NETWORK_NAMES, type NetworkName, planNetworks, rangesInUse } from './network-plan.ts';
+import { endOrphans } from './orphans.ts';
 import { ensurePackages, MACHINE_PACKAGES } from './packages.ts';
 import { labDirectory } from './paths.ts';
 import { lock, type ProcessLock, tryLock } from './process-lock.ts';
@@ -186,16 +187,19 @@ export async function sweep(name: string, options: { readonly deleteState?: bool
 }
 
 /** How long what an owner that was killed had just forked may keep its lock, until it executes another program. */
-const FORKED_MS = 10_000;
+const FORKED_MS = 60_000;
 
 async function own(name: string): Promise<ProcessLock> {
   const owned = await tryLock(`lab/${name}`);
-  if (owned !== undefined) return owned;
   const owner = (await readRecord(name).catch(() => undefined))?.owner;
-  if (typeof owner === 'number' && !isAlive(owner)) {
-    const limit = AbortSignal.timeout(FORKED_MS);
-    const left = await lock(`lab/${name}`, undefined, limit).catch(() => undefined);
-    if (left !== undefined) return left;
+  const dead = typeof owner === 'number' && !isAlive(owner) ? owner : undefined;
+  const limit = AbortSignal.timeout(FORKED_MS);
+  const taken =
+    owned ??
+    (dead === undefined ? undefined : await lock(`lab/${name}`, undefined, limit).catch(() => undefined));
+  if (taken !== undefined) {
+    if (dead !== undefined) await endOrphans(dead);
+    return taken;
   }
   throw new TrustError(
     'lab.in_use',
@@ -272,10 +276,13 @@ async function plan(options: LabOptions, root: string): Promise<LabRecord> {
 async function sweepOwned(name: string): Promise<void> {
   const record = await readRecord(name);
   if (record === undefined) return;
-  await Promise.all(planHosts(record).map((host) => new Host(host).crash()));
+  const hosts = allOrThrow(planHosts(record).map((host) => new Host(host).crash()));
+  // What one host has that cannot be taken away keeps nothing else.
+  await hosts.catch(() => {});
   const [first] = record.hosts;
   if (first !== undefined) await new HostCgroup(name, first).removeParents();
   await removeBridges(planNetworks(record.index, record.networks));
+  await hosts;
 }
 
 async function deleteOwned(name: string): Promise<void> {
@@ -285,7 +292,7 @@ async function deleteOwned(name: string): Promise<void> {
 
 async function reaches(from: Host, to: Host): Promise<void> {
   for (const address of [to.address, to.address6]) {
-    const probe = await from.exec(['bash', '-c', `exec 3<>/dev/tcp/${address}/22`], { timeout: 10_000 });
+    const probe = await from.exec(['bash', '-c', `exec 3<>/dev/tcp/${address}/22`], { timeout: 60_000 });
     if (probe.code === 0) continue;
     throw new TrustError(
       'lab.unreachable',

@@ -1,13 +1,16 @@
 import { type ChildProcess, spawn } from 'node:child_process';
 import { closeSync, openSync } from 'node:fs';
 import type { HostPlan } from './host-plan.ts';
+import { LAB_OWNER } from './orphans.ts';
 
 // The disk is mounted in a mount namespace of the container's own, so that no mount outlives it. The container is
-// started inside its network namespace because /sys/class/net shows the namespace of whoever mounted /sys.
+// started inside its network namespace because /sys/class/net shows the namespace of whoever mounted /sys. Until it is
+// in its control groups it is found by its owner's mark.
 const START = `
 set -eu
 mount -t overlay overlay -o "lowerdir=$LOWER,upperdir=$UPPER,workdir=$WORK" "$MOUNT_POINT"
 for directory in $CGROUPS; do echo $$ >"$directory/cgroup.procs"; done
+unset ${LAB_OWNER}
 exec nsenter --net="/run/netns/$NAMESPACE" systemd-nspawn "$@"
 `;
 
@@ -32,6 +35,7 @@ export function startMachine(plan: HostPlan, cgroups: readonly string[]): ChildP
           MOUNT_POINT: plan.mountPoint,
           NAMESPACE: plan.namespace,
           CGROUPS: cgroups.join(' '),
+          [LAB_OWNER]: String(process.pid),
         },
       },
     );

@@ -1,5 +1,5 @@
 import { readdir, writeFile } from 'node:fs/promises';
-import { exec, run } from './command.ts';
+import { exec, run, succeed } from './command.ts';
 import type { InterfacePlan, NetworkPlan, UsedRange } from './network-plan.ts';
 
 /** The addresses and routes that the machine has, except those of the given bridges. */
@@ -85,11 +85,12 @@ export async function removeBridges(networks: readonly NetworkPlan[]): Promise<v
 }
 
 async function removeLink(name: string): Promise<void> {
-  const links = await readdir('/sys/class/net');
-  if (!links.includes(name)) return;
+  const isThere = async () => (await readdir('/sys/class/net')).includes(name);
+  if (!(await isThere())) return;
   const argv = ['ip', 'link', 'delete', name];
-  const { code, stderr } = await exec(argv);
-  if (code !== 0 && !stderr.includes('Cannot find device')) await run(argv);
+  const result = await exec(argv);
+  // The kernel may have taken it away itself by then.
+  if (result.code !== 0 && (await isThere())) succeed(argv, result);
 }
 
 async function ipBatch(lines: readonly string[], options: readonly string[] = []): Promise<void> {

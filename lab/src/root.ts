@@ -19,6 +19,7 @@ import { aptDownloadSettings, debianSources } from './packages.ts';
 import { CACHE_DIRECTORY } from './paths.ts';
 import { lock } from './process-lock.ts';
 import { ROOT_RECIPE, type RootRecipe, recipeDigest } from './root-recipe.ts';
+import { until } from './until.ts';
 
 const UNUSED_MS = 24 * 60 * 60 * 1000;
 
@@ -153,10 +154,21 @@ async function finish(directory: string, recipe: RootRecipe): Promise<void> {
 
 async function removeUnfinished(digest: string): Promise<void> {
   for (const name of await readdir(CACHE_DIRECTORY)) {
-    if (name.startsWith(`${digest}.unfinished-`)) {
-      await rm(join(CACHE_DIRECTORY, name), { recursive: true, force: true });
-    }
+    // Programs of a build that was killed end with it, but not all at once: until then they go on writing.
+    if (name.startsWith(`${digest}.unfinished-`))
+      await until(`remove ${name}`, 60_000, () => isRemoved(join(CACHE_DIRECTORY, name)));
   }
+}
+
+/** True once nothing is there; undefined where somebody put something into it meanwhile. */
+async function isRemoved(path: string): Promise<true | undefined> {
+  return rm(path, { recursive: true, force: true }).then(
+    () => true,
+    (error: NodeJS.ErrnoException) => {
+      if (error.code === 'ENOTEMPTY') return undefined;
+      throw error;
+    },
+  );
 }
 
 async function isDirectory(path: string): Promise<boolean> {

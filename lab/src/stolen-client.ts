@@ -9,8 +9,10 @@ export interface StolenClient {
 /** Where it stays on the host: a pkipath of libvirt's client, without a CRL. */
 export const STOLEN = '/root/stolen';
 
-const STEAL = `rm -rf "$1"; until cp -r /run/virt-trust/migrations/*/ "$1" 2>/dev/null && test -s "$1/clientcert.pem"; do
-  rm -rf "$1"; sleep 0.02; done; rm -f "$1/cacrl.pem"`;
+// All that a pkipath needs: the files come one after the other.
+const STEAL = `rm -rf "$1"; until cp -r /run/virt-trust/migrations/*/ "$1" 2>/dev/null && cd "$1" &&
+  test -s cacert.pem && test -s clientcert.pem && test -s clientkey.pem; do
+  cd /; rm -rf "$1"; sleep 0.02; done; rm -f "$1/cacrl.pem"`;
 
 /** Keeps the client certificate of a migration from the host while it runs, with its key, as who owns the host can. */
 export async function stealClient(host: Host, migrate: () => Promise<unknown>): Promise<StolenClient> {

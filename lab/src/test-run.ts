@@ -35,7 +35,11 @@ async function endOwner({ name, owner }: LabRecord): Promise<void> {
   const free = await tryLock(`lab/${name}`);
   await free?.release();
   if (free !== undefined || owner === 'detached' || owner === process.pid) return;
-  process.kill(owner, 'SIGKILL');
+  try {
+    process.kill(owner, 'SIGKILL');
+  } catch {
+    // It ended by itself.
+  }
   await (await lock(`lab/${name}`)).release();
 }
 
