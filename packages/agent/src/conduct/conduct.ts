@@ -27,6 +27,8 @@ import { recover } from './recovery.ts';
 import { MigrationWatch } from './watch.ts';
 
 const PEER_MS = 15_000;
+/** The destination starts a relay meanwhile. */
+const PEER_BEGIN_MS = 45_000;
 const CANCEL_LOOK_MS = 200;
 
 /** Conducts the migration whose order lies on this host, or brings to an end what a process before this one began. */
@@ -193,7 +195,7 @@ class Conductor {
     return {
       begin: async ({ xml, persistentXml }) => {
         const body = { xml, persistentXml };
-        const signal = AbortSignal.timeout(PEER_MS);
+        const signal = AbortSignal.timeout(PEER_BEGIN_MS);
         this.#relayPort = (await peer.api.call(peerCreateMigration, { params, body }, { signal })).relayPort;
       },
       vmState: () => peer.api.call(peerGetVmState, { params }, { signal: AbortSignal.timeout(PEER_MS) }),

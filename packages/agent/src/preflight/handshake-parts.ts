@@ -24,6 +24,8 @@ export interface HandshakeParts {
 
 /** How long one handshake may take. */
 export const HANDSHAKE_MS = 8_000;
+/** How long QEMU's own client may take, which is a program to start first. */
+export const QEMU_IMG_MS = 20_000;
 
 /** A handshake that is about to be made, in the words of the report. */
 export function attemptOf(

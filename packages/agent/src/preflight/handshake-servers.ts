@@ -1,10 +1,12 @@
 import { isIP } from 'node:net';
 import { describeError, TrustError } from '@virt-trust/base/error.ts';
+import { SECOND } from '@virt-trust/base/instant.ts';
 import { type Grant, RELAY_PORTS } from '@virt-trust/contract/model/grant.ts';
 import type { HandshakeServer } from '@virt-trust/contract/model/preflight.ts';
 import type { QemuUser } from '../apply/services/qemu-process.ts';
 import { readOwnAddresses } from '../apply/services/reach.ts';
 import type { AgentContext } from '../ports.ts';
+import { HANDSHAKE_MS, QEMU_IMG_MS } from './handshake-parts.ts';
 import { type ShortServer, serveBare, serveWithQemu } from './qemu-server.ts';
 
 /** What QEMU on this host serves migrations with. */
@@ -19,14 +21,17 @@ export interface HandshakeServersParts {
   readonly qemuUser: () => Promise<QemuUser>;
 }
 
-/** SECURITY: for so many seconds at most something listens that a peer asked for, and so many at once. */
-const VALID_SECONDS = 15;
+/**
+ * SECURITY: for so many seconds at most something listens that a peer asked for, and so many at once. On a busy host what
+ * it is asked for takes all of its time, one after the other.
+ */
+const VALID_SECONDS = Math.ceil((HANDSHAKE_MS + QEMU_IMG_MS) / SECOND) + 5;
 const AT_ONCE = 4;
 const PREFIX = 'pf-';
 
 interface Served {
   readonly server: Promise<ShortServer>;
-  readonly timer: NodeJS.Timeout;
+  timer?: NodeJS.Timeout;
 }
 
 /** The short-lived servers that peers asked for, one for each grant. */
@@ -58,11 +63,14 @@ export class HandshakeServers {
         `cannot serve a handshake: ${AT_ONCE} others are under way on this host`,
         { hint: 'ask again in some seconds' },
       );
-    const server = this.#listen(grant, address);
-    const timer = setTimeout(() => void this.release(grant.id), VALID_SECONDS * 1000);
-    this.#served.set(grant.id, { server, timer });
+    const served: Served = { server: this.#listen(grant, address) };
+    this.#served.set(grant.id, served);
     try {
-      return { address, port: (await server).port, validSeconds: VALID_SECONDS };
+      const { port } = await served.server;
+      // From here on: it may have been long in coming.
+      if (this.#served.get(grant.id) === served)
+        served.timer = setTimeout(() => void this.release(grant.id), VALID_SECONDS * SECOND);
+      return { address, port, validSeconds: VALID_SECONDS };
     } catch (error) {
       await this.release(grant.id);
       throw error;

@@ -9,12 +9,11 @@ import type { HandshakeServer, PreflightHandshake } from '@virt-trust/contract/m
 import { QEMU_FILE_NAMES } from '@virt-trust/libvirt/layout.ts';
 import { hostPort } from '../apply/services/reach.ts';
 import { badHandshake, goodHandshake } from './handshake-judgement.ts';
-import { attemptOf, HANDSHAKE_MS, type HandshakeParts } from './handshake-parts.ts';
+import { attemptOf, HANDSHAKE_MS, type HandshakeParts, QEMU_IMG_MS } from './handshake-parts.ts';
 import { wordsOf } from './libvirt-questions.ts';
 
 type Served = ServedCertificate | null;
 
-const QEMU_IMG_MS = 20_000;
 const BUSY_TRIES = 5;
 const BUSY_MS = 2_000;
 

@@ -21,7 +21,8 @@ export interface HostArrivalsParts {
   readonly lookMs?: number;
 }
 
-const START_MS = 15 * SECOND;
+/** A program to start, which a busy host takes its time for; the source waits longer. */
+const START_MS = 30 * SECOND;
 const START_LOOK_MS = 20;
 const LOOK_MS = 2 * SECOND;
 const PREFIX = 'relay-';
