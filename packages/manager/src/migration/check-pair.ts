@@ -1,3 +1,4 @@
+import { randomUUID } from 'node:crypto';
 import { type ErrorCategory, TrustError } from '@virt-trust/base/error.ts';
 import type { MigrateVm } from '@virt-trust/contract/model/migration.ts';
 import type { MigrationPlan } from '@virt-trust/contract/model/migration-plan.ts';
@@ -16,6 +17,7 @@ export async function checkedPlan(
   planned: PlannedMigration,
   context: MigrationContext,
   signal: AbortSignal,
+  id?: string,
 ): Promise<MigrationPlan> {
   const plan = planOf(vm, planned);
   const { from, to, addresses, options, decision } = planned;
@@ -25,6 +27,7 @@ export async function checkedPlan(
     { vm, mode, from, to, addresses, options, handshakes: true },
     context,
     signal,
+    id,
   );
   const findings = [...noMode(planned), ...answer.findings];
   return {
@@ -51,7 +54,10 @@ export async function checkPair(
   job: JobContext,
   report: (detail: string) => void,
 ): Promise<MigrationPlan> {
-  const plan = await checkedPlan(order, planned, context, job.signal);
+  const id = ((await job.recall('preflight')) as string | undefined) ?? randomUUID();
+  // The agents' permissions go by it: whoever does this anew after the manager died takes them back, too.
+  await job.remember('preflight', id);
+  const plan = await checkedPlan(order, planned, context, job.signal, id);
   // What was not asked any more is no finding.
   job.signal.throwIfAborted();
   job.plan(plan);

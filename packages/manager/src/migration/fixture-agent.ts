@@ -20,6 +20,8 @@ export class SimulatedAgent {
   readonly orders = new Map<string, MigrationOrder>();
   readonly statuses = new Map<string, MigrationStatus>();
   findings: Finding[] = [];
+  /** Waited for before it says what it found. */
+  onPreflight: () => Promise<void> = async () => {};
   readonly events: AgentEvent[] = [];
   /** Told of a grant that is taken back. */
   onDeleteGrant: (id: string) => void = () => {};
@@ -114,6 +116,8 @@ export class SimulatedAgent {
       case 'GET vms':
         return [200, { vms: this.listed.get(url.searchParams.get('address') ?? '') ?? [] }];
       case 'POST preflights':
+        await this.onPreflight();
+        this.#requireUp();
         return [
           200,
           {

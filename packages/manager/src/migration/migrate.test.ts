@@ -342,6 +342,29 @@ describe('the migration of a VM', () => {
     assert.deepEqual([first.source.grants.size, first.destination.grants.size], [0, 0]);
   });
 
+  it('takes back what a manager that died in the check of the pair left of permissions', async (t) => {
+    const first = await pair(t);
+    const { source, destination } = first;
+    const asked = Promise.withResolvers<void>();
+    const died = Promise.withResolvers<void>();
+    source.onPreflight = () => {
+      asked.resolve();
+      return died.promise;
+    };
+    const { id } = await first.migrate(ORDER);
+    await asked.promise;
+    // A manager that is killed takes nothing back.
+    for (const agent of [source, destination]) agent.up = false;
+    const stopped = first.stop();
+    died.resolve();
+    await stopped;
+    for (const agent of [source, destination]) agent.up = true;
+    assert.deepEqual([source.grants.size, destination.grants.size], [1, 1]);
+    const second = await migratingFleet(t, first.directory, first.agents);
+    assert.equal((await second.over(id)).state, 'done');
+    assert.deepEqual([source.grants.size, destination.grants.size], [0, 0]);
+  });
+
   it('says where the VM is seen where the agent knows no more of what was begun', async (t) => {
     const first = await pair(t);
     first.source.onStart = () => ({});

@@ -104,6 +104,8 @@ async function decideAndCheck(order: MigrateVm, context: MigrationContext, job: 
   return begun;
 }
 
+const TOO_LATE = '; it was cancelled too late: libvirt had handed it over already, or was in post-copy';
+
 /** From the agent's preparations to the end, whatever it is; the permissions of the two agents end with it. */
 async function carryThrough(
   asked: MigrateVm,
@@ -153,7 +155,7 @@ async function carryThrough(
       concluded(asked, last);
       return last;
     });
-    return concluded(asked, status);
+    return concluded(asked, status) + (job.signal.reason instanceof Cancelled ? TOO_LATE : '');
   } finally {
     if (!isStopping(job)) {
       if (!isRunning) await forget(channel, job.id);

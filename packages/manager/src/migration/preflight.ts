@@ -31,14 +31,15 @@ const CHECK_MS = 60_000;
 /**
  * Checks a pair, and a VM's way between them, on both hosts: each looks at its own side and makes handshakes with the
  * other. Changes nothing, and gives no permission that outlives it. What keeps an agent from answering is a finding.
+ * With the id of one that was cut off with its manager, what that left of permissions goes with this one's.
  */
 export async function preflightOf(
   question: PreflightQuestion,
   context: PreflightContext,
   signal: AbortSignal,
+  id: string = randomUUID(),
 ): Promise<PreflightAnswer> {
   const { from, to } = question;
-  const id = randomUUID();
   const limit = AbortSignal.any([signal, AbortSignal.timeout(2 * CHECK_MS)]);
   return await withPreflightGrants({ id, question }, context, limit, async (granted) => {
     const order = await orderOf(id, question, granted.both, context);

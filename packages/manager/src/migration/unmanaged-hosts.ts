@@ -3,15 +3,22 @@ import { TrustError } from '@virt-trust/base/error.ts';
 import type { UnmanagedHost } from '@virt-trust/contract/model/unmanaged-host.ts';
 import { claimKey } from '../hosts/claim-key.ts';
 
+/** A host without an agent, as an administrator has it. */
+export interface UnmanagedHostOrder {
+  readonly name: string;
+  readonly cluster: string | undefined;
+  readonly address: string;
+}
+
 /** Where hosts without an agent are kept. Each method is one durable unit of work, its audit entry with it. */
 export interface UnmanagedHostStore {
   list(): Promise<readonly UnmanagedHost[]>;
   find(name: string): Promise<UnmanagedHost | null>;
   /**
-   * Throws `host.managed` where a host under management has the name, and `host.name_conflict` where one has the
-   * address.
+   * One that is known stays in its cluster where none is said. Throws `host.managed` where a host under management has
+   * the name, and `host.name_conflict` where one has the address.
    */
-  put(host: Omit<UnmanagedHost, 'addedAt'>, actor: string): Promise<UnmanagedHost>;
+  put(host: UnmanagedHostOrder, actor: string): Promise<UnmanagedHost>;
   /** Throws `host.unknown`. */
   remove(name: string, actor: string): Promise<void>;
 }
