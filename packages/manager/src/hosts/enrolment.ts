@@ -8,6 +8,7 @@ import { InstallAnswer, type InstallOrder } from '@virt-trust/contract/model/enr
 import type { AddHost } from '@virt-trust/contract/model/host.ts';
 import { validatorOf } from '@virt-trust/contract/validate.ts';
 import type { JobContext } from '../jobs/job.ts';
+import { keptOf } from './added-again.ts';
 import { assertClock } from './clock-skew.ts';
 import { foundFactsOf } from './found-facts.ts';
 import type { Host } from './host.ts';
@@ -57,7 +58,7 @@ export async function enrol(
       return installed;
     });
     return await job.step('Record the host', async (report) => {
-      const host = await record(order, hostKey, answer, context);
+      const host = await record(order, hostKey, answer, context, job.actor);
       report(
         host.declared.interfaces
           .map(({ name, names }) => `${name}: ${[...names.dns, ...names.addresses].join(', ')}`)
@@ -86,11 +87,16 @@ async function assertSuitable(order: AddHost, facts: RemoteFacts, context: Hosts
       `cannot deploy to host ${order.name}: it is ${facts.machine}, the program is for ${MACHINE[process.arch]}`,
     );
   }
-  const { allowedSkewSeconds } = await context.settingsOf({
-    name: order.name,
-    cluster: order.cluster ?? 'default',
-  });
+  const { allowedSkewSeconds } = await context.settingsOf(await placeOf(order, context));
   assertClock(order.name, (facts.now * 1000) as Instant, context.clock.now(), allowedSkewSeconds);
+}
+
+/** Whose settings hold for the host: one that is known stays in its cluster where none is said. */
+async function placeOf(
+  { name, cluster }: AddHost,
+  { repository }: Pick<HostsContext, 'repository'>,
+): Promise<Pick<Host, 'name' | 'cluster'>> {
+  return { name, cluster: cluster ?? (await repository.find(name))?.cluster ?? 'default' };
 }
 
 interface Installed {
@@ -107,7 +113,7 @@ async function install(
   signal: AbortSignal,
 ): Promise<Installed> {
   const channelAddress = order.channelAddress ?? (await resolveSshHost(order.ssh));
-  const settings = await context.settingsOf({ name: order.name, cluster: order.cluster ?? 'default' });
+  const settings = await context.settingsOf(await placeOf(order, context));
   const source = await sourceAddressTowards(channelAddress);
   const managerAddresses = [
     facts.managerAddress,
@@ -134,6 +140,7 @@ async function record(
   hostKey: string,
   installed: Installed,
   context: HostsContext,
+  actor: string,
 ): Promise<Host> {
   const { answer } = installed;
   const known = await context.repository.find(order.name);
@@ -143,7 +150,7 @@ async function record(
   );
   const id = known?.id ?? parseHostId(randomUUID());
   await refuseKeysOfOthers({ id, name: order.name }, pins, context.repository);
-  const cluster = order.cluster ?? known?.cluster ?? 'default';
+  const { cluster } = await placeOf(order, context);
   const channel = { address: installed.channelAddress, port: answer.channelPort };
   const { word, declared } = await context.declareAdded({
     id,
@@ -172,9 +179,7 @@ async function record(
     word,
     // Only the first look sees the host as others left it; after adoption what is found is ours.
     found: known?.found ?? foundFactsOf(answer.inventory),
-    grantedGates: known?.grantedGates ?? [],
-    desiredNumber: known?.desiredNumber ?? 0,
-    revisions: known?.revisions ?? {},
+    ...keptOf(known),
     inventory: answer.inventory,
     // What was accepted now is what it reports from now on, until it says otherwise.
     observed: known?.observed
@@ -184,6 +189,13 @@ async function record(
         }
       : null,
   };
-  await context.repository.save(host);
+  const moved = {
+    actor,
+    action: 'host.cluster',
+    subject: order.name,
+    outcome: 'done',
+    detail: `from ${known?.cluster} to ${cluster}, whose settings hold for it now`,
+  } as const;
+  await context.repository.save(host, known === null || known.cluster === cluster ? [] : [moved]);
   return host;
 }

@@ -101,10 +101,10 @@ export interface HostRepository {
   /** The address of a host that is known by that name without an agent; null where none is. */
   unmanagedAddress(name: string): Promise<string | null>;
   /**
-   * Writes the host whole and claims its declared names and addresses; throws `host.name_conflict` where another
-   * host has one of them.
+   * Writes the host whole with its audit entries, and claims its declared names and addresses; throws
+   * `host.name_conflict` where another host has one of them.
    */
-  save(host: Host): Promise<void>;
+  save(host: Host, audit?: readonly AuditDraft[]): Promise<void>;
   /**
    * Changes a host as it stands at that moment, in one transaction, so that writers who change different fields never
    * lose each other's; a change that returns the host given writes nothing. Throws `host.unknown` where it was

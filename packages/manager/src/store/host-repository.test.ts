@@ -1,6 +1,10 @@
 import assert from 'node:assert/strict';
+import { randomUUID } from 'node:crypto';
 import { test } from 'node:test';
+import { systemClock } from '@virt-trust/base/clock.ts';
+import { parseHostId } from '@virt-trust/base/host-id.ts';
 import { declaredOn, NOTHING_FOUND, settledState, testHost, testInventory } from '../hosts/fixtures.ts';
+import { SqliteAuditLog } from './audit-log.ts';
 import { temporaryStore } from './fixtures.ts';
 import { SqliteHostRepository } from './host-repository.ts';
 
@@ -21,6 +25,24 @@ test('writers who change different fields of a host at the same time lose nothin
   assert.equal(after?.inventory?.hostName, 'anew');
   assert.deepEqual(after?.grantedGates, ['serve']);
   assert.equal(after?.observed?.credentials.length, settledState('ours').credentials.length);
+});
+
+test('what is said of a host that is written whole is audited with it, and not where it is not written', async (t) => {
+  const { database } = temporaryStore(t);
+  const repository = new SqliteHostRepository(database);
+  const audited = async () => (await new SqliteAuditLog(database, systemClock).list(0, 10)).length;
+  const said = {
+    actor: 'a',
+    action: 'host.cluster',
+    subject: 'host-1',
+    outcome: 'done',
+    detail: '',
+  } as const;
+  await repository.save(testHost('host-1'), [said]);
+  assert.equal(await audited(), 1);
+  const another = testHost('host-1', { id: parseHostId(randomUUID()) });
+  await assert.rejects(repository.save(another, [said]));
+  assert.equal(await audited(), 1);
 });
 
 test('a host that was removed meanwhile is not brought back by a change', async (t) => {

@@ -50,10 +50,11 @@ export class SqliteHostRepository implements HostRepository {
     this.#listeners.push(listener);
   }
 
-  async save(host: Host): Promise<void> {
+  async save(host: Host, audit: readonly AuditDraft[] = []): Promise<void> {
     this.#database.transaction(() => {
       this.#write(host);
       this.#claim(host);
+      appendAudit(this.#database, this.#clock, audit);
     });
     this.#tell(host.id);
   }
