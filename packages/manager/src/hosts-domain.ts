@@ -109,6 +109,7 @@ export function hostsDomain(constraints: AuthorityConstraints): (core: Core) => 
       settingsOf: (host) =>
         // Of the authority, not of the setting: that one may have changed since the authority was made.
         hostSettingsOf(host, issuing.authorities.byPurpose('control').organization, core.settings),
+      forgetSettings: (host, actor) => core.settings.forgetHost(host, actor),
       tlsOf: async ({ name, cluster }) => {
         const { value, from } = await core.settings.explain(TLS_ENABLED, { host: name, cluster });
         return { enabled: value === true, from };
@@ -198,6 +199,9 @@ export function hostsDomain(constraints: AuthorityConstraints): (core: Core) => 
         value,
       }));
     });
+    const isInCluster = async (name: string) =>
+      (await repository.list()).some(({ cluster }) => cluster === name) ||
+      (await migrations.isInCluster(name));
     // Before any desired state is planned: it tells hosts where.
     await announcements.start(core.announceListen);
     return {
@@ -247,7 +251,7 @@ export function hostsDomain(constraints: AuthorityConstraints): (core: Core) => 
           ? await bringing.settingPut(place, actor)
           : { jobs: [], warnings: [] };
         const { scope, target } = place;
-        if (scope === 'cluster' && !(await repository.list()).some(({ cluster }) => cluster === target))
+        if (scope === 'cluster' && !(await isInCluster(target)))
           warnings.push(`no host is in cluster ${target}: this holds for those that will be`);
         return { jobs, warnings };
       },

@@ -14,6 +14,8 @@ export interface MigrationDomain {
   readonly handlers: Partial<Handlers>;
   /** The cluster of a host without an agent; undefined where there is none of that name. */
   clusterOf(host: string): Promise<string | undefined>;
+  /** Whether a host without an agent is in a cluster. */
+  isInCluster(cluster: string): Promise<boolean>;
   /** The channel of a host is up. */
   greeted(hostName: string): void;
 }
@@ -29,6 +31,7 @@ export function composeMigration(core: Core, hosts: HostsContext): MigrationDoma
   return {
     handlers: migrationHandlers({ context, migration, evacuation }),
     clusterOf: async (name) => (await unmanaged.find(name))?.cluster,
+    isInCluster: async (name) => (await unmanaged.list()).some(({ cluster }) => cluster === name),
     greeted(name) {
       const signal = AbortSignal.any([core.signal, AbortSignal.timeout(SWEEP_MS)]);
       hosts.repository

@@ -138,6 +138,8 @@ export interface HostsContext {
   readonly audit: AuditPort;
   readonly identities: ManagerIdentities;
   settingsOf(host: { readonly name: string; readonly cluster: string }): Promise<HostSettings>;
+  /** Takes back what is set for a host alone, which is about to be forgotten; returns the settings' names. */
+  forgetSettings(host: string, actor: string): Promise<readonly string[]>;
   /** Whether the host shall have TLS, and which scope says so. */
   tlsOf(host: { readonly name: string; readonly cluster: string }): Promise<TlsSwitch>;
   /** The manager's own handshake with a host's libvirt, now; null where nothing is to be served. */

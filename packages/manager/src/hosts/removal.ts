@@ -35,8 +35,10 @@ export async function removeHost(
     );
     report(`${count} certificates`);
   });
-  await job.step('Forget the host', async () => {
+  await job.step('Forget the host', async (report) => {
     await context.channels.forget(known.id);
+    const settings = await context.forgetSettings(known.name, job.actor);
+    if (settings.length > 0) report(`with what was set for it: ${settings.join(', ')}`);
     await context.repository.remove(known.id);
   });
   return told;

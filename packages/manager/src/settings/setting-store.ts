@@ -13,6 +13,8 @@ export interface SettingStore {
   get(place: SettingPlace, name: string): Promise<SettingValue | undefined>;
   put(place: SettingPlace, name: string, value: SettingValue, audit: AuditDraft): Promise<void>;
   delete(place: SettingPlace, name: string, audit: AuditDraft): Promise<void>;
+  /** Takes back all that is set at a place, each with its audit entry; returns their names. */
+  clear(place: SettingPlace, audit: (name: string) => AuditDraft): Promise<string[]>;
   /** Forgets what it has in memory: the store was written beside it. */
   reread(): void;
 }

@@ -196,6 +196,28 @@ test('a host that was renamed has its settings under its new name, and under the
   assert.equal(await settings.value(name, { host: 'host-1' }), 10);
 });
 
+test('a host that is removed takes what was set for it along, so that another of its name has none of it', async (t) => {
+  const { settings, audit } = temporarySettings(t);
+  const host = (target: string) => ({ scope: 'host', target }) as const;
+  const cluster = { scope: 'cluster', target: 'kvm1' } as const;
+  await settings.put('migration.mode', ['plain'], host('kvm1'), 'token:a');
+  await settings.put('migration.parallel', 4, host('kvm1'), 'token:a');
+  await settings.put('migration.parallel', 5, host('kvm2'), 'token:a');
+  await settings.put('migration.parallel', 6, cluster, 'token:a');
+  assert.deepEqual(await settings.forgetHost('kvm1', 'token:b'), ['migration.mode', 'migration.parallel']);
+  assert.deepEqual(await settings.forgetHost('kvm1', 'token:b'), []);
+  assert.deepEqual(await settings.value('migration.mode', { host: 'kvm1' }), ['tls', 'pinned', 'plain']);
+  assert.equal(await settings.value('migration.parallel', { host: 'kvm2' }), 5);
+  assert.equal(await settings.value('migration.parallel', { host: 'kvm1', cluster: 'kvm1' }), 6);
+  const told = (await audit.list(0, 100))
+    .slice(4)
+    .map((entry) => `${entry.actor} ${entry.subject} ${entry.detail}`);
+  assert.deepEqual(told, [
+    'token:b migration.mode host kvm1: taken back, the host is removed',
+    'token:b migration.parallel host kvm1: taken back, the host is removed',
+  ]);
+});
+
 test('lists of interfaces, subnets and domains are kept in one form, and refused with the reason', async (t) => {
   const { settings } = temporarySettings(t);
   const put = (name: SettingName, ...value: string[]) => settings.put(name, value, GLOBAL, 'test');

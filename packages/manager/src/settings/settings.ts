@@ -79,6 +79,18 @@ export class Settings {
     return name;
   }
 
+  /**
+   * Takes back all that was set for a host that is about to be forgotten, so that another one of its name begins without;
+   * returns the settings' names. Nobody is told: nothing follows from it for a host that goes.
+   */
+  forgetHost(host: string, actor: string): Promise<string[]> {
+    const outcome = { action: 'setting.put', outcome: 'done' } as const;
+    const detail = `host ${host}: taken back, the host is removed`;
+    return this.#store.clear({ scope: 'host', target: host }, (name) => {
+      return { ...outcome, actor, subject: name, detail };
+    });
+  }
+
   async #effective(name: SettingName, subject: SettingSubject) {
     const definition: SettingDefinition<SettingValue> = SETTINGS[name] as never;
     const places: SettingPlace[] = [];

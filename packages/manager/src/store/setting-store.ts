@@ -51,6 +51,19 @@ export class SqliteSettingStore implements SettingStore {
     });
   }
 
+  async clear(place: SettingPlace, audit: (name: string) => AuditDraft): Promise<string[]> {
+    this.#values = undefined;
+    return this.#database.transaction(() => {
+      const { scope, target } = place;
+      const names = this.#database
+        .all('select name from settings where scope = ? and target = ? order by name', scope, target)
+        .map((row) => text(row, 'name'));
+      this.#database.run('delete from settings where scope = ? and target = ?', scope, target);
+      appendAudit(this.#database, this.#clock, names.map(audit));
+      return names;
+    });
+  }
+
   reread(): void {
     this.#values = undefined;
   }

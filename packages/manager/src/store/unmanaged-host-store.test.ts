@@ -36,6 +36,15 @@ test('a host without an agent is kept, moved and forgotten, and each change is a
   );
 });
 
+test('one that is known stays in its cluster where none is said, and its settings with it', async (t) => {
+  const { unmanaged } = stores(t);
+  const named = (name: string, cluster?: string) => unmanaged.put({ ...OLD, name, cluster }, 'test');
+  assert.equal((await named('old1', 'rack1')).cluster, 'rack1');
+  assert.equal((await named('old1')).cluster, 'rack1');
+  assert.equal((await named('old1', 'rack2')).cluster, 'rack2');
+  assert.equal((await named('old2')).cluster, 'default');
+});
+
 test('no name or address belongs to a host under management and to one without an agent', async (t) => {
   const { unmanaged, hosts } = stores(t);
   await unmanaged.put(OLD, 'test');

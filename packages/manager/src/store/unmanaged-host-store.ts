@@ -2,7 +2,7 @@ import type { Clock } from '@virt-trust/base/clock.ts';
 import { TrustError } from '@virt-trust/base/error.ts';
 import type { UnmanagedHost } from '@virt-trust/contract/model/unmanaged-host.ts';
 import { claimKey } from '../hosts/claim-key.ts';
-import type { UnmanagedHostStore } from '../migration/unmanaged-hosts.ts';
+import type { UnmanagedHostOrder, UnmanagedHostStore } from '../migration/unmanaged-hosts.ts';
 import { appendAudit } from './audit-log.ts';
 import type { Database, Row } from './database.ts';
 import { text, time } from './row.ts';
@@ -25,10 +25,7 @@ export class SqliteUnmanagedHostStore implements UnmanagedHostStore {
     return this.#find(name);
   }
 
-  async put(
-    { name, cluster, address }: Omit<UnmanagedHost, 'addedAt'>,
-    actor: string,
-  ): Promise<UnmanagedHost> {
+  async put({ name, cluster: wanted, address }: UnmanagedHostOrder, actor: string): Promise<UnmanagedHost> {
     return this.#database.transaction(() => {
       if (this.#database.get('select id from hosts where name = ?', name) !== undefined) throw managed(name);
       const holder = this.#database.get(
@@ -38,6 +35,7 @@ export class SqliteUnmanagedHostStore implements UnmanagedHostStore {
       // SECURITY: a secured host is not to be reached in the clear under another name.
       if (holder !== undefined) throw addressTaken(name, address, text(holder, 'holder'));
       const before = this.#find(name);
+      const cluster = wanted ?? before?.cluster ?? 'default';
       if (before?.cluster === cluster && before.address === address) return before;
       const addedAt = before?.addedAt ?? this.#clock.now();
       this.#database.run(

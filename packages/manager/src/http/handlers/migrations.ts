@@ -92,13 +92,15 @@ export function migrationHandlers({
         context.unmanaged.put(
           {
             name: params.name,
-            cluster: body.cluster ?? 'default',
+            cluster: body.cluster,
             address: unmanagedAddress(params.name, body.address),
           },
           actor.auditName,
         ),
       ),
     async deleteUnmanagedHost({ params, actor }) {
+      if ((await context.unmanaged.find(params.name)) !== null)
+        await context.forgetSettings(params.name, actor.auditName);
       await context.unmanaged.remove(params.name, actor.auditName);
       return undefined;
     },
