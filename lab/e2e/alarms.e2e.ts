@@ -32,9 +32,10 @@ const LIBVIRTD = [
 ];
 const SETTINGS = {
   'probe.interval_seconds': 2,
-  'alarm.drift_after': '2s',
+  // Longer than a look may take, so that one that failed on a busy machine is followed by another first.
+  'alarm.drift_after': '10s',
   'alarm.clear_after': '2s',
-  'alarm.unreachable_after': '5s',
+  'alarm.unreachable_after': '10s',
 };
 
 interface Delivery {
@@ -83,7 +84,7 @@ class Receiver {
   until(event: string, kind: AlarmKind, host: string, from = 0): Promise<Alarm> {
     return until(
       `see ${event} of ${kind} on ${host} delivered`,
-      90_000,
+      180_000,
       () =>
         this.deliveries
           .slice(from)
@@ -114,8 +115,11 @@ describe('alarms: raised, told, seen to and cleared', { skip }, () => {
     await Promise.all([fleet.add('host-a'), fleet.add('host-b')]);
   });
   after(async () => {
-    await fleet?.[Symbol.asyncDispose]();
-    receiver.close();
+    try {
+      await fleet?.[Symbol.asyncDispose]();
+    } finally {
+      receiver.close();
+    }
   });
 
   it('1. of hosts where all is well says nothing, and a test of the webhook comes through signed', async () => {
@@ -153,13 +157,18 @@ describe('alarms: raised, told, seen to and cleared', { skip }, () => {
     await fleet.client.call(acknowledgeAlarm, { params: { id } });
     await receiver.until('alarm.acknowledged', 'drift', 'host-a');
     await a.run(['systemctl', 'unmask', '--runtime', ...LIBVIRTD]);
+    // Alone, and with all that it takes: a client that comes to another socket first starts the daemon, and then systemd
+    // refuses this one.
+    await a.run(['systemctl', 'start', 'libvirtd-tls.socket']);
     await a.run(['systemctl', 'start', ...LIBVIRTD.filter((unit) => unit.endsWith('.socket'))]);
     const cleared = await receiver.until('alarm.cleared', 'drift', 'host-a');
     assert.deepEqual(
       [cleared.id, cleared.state, cleared.acknowledgedBy],
       [id, 'cleared', 'token:administrator'],
     );
-    assert.deepEqual(await openOf('host-a'), []);
+    await until('see nothing wrong with host-a', 120_000, async () =>
+      (await openOf('host-a')).length === 0 ? true : undefined,
+    );
   });
 
   it('4. a host whose cable was pulled is unreachable, and no other; plugged in again it is well by itself', async () => {
@@ -176,9 +185,10 @@ describe('alarms: raised, told, seen to and cleared', { skip }, () => {
   });
 
   it('5. the expired certificates of a host that is down are alarms, after a start of the manager too', async () => {
+    // That the host is away may be seen by either manager.
+    const from = receiver.deliveries.length;
     await b.cutCable();
     await fleet.stopManager();
-    const from = receiver.deliveries.length;
     await fleet.startManager({ now: () => instant(Date.now() + 200 * DAY) });
     const expired = await receiver.until('alarm.raised', 'certificate-expiry', 'host-b', from);
     assert.equal(expired.severity, 'critical');

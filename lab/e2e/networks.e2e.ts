@@ -12,9 +12,9 @@ import { STOLEN, stealClient } from '../src/stolen-client.ts';
 import { until } from '../src/until.ts';
 import { runningVms, startVm } from '../src/vm.ts';
 import { Fleet } from './fleet.ts';
-import { namesInFile, settledNames, untilNames } from './served-names.ts';
+import { namesInFile, untilNames, untilSettled } from './served-names.ts';
 import { type Place, servedAt } from './viewer.ts';
-import { QEMU_STREAMS, watchNetworks } from './wire.ts';
+import { QEMU_STREAMS, whileWatchingNetworks } from './wire.ts';
 
 const capability = await canBootLab();
 const skip = capability.kind === 'yes' ? false : `cannot boot the lab: ${capability.why}`;
@@ -52,11 +52,31 @@ describe('separate networks: certificates that are right on each, and traffic th
     return `tcp and (${addresses(a).join(' or ')}) and (${addresses(b).join(' or ')})`;
   };
 
+  /** Waits until each connection between the hosts is closed at both ends: its last segments come late. */
+  async function untilQuiet(): Promise<void> {
+    for (const [here, there] of [
+      [a, b],
+      [b, a],
+    ] as const) {
+      const others = there.plan.interfaces.flatMap(({ address, address6 }) => [
+        `${address}:`,
+        `[::ffff:${address}]:`,
+        `[${address6}]:`,
+      ]);
+      await until(`see ${here.name} without connections to ${there.name}`, PATIENCE, async () => {
+        const said = await here.run(['ss', '-Htn', 'state', 'connected', 'exclude', 'time-wait']);
+        return others.some((address) => said.includes(address)) ? undefined : true;
+      });
+    }
+  }
+
   /** Migrates and asserts that nothing of it was seen but on the migration network, there in TLS alone. */
   async function migrateSeen(vm: string, from: Host, to: Host, address: string): Promise<Job> {
-    const wire = await watchNetworks(fleet.lab, betweenHosts());
-    const job = await migrate(vm, from, to);
-    const { management, migration, display } = await wire.stop();
+    await untilQuiet();
+    const { result: job, networks } = await whileWatchingNetworks(fleet.lab, betweenHosts(), () =>
+      migrate(vm, from, to),
+    );
+    const { management, migration, display } = networks;
     assert.deepEqual([management.segments, display.segments], [0, 0], 'traffic left the migration network');
     // libvirt's RPC and QEMU's stream.
     assert.ok(migration.tls >= 2 && migration.plain === 0, JSON.stringify(migration));
@@ -118,7 +138,7 @@ describe('separate networks: certificates that are right on each, and traffic th
       const { endpoints } = await fleet.show(host.name);
       for (const service of ['libvirt', 'migration', 'vnc', 'spice'] as const) {
         const names = [...expected[service]].sort();
-        assert.deepEqual((await settledNames(fleet, host.name, service))?.names, names, service);
+        assert.deepEqual((await untilSettled(fleet, host.name, service)).names, names, service);
         assert.deepEqual(await namesInFile(host, files[service]), names, service);
         const own = endpoints.filter((one) => one.service === service);
         assert.deepEqual(own.flatMap((one) => [...one.names.dns, ...one.names.addresses]).sort(), names);
@@ -159,7 +179,7 @@ describe('separate networks: certificates that are right on each, and traffic th
       `${port}`,
       address,
     ];
-    const { stdout } = await b.exec(argv, { input: '', timeout: 20_000 });
+    const { stdout } = await b.exec(argv, { input: '', timeout: 60_000 });
     assert.match(stdout, /Status: The certificate is trusted/, `${address} ${port}`);
   }
 
@@ -175,13 +195,18 @@ describe('separate networks: certificates that are right on each, and traffic th
   it("5. sends somebody else's plain virsh migrate --tls over the migration network too", async () => {
     await stealClient(a, () => migrateSeen('guest', a, b, b.on('migration').address));
     await migrateSeen('guest', b, a, a.on('migration').address);
-    const wire = await watchNetworks(fleet.lab, `${QEMU_STREAMS} and ${betweenHosts()}`);
+    await untilQuiet();
     const uri = `qemu+tls://host-b/system?pkipath=${STOLEN}`;
     const argv = ['virsh', '--connect', 'qemu:///system', 'migrate', '--live', '--tls', 'guest', uri];
-    const { code, stderr } = await a.exec(argv);
+    const { result, networks } = await whileWatchingNetworks(
+      fleet.lab,
+      `${QEMU_STREAMS} and ${betweenHosts()}`,
+      () => a.exec(argv),
+    );
+    const { code, stderr } = result;
     const log = await a.exec(['tail', '-n', '20', '/var/log/libvirt/qemu/guest.log']);
     assert.equal(code, 0, `${stderr}\n${log.stdout}`);
-    const { management, migration, display } = await wire.stop();
+    const { management, migration, display } = networks;
     assert.deepEqual([management.segments, display.segments], [0, 0]);
     assert.ok(migration.tls > 0 && migration.plain === 0, JSON.stringify(migration));
     assert.deepEqual(await runningVms(b), ['guest']);
@@ -189,7 +214,7 @@ describe('separate networks: certificates that are right on each, and traffic th
   });
 
   it('6. goes over IPv6 where the migration network has nothing else, there and back', async () => {
-    const vnc = await Promise.all(HOSTS.map((name) => settledNames(fleet, name, 'vnc')));
+    const vnc = await Promise.all(HOSTS.map((name) => untilSettled(fleet, name, 'vnc')));
     for (const host of [a, b]) await host.run(['ip', '-4', 'addr', 'flush', 'dev', 'eth1']);
     for (const host of [a, b]) {
       const six = host.on('migration').address6;
@@ -199,7 +224,7 @@ describe('separate networks: certificates that are right on each, and traffic th
     await migrateSeen('guest', a, b, b.on('migration').address6);
     await migrateSeen('guest', b, a, a.on('migration').address6);
     // Displays had no part in it.
-    assert.deepEqual(await Promise.all(HOSTS.map((name) => settledNames(fleet, name, 'vnc'))), vnc);
+    assert.deepEqual(await Promise.all(HOSTS.map((name) => untilSettled(fleet, name, 'vnc'))), vnc);
   });
 
   it('7. refuses to migrate where the hosts have no address family in common, naming both', async () => {
@@ -245,9 +270,9 @@ describe('separate networks: certificates that are right on each, and traffic th
       for (const service of ['libvirt', 'migration', 'vnc', 'spice'] as const)
         await untilNames(fleet, host.name, service, management);
     }
-    const wire = await watchNetworks(fleet.lab, betweenHosts());
-    await migrate('guest', a, b);
-    const { management, migration, display } = await wire.stop();
+    await untilQuiet();
+    const { networks } = await whileWatchingNetworks(fleet.lab, betweenHosts(), () => migrate('guest', a, b));
+    const { management, migration, display } = networks;
     assert.ok(management.tls >= 2 && management.plain === 0, JSON.stringify(management));
     assert.deepEqual([migration.segments, display.segments], [0, 0]);
     const ca = await consoleCa();

@@ -32,6 +32,11 @@ export async function settledNames(
   };
 }
 
+/** Waits until a service of a host is at rest, which an application of anything on it interrupts. */
+export function untilSettled(fleet: Fleet, host: string, service: Service): Promise<ServedNames> {
+  return until(`see ${service} of ${host} at rest`, PATIENCE, () => settledNames(fleet, host, service));
+}
+
 /** Waits until a service of a host is proven with exactly these names. */
 export function untilNames(
   fleet: Fleet,

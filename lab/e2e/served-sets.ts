@@ -76,7 +76,7 @@ function whole(said: string): string | undefined {
 async function shownCertificate(address: string): Promise<string> {
   const { promise, resolve, reject } = Promise.withResolvers<string>();
   const socket = connect({ host: address, port: 16514, rejectUnauthorized: false });
-  socket.setTimeout(15_000, () => reject(new Error(`no handshake with ${address} within 15 s`)));
+  socket.setTimeout(60_000, () => reject(new Error(`no handshake with ${address} within 60 s`)));
   socket.once('error', reject);
   socket.once('secureConnect', () =>
     resolve(socket.getPeerX509Certificate()?.fingerprint256 ?? 'no certificate'),

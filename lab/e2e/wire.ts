@@ -25,22 +25,19 @@ export const QEMU_STREAMS =
 const BUFFER_KIB = '16384';
 const PATIENCE = 120_000;
 
-/** Captures on every bridge of the lab until stopped. */
-export async function watchNetworks(
+/** What is done while every network of the lab is watched; the watches are gone afterwards, also where it fails. */
+export async function whileWatchingNetworks<Result>(
   lab: Lab,
   filter: string,
-): Promise<{ stop(): Promise<Record<NetworkName, WireSight>> }> {
+  work: () => Promise<Result>,
+): Promise<{ result: Result; networks: Record<NetworkName, WireSight> }> {
   const watches = await Promise.all(
     lab.record.networks.map(async (network) => [network, await watchWire(lab, filter, network)] as const),
   );
-  return {
-    async stop() {
-      const sights = await Promise.all(
-        watches.map(async ([network, watch]) => [network, await watch.stop()] as const),
-      );
-      return Object.fromEntries(sights) as Record<NetworkName, WireSight>;
-    },
-  };
+  const [outcome] = await Promise.allSettled([work()]);
+  const sights = await Promise.all(watches.map(async ([name, watch]) => [name, await watch.stop()] as const));
+  if (outcome.status === 'rejected') throw outcome.reason;
+  return { result: outcome.value, networks: Object.fromEntries(sights) as Record<NetworkName, WireSight> };
 }
 
 /** What is done while the management network is watched through filters; they are gone afterwards, also where it fails. */
