@@ -11,7 +11,12 @@ const VIRSH = ['virsh', '--connect', 'qemu:///system'];
 /** Does all of it, so that a step that failed is nothing to the next; what failed is thrown, and holds nothing else up. */
 export async function setRight(...each: (() => Promise<unknown>)[]): Promise<void> {
   const failures: unknown[] = [];
-  for (const one of each) await one().catch((error: unknown) => failures.push(error));
+  for (const one of each)
+    try {
+      await one();
+    } catch (error) {
+      failures.push(error);
+    }
   if (failures.length > 0) throw new AggregateError(failures, failures.map(describeError).join('; '));
 }
 

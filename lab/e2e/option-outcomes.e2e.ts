@@ -1,5 +1,5 @@
 import assert from 'node:assert/strict';
-import { after, before, describe, it } from 'node:test';
+import { after, afterEach, before, describe, it } from 'node:test';
 import type { MigrateVm } from '@virt-trust/contract/model/migration.ts';
 import type { MigrationMode, MigrationWish } from '@virt-trust/contract/model/migration-options.ts';
 import { canBootLab } from '../src/capability.ts';
@@ -18,6 +18,7 @@ import {
 import type { Host } from '../src/host.ts';
 import { withUserfaultfd } from '../src/userfaultfd.ts';
 import { Fleet } from './fleet.ts';
+import { endMigrations, endVms, setRight } from './leftovers.ts';
 import { jobFigure, livesOn, migrate, qemuSight, vmState, whileRunning } from './migration-sight.ts';
 
 const capability = await canBootLab();
@@ -40,6 +41,13 @@ describe('what options of a migration come to', { skip }, () => {
     await Promise.all([fleet.add('host-a'), fleet.add('host-b')]);
   });
   after(() => fleet?.[Symbol.asyncDispose]());
+  // What a step that failed left behind is nothing to the next.
+  afterEach(() =>
+    setRight(
+      () => endMigrations(fleet),
+      () => endVms(a, b),
+    ),
+  );
 
   const order = (mode: MigrationMode, guest: Guest, wish: MigrationWish = {}): MigrateVm => ({
     vm: guest.name,
@@ -198,7 +206,8 @@ describe('what options of a migration come to', { skip }, () => {
       const guest = { name: 'early', ...BUSY };
       await startGuest(a, guest);
       await receiveGuest(b, guest);
-      const wish = { postCopy: true, bandwidthMiB: 8 };
+      // Half a minute before post-copy, and more in it, until each is let go.
+      const wish = { postCopy: true, bandwidthMiB: 2 };
       await withUserfaultfd(false, () =>
         assert.rejects(
           async () => fleet.finished(await migrate(fleet, order(mode, guest, wish))),
@@ -213,6 +222,7 @@ describe('what options of a migration come to', { skip }, () => {
           (progress?.memory?.processedBytes ?? 0) > 0 ? true : undefined,
         );
         await a.run([...VIRSH, 'migrate-setspeed', guest.name, '1', '--postcopy']);
+        await a.run([...VIRSH, 'migrate-setspeed', guest.name, '32']);
         await whileRunning(fleet, begun, 'see post-copy', async (now) =>
           now.progress?.stage === 'post-copy' ||
           (await qemuSight(a, guest.name)).status.includes('postcopy-active')
