@@ -76,7 +76,11 @@ describe('migrations', () => {
     await rm(root, { recursive: true, force: true });
   });
 
-  async function made(conductors: OwnProcesses, grant?: Grant): Promise<Migrations> {
+  async function made(
+    conductors: OwnProcesses,
+    grant?: Grant,
+    record: AgentContext['record'] = async (kind) => void told.push(kind),
+  ): Promise<Migrations> {
     const run = () => Promise.reject(new Error('not asked for'));
     const context: AgentContext = {
       paths,
@@ -87,7 +91,7 @@ describe('migrations', () => {
       randomness: systemRandomness,
       log: silentLog,
       keys: keysOf(),
-      record: async (kind) => void told.push(kind),
+      record,
       inventory: () => Promise.reject(new Error('not asked for')),
     };
     const migrations = await makeMigrations(context, {
@@ -171,6 +175,27 @@ describe('migrations', () => {
     await assert.rejects(access(key));
     assert.deepEqual(await readdir(paths.migrations), []);
     assert.deepEqual(told, ['migration.started', 'migration.done']);
+  });
+
+  it('tells of an end only once nothing of it is left and its event is written', async () => {
+    const [reached, gate] = [Promise.withResolvers<void>(), Promise.withResolvers<void>()];
+    const migrations = await made(new FakeConductors(), undefined, async (kind) => {
+      reached.resolve();
+      await gate.promise;
+      told.push(kind);
+    });
+    const order = orderOf();
+    await migrations.create(order);
+    const cancelling = migrations.cancel(order.id);
+    await reached.promise;
+    const answer = migrations.get(order.id, 0, new AbortController().signal).then(({ phase }) => {
+      return [phase, ...told];
+    });
+    // More than the reading of a record takes.
+    for (let look = 0; look < 10; look++) await readdir(paths.agent);
+    gate.resolve();
+    assert.deepEqual(await answer, ['cancelled', 'migration.cancelled']);
+    await cancelling;
   });
 
   it('tells of progress and phases as the process does', async () => {

@@ -57,6 +57,8 @@ class HostMigrations implements Migrations {
   readonly #watched = new Map<string, Promise<void>>();
   /** VMs of which a migration is being started. */
   readonly #starting = new Set<string>();
+  /** Ends that are on disk already, while what is left of the migration is taken away: nobody is told before. */
+  readonly #ending = new Map<string, Promise<void>>();
   #changed = Promise.withResolvers<void>();
   #closed = false;
 
@@ -182,7 +184,7 @@ class HostMigrations implements Migrations {
   }
 
   async get(id: string, waitMs: number, signal: AbortSignal): Promise<MigrationStatus> {
-    const before = (await this.#find(id)).status;
+    const before = await this.#told(id);
     if (waitMs <= 0 || !this.#watched.has(id)) return before;
     const limit = AbortSignal.any([signal, AbortSignal.timeout(waitMs)]);
     const ended = new Promise<void>((resolve) =>
@@ -190,7 +192,7 @@ class HostMigrations implements Migrations {
     );
     for (;;) {
       const changed = this.#changed.promise;
-      const { status } = await this.#find(id);
+      const status = await this.#told(id);
       const isOver = limit.aborted || this.#closed || !this.#watched.has(id);
       if (isOver || JSON.stringify(status) !== JSON.stringify(before)) return status;
       await Promise.race([changed, ended]);
@@ -284,15 +286,31 @@ class HostMigrations implements Migrations {
   }
 
   async #end(record: MigrationRecord, status: MigrationStatus): Promise<MigrationStatus> {
-    // Told once nothing of it is left.
-    await this.#store.write({ ...record, status });
+    const { id } = status;
+    const ending = this.#conclude(record, status).finally(() => this.#ending.delete(id));
+    this.#ending.set(
+      id,
+      ending.catch(() => {}),
+    );
+    await ending;
+    this.#wake();
+    return status;
+  }
+
+  async #conclude({ order, ...record }: MigrationRecord, status: MigrationStatus): Promise<void> {
+    await this.#store.write({ order, ...record, status });
     await this.#store.files(status.id).destroy();
     const { phase, error } = status;
     const kind = phase.replace('-', '_');
-    if (wentInTheClear(record.order, status))
-      await this.#context.record('migration.plain', record.order.vm, `to ${record.order.to} in the clear`);
-    await this.#context.record(`migration.${kind}`, record.order.vm, error?.message ?? phase);
-    this.#wake();
+    if (wentInTheClear(order, status))
+      await this.#context.record('migration.plain', order.vm, `to ${order.to} in the clear`);
+    await this.#context.record(`migration.${kind}`, order.vm, error?.message ?? phase);
+  }
+
+  /** The status of a migration: an end only once nothing of it is left, and its event is written. */
+  async #told(id: string): Promise<MigrationStatus> {
+    const { status } = await this.#find(id);
+    await this.#ending.get(id);
     return status;
   }
 
