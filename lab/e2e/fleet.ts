@@ -16,6 +16,8 @@ import type { Host } from '../src/host.ts';
 import { Lab } from '../src/lab.ts';
 import { programPath } from './program.ts';
 
+const FINISH_TIMEOUT = 15 * 60_000;
+
 export interface FleetOptions {
   readonly lab: string;
   readonly hosts: readonly string[];
@@ -54,12 +56,15 @@ export class Fleet {
 
   static async up(options: FleetOptions): Promise<Fleet> {
     const lab = await Lab.up({ name: options.lab, hosts: options.hosts, keepState: false });
+    let stateDirectory: string | undefined;
     try {
-      const fleet = new Fleet(lab, await mkdtemp(join(tmpdir(), 'vt-fleet-')), options);
+      stateDirectory = await mkdtemp(join(tmpdir(), 'vt-fleet-'));
+      const fleet = new Fleet(lab, stateDirectory, options);
       await fleet.startManager();
       return fleet;
     } catch (error) {
       await lab.down({ deleteState: true });
+      if (stateDirectory !== undefined) await rm(stateDirectory, { recursive: true, force: true });
       throw error;
     }
   }
@@ -130,7 +135,10 @@ export class Fleet {
   /** Follows the job to its end; throws its error, with every step, where it failed. */
   async finished(job: Job): Promise<Job> {
     const client = this.client;
-    for await (const _ of client.events(`/api/v1/jobs/${job.id}/events`, AbortSignal.timeout(10 * 60_000))) {
+    for await (const _ of client.events(
+      `/api/v1/jobs/${job.id}/events`,
+      AbortSignal.timeout(FINISH_TIMEOUT),
+    )) {
       // Only the end of the stream matters here.
     }
     const last = await client.call(getJob, { params: { id: job.id } });
@@ -145,8 +153,11 @@ export class Fleet {
     try {
       await this.stopManager();
     } finally {
-      await this.lab.down({ deleteState: true });
-      await rm(this.stateDirectory, { recursive: true, force: true });
+      try {
+        await this.lab.down({ deleteState: true });
+      } finally {
+        await rm(this.stateDirectory, { recursive: true, force: true });
+      }
     }
   }
 }

@@ -5,7 +5,8 @@ import { until } from '../src/until.ts';
 const DIRECTORY = '/run/virt-trust-barrier';
 const UNIT = 'virt-trust-agent.service';
 const DROP_IN = `/etc/systemd/system/${UNIT}.d/barrier.conf`;
-const STEP_TIMEOUT = 60_000;
+// Before the first, the program is copied to the host.
+const STEP_TIMEOUT = 300_000;
 
 /** Holds a host's agent before each step that it takes, by a barrier directory that its service has. */
 export class KillPoints {

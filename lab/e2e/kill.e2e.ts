@@ -94,7 +94,7 @@ describe('an agent that is killed before every step it takes', { skip }, () => {
     });
     assert.ok(steps.includes('remove-state'), steps.join(' '));
     // The service goes after the answer was read.
-    await until('see the program go', 60_000, async () =>
+    await until('see the program go', 180_000, async () =>
       (await host.exec(['test', '-e', '/usr/local/lib/virt-trust'])).code === 1 ? true : undefined,
     );
     await host.run(['rm', '-r', '/etc/systemd/system/virt-trust-agent.service.d']);

@@ -68,7 +68,7 @@ test('two hosts boot, answer to ssh and libvirt, run a VM, and leave nothing beh
     }
     for (const { address, address6 } of b.plan.interfaces)
       for (const there of [address, address6])
-        await a.run(['bash', '-c', `exec 3<>/dev/tcp/${there}/22`], { timeout: 10_000 });
+        await a.run(['bash', '-c', `exec 3<>/dev/tcp/${there}/22`], { timeout: 60_000 });
 
     await startVm(a, { name: 'vm1', vncListen: '127.0.0.1' });
     const [before] = await qemuProcesses(a);

@@ -150,7 +150,7 @@ describe('the main job: two fresh hosts, from nothing to a VM that migrates over
       trust: await a.readFile('/etc/pki/CA/cacert.pem'),
       client: { certificatePem, privateKeyPem },
       clock: systemClock,
-      timeoutMs: 20_000,
+      timeoutMs: 120_000,
     });
     await assert.rejects(attempt, (error) => isTrustError(error, 'probe.confirmation'));
   });
@@ -213,7 +213,7 @@ describe('the main job: two fresh hosts, from nothing to a VM that migrates over
     assert.deepEqual(await qemuProcesses(a), before);
     // The service itself goes once its answer was read.
     for (const host of [a, b])
-      await until(`see the program of ${host.name} go`, 60_000, async () =>
+      await until(`see the program of ${host.name} go`, 180_000, async () =>
         (await host.exec(['test', '-e', '/usr/local/lib/virt-trust'])).code === 1 ? true : undefined,
       );
     assert.equal(await sightOf(b), asFound.get('host-b'));

@@ -16,13 +16,17 @@ export class ManagerProcess {
     const child = spawn(
       program,
       ['serve', '--state-dir', stateDirectory, '--listen', '127.0.0.1:0', '--program', program],
-      { stdio: ['ignore', 'pipe', 'ignore'] },
+      { stdio: ['ignore', 'pipe', 'pipe'] },
     );
+    let said = '';
+    child.stderr.setEncoding('utf8').on('data', (text: string) => {
+      said = (said + text).slice(-2000);
+    });
     for await (const line of createInterface({ input: child.stdout })) {
       const url = /^The manager serves at (\S+)/.exec(line)?.[1];
       if (url !== undefined) return new ManagerProcess(child, url);
     }
-    throw new Error('the manager ended before it served');
+    throw new Error(`the manager ended before it served: ${said}`);
   }
 
   /** Ends it as a power cut does, or in order; does nothing where it has ended. */

@@ -1,5 +1,6 @@
 import assert from 'node:assert/strict';
 import { type ChildProcess, spawn } from 'node:child_process';
+import { randomInt } from 'node:crypto';
 import { once } from 'node:events';
 import { mkdtemp, rm } from 'node:fs/promises';
 import { createServer } from 'node:net';
@@ -64,12 +65,19 @@ class Start {
   }
 }
 
+/** One that nobody listens at, and that the kernel gives to nobody who asks for any (ip(7), ip_local_port_range). */
 async function freePort(): Promise<number> {
-  const server = createServer();
-  await once(server.listen(0, '127.0.0.1'), 'listening');
-  const address = server.address();
-  await new Promise((resolve) => server.close(resolve));
-  return typeof address === 'object' && address !== null ? address.port : 0;
+  for (;;) {
+    const port = randomInt(20_000, 32_000);
+    const server = createServer();
+    const listens = once(server.listen(port, '127.0.0.1'), 'listening').then(
+      () => true,
+      () => false,
+    );
+    if (!(await listens)) continue;
+    await new Promise((resolve) => server.close(resolve));
+    return port;
+  }
 }
 
 async function assertNothingLeft(output: string): Promise<void> {
@@ -171,10 +179,13 @@ test('npm start does the main job, goes on from it, and leaves nothing', { skip 
     await step('6. a port that is taken is named before anything is booted', async () => {
       const taken = createServer().listen(Number(port), '127.0.0.1');
       await once(taken, 'listening');
-      const refused = start(virtTrust, 'start', '--exit');
-      assert.equal(await refused.exitCode(), 4);
-      assert.match(refused.output, new RegExp(`^error: .*port ${port}: .*\nhint: `));
-      await new Promise((resolve) => taken.close(resolve));
+      try {
+        const refused = start(virtTrust, 'start', '--exit');
+        assert.equal(await refused.exitCode(), 4, refused.output);
+        assert.match(refused.output, new RegExp(`^error: .*port ${port}: .*\nhint: `));
+      } finally {
+        await new Promise((resolve) => taken.close(resolve));
+      }
     });
 
     await step('7. without the lab the manager serves alone and says how to add a host', async () => {

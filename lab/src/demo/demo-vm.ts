@@ -93,7 +93,7 @@ interface Probed {
 async function probe(uri: string, ca: string, signal: AbortSignal): Promise<Probed> {
   const cli = join(import.meta.dirname, '../../../packages/cli/src/main.ts');
   const argv = [process.execPath, cli, 'probe', uri, '--ca', ca, '--json'];
-  const { code, stdout, stderr } = await exec(argv, { timeout: 60_000, signal });
+  const { code, stdout, stderr } = await exec(argv, { timeout: 180_000, signal });
   if (code !== 0) throw unproven(stderr.trim().replace(/^error: /, ''));
   return JSON.parse(stdout) as Probed;
 }
