@@ -1,7 +1,7 @@
 import assert from 'node:assert/strict';
 import { after, before, beforeEach } from 'node:test';
-import { collectHost } from '@virt-trust/contract/manager/host-operations.ts';
-import { getJob } from '@virt-trust/contract/manager/job-operations.ts';
+import { collectHost, provisionHost } from '@virt-trust/contract/manager/host-operations.ts';
+import { cancelJob, getJob, listJobs } from '@virt-trust/contract/manager/job-operations.ts';
 import { putSetting } from '@virt-trust/contract/manager/setting-operations.ts';
 import type { HostDetail } from '@virt-trust/contract/model/host.ts';
 import type { Job } from '@virt-trust/contract/model/job.ts';
@@ -12,8 +12,10 @@ import { setUpAsFound } from '../src/adoptable.ts';
 import { type Guest, receiveGuest, startGuest } from '../src/guest/guest.ts';
 import type { Host } from '../src/host.ts';
 import { until } from '../src/until.ts';
+import { untilObserved } from './agent-sight.ts';
 import { Fleet } from './fleet.ts';
-import { migrate, vmState, whileRunning } from './migration-sight.ts';
+import { callArrived, migrate, vmState, whileRunning } from './migration-sight.ts';
+import { START_TLS_SOCKET } from './restart-libvirtd.ts';
 
 const VIRSH = ['virsh', '--connect', 'qemu:///system'];
 const PATIENCE = 180_000;
@@ -21,8 +23,8 @@ const MODES = ['tls', 'pinned', 'plain'] as const;
 /** As fast as the network goes. */
 const UNLIMITED = '8796093022207';
 
-/** The guest that every one of these migrations is of. */
-export const GUEST: Guest = { name: 'guest', memoryMiB: 64, dirtyMiBPerSecond: 0 };
+/** The guest that every one of these migrations is of: at 1 MiB/s it never arrives, however slowly a step is taken. */
+export const GUEST: Guest = { name: 'guest', memoryMiB: 64, dirtyMiBPerSecond: 2 };
 /** How long the source waits for word from a destination that it lost at the hand-over. */
 export const DOUBT_SECONDS = 12;
 
@@ -55,24 +57,66 @@ export function failureScene(lab: string) {
   });
   after(() => fleet?.[Symbol.asyncDispose]());
 
+  // What a case that failed left behind is nothing to the next.
   beforeEach(async () => {
+    if (fleet.url === '') await fleet.startManager();
     for (const host of [a, b]) {
       await host.plugCable();
       if (!(await host.running())) await host.boot();
       await host.run(['sh', '-c', 'rm -f /run/hold-prepare; kill -CONT $(pidof libvirtd) 2>/dev/null; true']);
     }
-    if ((await vmState(b, GUEST.name)) !== '') await b.run([...VIRSH, 'destroy', GUEST.name]);
+    for (const [setting, value] of changed) await set(setting, value);
+    changed.clear();
+    await endMigrations();
+    await mend();
+    await gone(b);
     if ((await vmState(a, GUEST.name)) !== 'running') {
-      if ((await vmState(a, GUEST.name)) !== '') await a.run([...VIRSH, 'destroy', GUEST.name]);
+      await gone(a);
       await startGuest(a, GUEST);
     }
     await receiveGuest(b, GUEST);
     await heard();
   });
 
-  const set = async (setting: string, value: SettingValue | null, query: object = {}) => {
-    await fleet.client.call(putSetting, { params: { setting }, query, body: { value } });
+  const set = async (setting: string, value: SettingValue | null) => {
+    await fleet.client.call(putSetting, { params: { setting }, query: {}, body: { value } });
   };
+  /** What a case has set that is otherwise in all others, with what it is there. */
+  const changed = new Map<string, SettingValue | null>();
+  /** Sets something for the rest of this case. */
+  const setNow = async (setting: string, value: SettingValue) => {
+    changed.set(setting, setting === 'migration.doubt_limit' ? `${DOUBT_SECONDS}s` : null);
+    await set(setting, value);
+  };
+
+  /** Ends what is under way yet: none where the case before came to its end. */
+  async function endMigrations(): Promise<void> {
+    const { items } = await fleet.client.call(listJobs, { query: { limit: 100 } });
+    for (const job of items) {
+      if (job.kind !== 'migrate' || job.finishedAt !== null) continue;
+      await fleet.client.call(cancelJob, { params: { id: job.id } }).catch(() => {});
+      await ended(job);
+    }
+  }
+
+  /** Gives host-b its TLS listener back, and files in place of those that its agent leaves alone. */
+  async function mend(): Promise<void> {
+    await b.run(['sh', '-c', START_TLS_SOCKET]);
+    const isLeft = await untilObserved(b, 'hear what it leaves alone', ({ pending }) =>
+      pending.some(({ why }) => why.includes('left alone')),
+    );
+    if (!isLeft) return;
+    const renewed = { params: { name: 'host-b' }, body: { renew: true } };
+    await fleet.finished(await fleet.client.call(provisionHost, renewed));
+  }
+
+  /** Takes the guest off a host; it may be gone in that moment by itself. */
+  const gone = (host: Host) =>
+    until(`take ${GUEST.name} off ${host.name}`, PATIENCE, async () => {
+      if ((await vmState(host, GUEST.name)) === '') return true;
+      await host.exec([...VIRSH, 'destroy', GUEST.name]);
+      return undefined;
+    });
 
   /** Waits until both hosts have told that they can do all modes, and tell it anew over channels that are up now. */
   const heard = () =>
@@ -112,10 +156,12 @@ export function failureScene(lab: string) {
 
   const letGo = () => a.run([...VIRSH, 'migrate-setspeed', GUEST.name, UNLIMITED]);
   const stopLibvirtd = (host: Host) => host.run(['sh', '-c', 'kill -STOP $(pidof libvirtd)']);
-  const atFinish = (job: Job) =>
-    whileRunning(fleet, job, 'see it finish', ({ migration }) =>
+  const atFinish = async (job: Job) => {
+    await whileRunning(fleet, job, 'see it finish', ({ migration }) =>
       migration?.step === 'finish' ? true : undefined,
     );
+    await callArrived(b);
+  };
 
   /** What an operator is told of a job that failed: libvirt's words, the phase, and what to do. */
   function told(job: Job, phase: RegExp, words: RegExp): void {
@@ -133,6 +179,6 @@ export function failureScene(lab: string) {
 
   return {
     hosts: () => ({ fleet, a, b }),
-    ...{ set, wanted, ended, underWay, letGo, stopLibvirtd, atFinish, told },
+    ...{ setNow, wanted, ended, underWay, letGo, stopLibvirtd, atFinish, told },
   };
 }
