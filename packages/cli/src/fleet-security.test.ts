@@ -8,7 +8,8 @@ const on = { enabled: true, from: 'default' } as const;
 function host(name: string, missing: string[], more: Partial<HostSummary['security']> = {}) {
   const modes: HostSummary['security']['modes'] = missing.length === 0 ? ['tls', 'pinned'] : ['plain'];
   const mend = missing.length === 0 ? '' : `virt-trust host provision ${name}`;
-  return { name, security: { reported: true, modes, missing, mend, tls: on, ...more } };
+  const up = { state: 'secured', channel: 'up' } as const;
+  return { name, ...up, security: { reported: true, modes, missing, mend, tls: on, ...more } };
 }
 
 test('a fleet that is secured whole is said to be so, and nothing more', () => {
@@ -54,4 +55,17 @@ test('a host without an agent is one of the fleet, and not secured', () => {
     '1 of 2 hosts secured; the others lack:',
     '  old: it has no agent; mend it with: virt-trust host remove old && virt-trust host add old --ssh root@192.0.2.7',
   ]);
+});
+
+test('a host that is away is secured by its last report alone, and one that failed is none of the secured', () => {
+  const away = { ...host('b', []), channel: 'down' } as const;
+  const failed = { ...host('c', []), state: 'failed' } as const;
+  assert.deepEqual(
+    fleetSecurityLines([host('a', []), away, { ...host('d', ['x']), channel: 'down' }, failed]),
+    [
+      '2 of 4 hosts secured (by its last report: b, now away); the others lack:',
+      '  d: x; mend it with: virt-trust host provision d',
+      '  c: its last provisioning failed; mend it with: virt-trust host provision c',
+    ],
+  );
 });

@@ -3,6 +3,7 @@ import type { UnmanagedHost } from '@virt-trust/contract/model/unmanaged-host.ts
 import { formatTime, writeLine } from './output.ts';
 
 type Secured = Pick<HostSummary, 'name' | 'security'>;
+type Member = Secured & Pick<HostSummary, 'state' | 'channel'>;
 
 /** As many hosts are named with one lack; more are counted. */
 const MOST_NAMED = 8;
@@ -15,17 +16,21 @@ export function securityCell({ security: { reported, modes } }: Secured): string
 
 /** How many hosts of a fleet are secured; where not all, what the others lack and what mends it. */
 export function fleetSecurityLines(
-  hosts: readonly Secured[],
+  hosts: readonly Member[],
   unmanaged: readonly Pick<UnmanagedHost, 'name' | 'address'>[] = [],
 ): string[] {
   const total = hosts.length + unmanaged.length;
   if (total === 0) return [];
   const lacking: Lacking[] = [
     ...hosts.filter(({ security }) => security.missing.length > 0),
+    ...hosts.filter(({ state, security }) => state === 'failed' && security.missing.length === 0).map(failed),
     ...unmanaged.map(withoutAgent),
   ];
+  const lacks = new Set(lacking.map(({ name }) => name));
+  const away = hosts.filter(({ name, channel }) => channel !== 'up' && !lacks.has(name));
   const secured = total - lacking.length;
-  const summary = `${secured} of ${total} hosts secured${lacking.length === 0 ? '' : '; the others lack:'}`;
+  const told = away.length === 0 ? '' : ` (by its last report: ${namesOf(away)}, now away)`;
+  const summary = `${secured} of ${total} hosts secured${told}${lacking.length === 0 ? '' : '; the others lack:'}`;
   const groups = new Map<string, { names: string[]; mends: string[] }>();
   for (const { name, security } of lacking)
     for (const what of security.missing) {
@@ -48,9 +53,20 @@ export function withoutAgent({ name, address }: Pick<UnmanagedHost, 'name' | 'ad
   return { name, security: { missing: ['it has no agent'], mend } };
 }
 
+/** What it has, it has in spite of a provisioning that failed. */
+function failed({ name }: Member): Lacking {
+  const mend = `virt-trust host provision ${name}`;
+  return { name, security: { missing: ['its last provisioning failed'], mend } };
+}
+
+function namesOf(hosts: readonly { readonly name: string }[]): string {
+  const more = hosts.length - MOST_NAMED;
+  const named = hosts.slice(0, MOST_NAMED).map(({ name }) => name);
+  return named.join(', ') + (more > 0 ? ` and ${more} more` : '');
+}
+
 function lineOf(what: string, { names, mends }: { names: string[]; mends: string[] }): string {
-  const more = names.length - MOST_NAMED;
-  const named = names.slice(0, MOST_NAMED).join(', ') + (more > 0 ? ` and ${more} more` : '');
+  const named = namesOf(names.map((name) => ({ name })));
   const [mend] = mends;
   const others = mends.length > 1 ? ', and likewise for the others' : '';
   return `  ${named}: ${what}${mend === undefined ? '' : `; mend it with: ${mend}${others}`}`;

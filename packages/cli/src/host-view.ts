@@ -62,7 +62,7 @@ function alarmCounts({ critical, warning }: HostSummary['alarms']): string {
 export function writeHost(host: HostDetail, alarms: readonly Alarm[]): void {
   const { inventory } = host;
   writeLine(
-    `${host.name}  ${host.state}, channel to ${host.answersAt ?? host.address} ${host.channel}${host.group === null ? '' : ` (${host.group})`}`,
+    `${host.name}  ${host.state}, in cluster ${host.cluster}, channel to ${host.answersAt ?? host.address} ${host.channel}${host.group === null ? '' : ` (${host.group})`}`,
   );
   if (host.answersAt !== null && host.answersAt !== host.address)
     writeLine(`  nobody with its key answered at ${host.address}, where it is said to be`);

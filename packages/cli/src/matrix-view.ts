@@ -14,12 +14,11 @@ const FINDINGS_SHOWN = 40;
 
 /** Shows which host migrates to which and how, hosts by hosts, and below what is wrong. */
 export function writeMatrix({ hosts, pairs, probed }: MigrationMatrix, cluster?: string): void {
-  if (hosts.length < 2) {
+  const [only] = hosts;
+  if (only === undefined || hosts.length === 1) {
     const where = cluster === undefined ? '' : ` in cluster ${cluster}`;
     writeLine(
-      hosts.length === 0
-        ? `No hosts${where}.`
-        : `One host alone${where}, ${hosts[0]}: nothing to migrate between.`,
+      only === undefined ? 'No hosts.' : `One host alone${where}, ${only}: nothing to migrate between.`,
     );
     return;
   }

@@ -41,6 +41,20 @@ hint: a host without an agent is made known with: virt-trust host add old2 --unm
 $ virt-trust host add old2 --unmanaged 192.0.2.78
 warning: nothing secures migrations from and to old2: they go in the clear
 host old2 is known at 192.0.2.78 in cluster default, without an agent
+$ virt-trust migrate --matrix --cluster rack1
+One host alone in cluster rack1, old1: nothing to migrate between.
+$ virt-trust migrate --matrix --cluster rack7
+error: cannot show how VMs would migrate in cluster rack7: no host is in it
+hint: see them with: virt-trust host list
+[exit 3]
+$ virt-trust host provision --cluster rack1
+error: cannot provision cluster rack1: no managed host is in it (old1 has no agent)
+hint: see them with: virt-trust host list
+[exit 3]
+$ virt-trust setting set migration.flags 0x200 --cluster rack1 | head -1
+migration.flags = 512 (from cluster)
+$ virt-trust setting set migration.parallel 4 --host old2 | head -1
+migration.parallel = 4 (from host)
 $ virt-trust migrate web --from old1 --to old2
 error: cannot migrate web from old1 to old2: no mode is feasible: tls: old1 has no agent, old2 has no agent; pinned: old1 has no agent, old2 has no agent; plain: neither old1 nor old2 has an agent that could conduct it
 hint: take it under management: virt-trust host add old1 --ssh USER@ADDRESS (after virt-trust host remove old1)
@@ -49,6 +63,20 @@ $ virt-trust migrate --all --from old1
 error: cannot empty old1: it has no agent that would say which VMs run there
 hint: migrate them one by one: virt-trust migrate VM --from old1 --to HOST
 [exit 4]
+$ virt-trust host add old2 --unmanaged 192.0.2.78 --cluster rack2 | tail -1
+warning: nothing secures migrations from and to old2: they go in the clear
+host old2 is known at 192.0.2.78 in cluster rack2, without an agent
+$ virt-trust host add old2 --unmanaged 192.0.2.80 | tail -1
+warning: nothing secures migrations from and to old2: they go in the clear
+host old2 is known at 192.0.2.80 in cluster rack2, without an agent
+$ virt-trust host remove old2 --yes
+what was set for it is forgotten, too: migration.parallel
+host old2 is forgotten; nothing was done on it
+$ virt-trust host add old2 --unmanaged 192.0.2.78
+warning: nothing secures migrations from and to old2: they go in the clear
+host old2 is known at 192.0.2.78 in cluster default, without an agent
+$ virt-trust setting get migration.parallel --host old2 | head -1
+migration.parallel = 0 (from default)
 $ virt-trust host remove old2 --yes
 host old2 is forgotten; nothing was done on it
 $ virt-trust host remove old2 --yes

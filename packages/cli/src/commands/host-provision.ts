@@ -1,5 +1,6 @@
 import { TrustError } from '@virt-trust/base/error.ts';
 import { listHosts, provisionHost } from '@virt-trust/contract/manager/host-operations.ts';
+import { listUnmanagedHosts } from '@virt-trust/contract/manager/migration-operations.ts';
 import type { Job } from '@virt-trust/contract/model/job.ts';
 import { PROVIDERS } from '@virt-trust/contract/model/provider.ts';
 import { type Command, Option } from 'commander';
@@ -75,14 +76,22 @@ async function chosen(
     });
   }
   const all = await everyPage((page) => client.call(listHosts, { query: page }));
-  const members = all.filter((one) => one.cluster === cluster && one.state !== 'observed');
+  const { items: unmanaged } = await client.call(listUnmanagedHosts, {});
+  const inIt = all.filter((one) => one.cluster === cluster);
+  const members = inIt.filter(({ state }) => state !== 'observed');
+  const leftOut = [
+    ...inIt.filter(({ state }) => state === 'observed').map(({ name }) => `${name} is only observed`),
+    ...unmanaged.filter((one) => one.cluster === cluster).map(({ name }) => `${name} has no agent`),
+  ];
   if (members.length === 0)
     throw new TrustError(
       'cluster.empty',
       'not-found',
-      `cannot provision cluster ${cluster}: no managed host is in it`,
+      `cannot provision cluster ${cluster}: no managed host is in it${leftOut.length === 0 ? '' : ` (${leftOut.join(', ')})`}`,
       { hint: 'see them with: virt-trust host list' },
     );
+  if (leftOut.length > 0)
+    writeNote(`left out: ${leftOut.join(', ')}; take these under management: virt-trust host list says how`);
   return [...new Set([...names, ...members.map(({ name }) => name)])];
 }
 

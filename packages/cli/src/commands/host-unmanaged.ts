@@ -4,9 +4,10 @@ import {
   listUnmanagedHosts,
   putUnmanagedHost,
 } from '@virt-trust/contract/manager/migration-operations.ts';
+import { listSettings } from '@virt-trust/contract/manager/setting-operations.ts';
 import { given } from '../given.ts';
 import { managerClient } from '../manager-client.ts';
-import { writeErrorLine, writeJson, writeLine } from '../output.ts';
+import { writeErrorLine, writeJson, writeLine, writeNote } from '../output.ts';
 import { requireConfirmation } from '../prompt.ts';
 
 interface Options {
@@ -56,7 +57,10 @@ export async function forgetUnmanaged(
   const host = items.find((one) => one.name === name);
   if (host === undefined) return false;
   await requireConfirmation(`Forget host ${name}, on which nothing was changed?`, options.yes);
+  const { items: settings } = await client.call(listSettings, { query: { host: name } });
+  const own = settings.filter(({ from }) => from === 'host').map((one) => one.name);
   await client.call(deleteUnmanagedHost, { params: { name } });
+  if (own.length > 0) writeNote(`what was set for it is forgotten, too: ${own.join(', ')}`);
   if (options.json === true) writeJson(host);
   else writeLine(`host ${name} is forgotten; nothing was done on it`);
   return true;

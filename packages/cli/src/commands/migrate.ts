@@ -161,6 +161,14 @@ async function migrate(vm: string | undefined, options: MigrateOptions): Promise
 
 async function showMatrix({ cluster, probe, json }: MigrateOptions): Promise<void> {
   const matrix = await managerClient().call(getMigrationMatrix, { query: given({ cluster, probe }) });
+  // A word that was mistyped is not to pass for a cluster in which all is well.
+  if (cluster !== undefined && matrix.hosts.length === 0)
+    throw new TrustError(
+      'cluster.empty',
+      'not-found',
+      `cannot show how VMs would migrate in cluster ${cluster}: no host is in it`,
+      { hint: 'see them with: virt-trust host list' },
+    );
   if (json === true) writeJson(matrix);
   else writeMatrix(matrix, cluster);
 }

@@ -93,7 +93,8 @@ function parseAs(type: string, text: string): SettingValue {
     case 'list':
       return text === '' ? [] : text.split(',').map((item) => item.trim());
     case 'integer':
-      return /^-?\d{1,15}$/.test(text) ? Number(text) : text;
+      // Flags are mostly written as in libvirt's header.
+      return /^(?:-?\d{1,15}|0x[0-9a-f]{1,8})$/i.test(text) ? Number(text) : text;
     case 'boolean':
       return BOOLEANS.get(text) ?? text;
     default:
