@@ -43,6 +43,16 @@ test('each thing that is missing is said, with what mends it', () => {
   assert.equal(mend, 'virt-trust host provision kvm1');
 });
 
+test('a listener that only the host itself reaches, or that asks for a password, is none for migrations', () => {
+  const at = (...addresses: string[]) => ({ addresses, port: 16514 });
+  const deaf = judged({ ...ALL, libvirtTls: at('127.0.0.1', '::1') });
+  assert.deepEqual([deaf.modes, deaf.missing], [['pinned'], ['libvirt does not listen with TLS']]);
+  assert.deepEqual(judged({ ...ALL, libvirtTls: at('127.0.0.1', '192.0.2.7') }).missing, []);
+  const tcp = (authentication: string, ...addresses: string[]) =>
+    judged({ ...ALL, libvirtTcp: { addresses, port: 16509, authentication } }).modes.includes('plain');
+  assert.deepEqual([tcp('none', '*'), tcp('sasl', '*'), tcp('none', '127.0.0.1')], [true, false, false]);
+});
+
 test('where libvirt is stopped the mend starts it: provisioning alone would not', () => {
   const stopped = { ...ALL, libvirtTls: null, pinned: false };
   const { modes, missing, mend } = judged(stopped);
@@ -77,7 +87,7 @@ test('a host that is only observed, or was revoked, is not secured although it s
   assert.equal(observed.modes.includes('tls'), false);
   assert.equal(observed.mend, 'virt-trust host add kvm1 --ssh root@kvm1');
   const revoked = judged(ALL, { revoked: { at: instant(0), reason: 'keyCompromise', comment: '' } });
-  assert.deepEqual(revoked.modes, ['pinned']);
+  assert.deepEqual(revoked.modes, [], 'it takes part in no migration');
   assert.equal(revoked.mend, 'virt-trust host provision kvm1');
 });
 

@@ -1,6 +1,7 @@
 import type { HostSummary } from '@virt-trust/contract/model/host.ts';
 import type { MigrationMode } from '@virt-trust/contract/model/migration-options.ts';
 import type { Host } from './host.ts';
+import { listensForOthers } from './listening.ts';
 import { startsLibvirt } from './stopped-libvirt.ts';
 
 type Security = HostSummary['security'];
@@ -19,9 +20,13 @@ export function securityOf(
   const missing = wrong.map(({ what }) => what);
   if (reported === null) return { reported: false, modes: [], missing, mend, tls };
   const modes: MigrationMode[] = [];
+  // It takes part in none, whatever it can do.
+  if (host.revoked !== undefined) return { reported: true, modes, missing, mend, tls };
   if (missing.length === 0) modes.push('tls');
   if (reported.pinned && !reported.migrateTlsForce) modes.push('pinned');
-  if (reported.libvirtTcp !== null && !reported.migrateTlsForce) modes.push('plain');
+  const { libvirtTcp } = reported;
+  if (listensForOthers(libvirtTcp) && libvirtTcp.authentication === 'none' && !reported.migrateTlsForce)
+    modes.push('plain');
   return { reported: true, modes, missing, mend, tls };
 }
 
@@ -81,7 +86,8 @@ function lacksOf(
   const wrong: Wrong[] = [];
   const start = startsLibvirt(host);
   if (start !== null) wrong.push({ what: 'libvirt is stopped, or does not answer', mend: start });
-  else if (reported.libvirtTls === null) wrong.push({ what: 'libvirt does not listen with TLS', mend });
+  else if (!listensForOthers(reported.libvirtTls))
+    wrong.push({ what: 'libvirt does not listen with TLS', mend });
   if (!reported.nativeTls) wrong.push({ what: reported.nativeTlsLacks, mend });
   return wrong;
 }

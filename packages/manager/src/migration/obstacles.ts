@@ -1,6 +1,7 @@
 import type { HostCapabilities } from '@virt-trust/contract/model/capabilities.ts';
 import type { MigrationMode } from '@virt-trust/contract/model/migration-options.ts';
 import { canonicalIpAddress, isIpAddress } from '@virt-trust/pki/ip-address.ts';
+import { listensForOthers } from '../hosts/listening.ts';
 import type { HostFacts } from './facts.ts';
 
 type Listener = NonNullable<HostCapabilities['libvirtTls']>;
@@ -83,7 +84,7 @@ function againstTls(
       why: `${name} has no proven certificate for ${unproven.join(' and ')}`,
       hint: provision,
     });
-  if (capabilities.libvirtTls === null || isLoopbackOnly(capabilities.libvirtTls))
+  if (!listensForOthers(capabilities.libvirtTls))
     found.push({ why: `libvirt of ${name} does not listen with TLS`, hint: provision });
   else if (address !== null && !isReached(capabilities.libvirtTls, address))
     found.push({
@@ -143,7 +144,7 @@ function againstPlain(source: HostFacts, destination: HostFacts, address: string
 }
 
 function againstListener(name: string, { libvirtTcp }: HostCapabilities, address: string): Obstacle[] {
-  if (libvirtTcp === null || isLoopbackOnly(libvirtTcp))
+  if (!listensForOthers(libvirtTcp))
     return [
       {
         why: `libvirt of ${name} does not listen for plain TCP`,
@@ -164,11 +165,6 @@ function againstListener(name: string, { libvirtTcp }: HostCapabilities, address
       hint: `see what it lacks for a safe mode: virt-trust host show ${name}`,
     },
   ];
-}
-
-/** Whether nobody but the host itself gets there. */
-function isLoopbackOnly({ addresses }: Listener): boolean {
-  return addresses.length > 0 && addresses.every((address) => /^(?:127\.|::1$)/.test(address));
 }
 
 /** Whether somebody listens at an address; of a name that is not known here. */
