@@ -14,9 +14,9 @@ test('New connections to the ports are dropped for as long as it works, and by t
   const pause = async (milliseconds: number) => done.push(`pause ${milliseconds}`);
   const result = await withoutNewConnections(run, [5900, 5901], async () => done.push('work'), pause);
   assert.equal(result, 3);
-  assert.match(done[0] ?? '', /elements = \{ 5900 timeout 5s, 5901 timeout 5s \}/);
+  assert.match(done[0] ?? '', /elements = \{ 5900 timeout 8s, 5901 timeout 8s \}/);
   assert.match(done[0] ?? '', /tcp dport @ports tcp flags & \(syn \| ack\) == syn drop$/);
-  assert.deepEqual(done.slice(1), ['pause 500', 'work', 'nft delete table inet virt_trust_hold']);
+  assert.deepEqual(done.slice(1), ['pause 1500', 'work', 'nft delete table inet virt_trust_hold']);
 });
 
 test('Connections are let in again where the work fails, and the failure is told.', async () => {

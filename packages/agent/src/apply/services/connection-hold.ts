@@ -4,15 +4,15 @@ import type { RunHostCommand } from '@virt-trust/check/host/host-command.ts';
 /** A table of our own, there for a moment only. */
 const TABLE = 'inet virt_trust_hold';
 /** After this the kernel lets connections in again by itself, whatever became of us. */
-const LONGEST_SECONDS = 5;
-/** How long handshakes that began before get to come to their end. */
-const SETTLE_MS = 500;
+const LONGEST_SECONDS = 8;
+/** How long handshakes that began before get to come to their end: on a host whose cores are taken one lasts a second. */
+const SETTLE_MS = 1500;
 
 type Pause = (milliseconds: number) => Promise<unknown>;
 
 /**
  * Runs `work` while no new TCP connection comes to the ports, and after those that were being made had a moment. A
- * client notices a second's wait: its kernel sends the first packet again. Where there is no nftables it just works.
+ * client notices a wait of three seconds at most: its kernel sends the first packet again. Where there is no nftables it just works.
  */
 export async function withoutNewConnections<T>(
   run: RunHostCommand,
