@@ -23,14 +23,20 @@ import { Fleet } from './fleet.ts';
 
 const capability = await canBootLab();
 const skip = capability.kind === 'yes' ? false : `cannot boot the lab: ${capability.why}`;
+const PATIENCE = 180_000;
 
 describe('a fleet with certificates of five minutes, under probes, VM starts and migrations', {
   skip,
 }, () => {
   it('renews each service of each host several times, and not one handshake, start or migration fails', async (t) => {
+    const least = {
+      done: { 'libvirt handshake': 201, 'VNC handshake': 201, 'VM start': 5, migration: 5 },
+      seen: 3,
+    };
     const { tally, issued, seen } = await soak(
-      { minutes: 9, clockRate: 4 },
-      { name: `e2e-soak-${process.pid}`, say: (line) => t.diagnostic(line), signal: t.signal },
+      // At twice the speed a renewal that is due last has more than half a minute before the certificate is over.
+      { minutes: 9, clockRate: 2 },
+      { name: `e2e-soak-${process.pid}`, say: (line) => t.diagnostic(line), signal: t.signal, least },
     );
     for (const line of tally.lines()) t.diagnostic(line);
     assert.deepEqual(tally.failures, []);
@@ -82,10 +88,13 @@ describe('renewals that explain themselves, and let themselves be held back', { 
       body: { value },
     });
   const renewals = async (host: string) => (await fleet.client.call(listRenewals, { query: { host } })).items;
+  /** Waits until it is, and nothing more is done for the host: its other certificates may be due with it. */
   const renewed = (host: string, service: Service, before: string) =>
-    until(`see ${service} of ${host} renewed`, 60_000, async () =>
-      (await serialOf(host, service)) === before ? undefined : true,
-    );
+    until(`see ${service} of ${host} renewed`, PATIENCE, async () => {
+      if ((await serialOf(host, service)) === before) return undefined;
+      if ((await renewals(host)).some(({ state }) => state !== 'planned')) return undefined;
+      return (await jobs()).every(({ state }) => state === 'done') || undefined;
+    });
   const jobs = async () =>
     (await fleet.client.call(listJobs, { query: { limit: 100 } })).items.filter(
       (job) => job.kind === 'host-renew',
@@ -129,9 +138,6 @@ describe('renewals that explain themselves, and let themselves be held back', { 
     const [ofA, ofB] = [await serialOf('host-a', 'libvirt'), await serialOf('host-b', 'libvirt')];
     await set('key.algorithm', 'ecdsa-p384', 'host-a');
     await renewed('host-a', 'libvirt', ofA);
-    await until('see nothing under way', 60_000, async () =>
-      (await jobs()).every(({ state }) => state === 'done') ? true : undefined,
-    );
     const served = new X509Certificate(await a.readFile('/etc/pki/libvirt/servercert.pem'));
     assert.equal(served.publicKey.asymmetricKeyDetails?.namedCurve, 'secp384r1');
     assert.equal(await serialOf('host-b', 'libvirt'), ofB);
@@ -142,7 +148,7 @@ describe('renewals that explain themselves, and let themselves be held back', { 
     assert.deepEqual([frozen, /^token:/.test(by ?? '')], [true, true]);
     const [before, count] = [await serialOf('host-b', 'migration'), (await jobs()).length];
     await set('certificate.lifetime', '90d', 'host-b');
-    const held = await until('see it held', 60_000, async () =>
+    const held = await until('see it held', PATIENCE, async () =>
       (await renewals('host-b')).find((one) => one.service === 'migration' && one.state === 'held'),
     );
     assert.match(held.plan.explanation.join('\n'), /due at once: its lifetime is 90 d now, not 180 d/);
@@ -165,7 +171,7 @@ describe('renewals that explain themselves, and let themselves be held back', { 
     const day = ['Sun', 'Mon', 'Tue', 'Wed', 'Thu', 'Fri', 'Sat'][at.getUTCDay()];
     await set('renewal.window', `${day} 02:00-05:00 UTC`, 'host-b');
     await set('certificate.lifetime', '80d', 'host-b');
-    const [plan] = await until('see the plan', 60_000, async () => {
+    const [plan] = await until('see the plan', PATIENCE, async () => {
       const items = (await renewals('host-b')).filter((one) => one.service === 'libvirt');
       return items[0]?.plan.explanation.join().includes('80 d now') ? items : undefined;
     });
@@ -180,20 +186,17 @@ describe('renewals that explain themselves, and let themselves be held back', { 
   it('6. lets a host that is away wait, and renews it once it is back', async () => {
     const before = await serialOf('host-a', 'libvirt');
     await a.cutCable();
-    await until('see it gone', 120_000, async () =>
+    await until('see it gone', PATIENCE, async () =>
       (await fleet.show('host-a')).channel === 'down' ? true : undefined,
     );
     await set('key.algorithm', 'ecdsa-p256', 'host-a');
-    await until('see it held', 60_000, async () =>
+    await until('see it held', PATIENCE, async () =>
       (await renewals('host-a')).some((one) => one.plan.explanation.join().includes('the host is away'))
         ? true
         : undefined,
     );
     await a.plugCable();
-    await until('see it renewed', 180_000, async () =>
-      (await serialOf('host-a', 'libvirt')) === before ? undefined : true,
-    );
-    assert.ok((await jobs()).every(({ state }) => state === 'done'));
+    await renewed('host-a', 'libvirt', before);
     assert.ok(clock.now() - systemClock.now() < MINUTE);
   });
 });

@@ -6,12 +6,15 @@ import { encodePrivateKeyPem } from '@virt-trust/pki/key.ts';
 import type { Host } from '../host.ts';
 import type { SoakFleet } from './soak-fleet.ts';
 
-const TIMEOUT = 10_000;
+/** A machine that is busy takes seconds. */
+const TIMEOUT = 60_000;
 
 /** Real handshakes with the hosts: chain, name and, by the manager's clock, dates are verified. */
 export class SoakProbes {
   readonly #fleet: SoakFleet;
   readonly #clock: Clock;
+  /** The visit that comes last at each VNC server. */
+  readonly #atVnc = new Map<string, Promise<void>>();
   readonly #trust: { readonly control: string; readonly console: string };
   /** What was seen served, by target. */
   readonly seen = new Map<string, Set<string>>();
@@ -45,7 +48,19 @@ export class SoakProbes {
     this.#note(`libvirt of ${host.name}`, servedCertificate.pin);
   }
 
+  /** QEMU's VNC server listens with a backlog of one: of clients that come together some are never greeted. */
   async vnc(host: Host, port: number): Promise<void> {
+    const place = `${host.name} ${port}`;
+    const before = this.#atVnc.get(place) ?? Promise.resolve();
+    const visit = before.then(() => this.#visitVnc(host, port));
+    this.#atVnc.set(
+      place,
+      visit.catch(() => {}),
+    );
+    await visit;
+  }
+
+  async #visitVnc(host: Host, port: number): Promise<void> {
     const { servedCertificate } = await probeVnc({
       host: host.address,
       port,

@@ -10,7 +10,7 @@ import { runningVms, startVm } from '../vm.ts';
 import type { SoakOptions } from './options.ts';
 import { SoakFleet } from './soak-fleet.ts';
 import { SoakProbes, vncPortOf } from './soak-probes.ts';
-import { Tally } from './tally.ts';
+import { type SoakKind, Tally } from './tally.ts';
 
 export interface SoakResult {
   readonly tally: Tally;
@@ -24,15 +24,24 @@ export interface SoakParts {
   readonly name: string;
   readonly say: (line: string) => void;
   readonly signal: AbortSignal;
+  /** What it goes on for past its time, as long as nothing failed: a machine that is busy does less in that time. */
+  readonly least?: {
+    readonly done: Readonly<Partial<Record<SoakKind, number>>>;
+    /** Different certificates seen served at each place. */
+    readonly seen: number;
+  };
 }
 
 /** Renews five-minute certificates for as long as is asked, under probes, VM starts and migrations; leaves nothing behind. */
-export async function soak(options: SoakOptions, { name, say, signal }: SoakParts): Promise<SoakResult> {
+export async function soak(
+  options: SoakOptions,
+  { name, say, signal, least = { done: {}, seen: 0 } }: SoakParts,
+): Promise<SoakResult> {
   const clock = fasterClock(systemClock, options.clockRate);
   const fleet = await SoakFleet.up({ name, clock, say, signal });
   try {
     const probes = await SoakProbes.open(fleet, clock);
-    const run = new SoakRun(fleet, probes, options, say, signal);
+    const run = new SoakRun(fleet, probes, options, { say, signal, least });
     return await run.toTheEnd();
   } finally {
     say('taking everything down');
@@ -47,6 +56,7 @@ class SoakRun {
   readonly #options: SoakOptions;
   readonly #say: (line: string) => void;
   readonly #signal: AbortSignal;
+  readonly #least: NonNullable<SoakParts['least']>;
   readonly #tally = new Tally();
   readonly #underWay = new Set<Promise<unknown>>();
   #last = 0;
@@ -55,14 +65,14 @@ class SoakRun {
     fleet: SoakFleet,
     probes: SoakProbes,
     options: SoakOptions,
-    say: (line: string) => void,
-    signal: AbortSignal,
+    { say, signal, least }: Required<Omit<SoakParts, 'name'>>,
   ) {
     this.#fleet = fleet;
     this.#probes = probes;
     this.#options = options;
     this.#say = say;
     this.#signal = signal;
+    this.#least = least;
   }
 
   async toTheEnd(): Promise<SoakResult> {
@@ -83,7 +93,19 @@ class SoakRun {
   }
 
   get #goesOn(): boolean {
-    return performance.now() < this.#last && !this.#signal.aborted;
+    if (this.#signal.aborted) return false;
+    if (performance.now() < this.#last) return true;
+    return this.#tally.failures.length === 0 && !this.#hasDoneEnough();
+  }
+
+  #hasDoneEnough(): boolean {
+    const { done, seen } = this.#least;
+    const places = [...this.#probes.seen.values()];
+    const kinds = Object.keys(done) as SoakKind[];
+    return (
+      kinds.every((kind) => this.#tally.count(kind) >= (done[kind] ?? 0)) &&
+      places.every((certificates) => certificates.size >= seen)
+    );
   }
 
   /** One begins each second, whether the one before was answered or not. */
