@@ -1,9 +1,9 @@
 import assert from 'node:assert/strict';
 import type { ChildProcess } from 'node:child_process';
-import { once } from 'node:events';
 import { join } from 'node:path';
 import { DatabaseSync } from 'node:sqlite';
 import { after, before, describe, it, type TestContext } from 'node:test';
+import { isDeepStrictEqual } from 'node:util';
 import { systemClock } from '@virt-trust/base/clock.ts';
 import { isTrustError } from '@virt-trust/base/error.ts';
 import { probeLibvirt } from '@virt-trust/connect/probe-libvirt.ts';
@@ -27,6 +27,7 @@ import { Fleet } from './fleet.ts';
 
 const capability = await canBootLab();
 const skip = capability.kind === 'yes' ? false : `cannot boot the lab: ${capability.why}`;
+const PATIENCE = 180_000;
 
 /** QEMU's own TLS code on the host's migration files as the destination, and a client that comes to it. */
 const NBD = `
@@ -79,7 +80,7 @@ describe('revocation: a host is broken into, and the others have nothing to do w
       trust,
       client,
       clock: systemClock,
-      timeoutMs: 10_000,
+      timeoutMs: 60_000,
     }).then(
       () => true,
       (error: unknown) => {
@@ -135,22 +136,27 @@ describe('revocation: a host is broken into, and the others have nothing to do w
       assert.equal(stdout.trim(), to.name, stderr);
     }
     session = await b.start(['virsh', '-c', uri(a, STOLEN), 'event', '--all', '--loop', '--timestamp']);
-    await until('see the session of host-b', 60_000, async () => {
+    await until('see the session of host-b', PATIENCE, async () => {
       const sessions = await a.run(['virt-admin', '-c', 'libvirtd:///system', 'client-list', 'libvirtd']);
       return / tls /.test(sessions) ? true : undefined;
     });
   });
 
   it('3. keeps host-b out of host-a at once, and ends its sessions', async (t: TestContext) => {
-    const gone = once(session, 'exit');
     const began = performance.now();
     const job = await fleet.client.call(revokeHost, {
       params: { name: 'host-b' },
       body: { reason: 'keyCompromise', comment: 'broken into' },
     });
-    await until('see host-b refused', 60_000, async () => ((await lets(a, ofB)) ? undefined : true));
+    // One that comes just before is let in, and cut with the other sessions of host-b.
+    const isRefused = () =>
+      lets(a, ofB).then(
+        (isLet) => !isLet || undefined,
+        () => undefined,
+      );
+    await until('see host-b refused', PATIENCE, isRefused);
     const refused = performance.now() - began;
-    await gone;
+    await until('see its session end', PATIENCE, () => session.exitCode ?? session.signalCode ?? undefined);
     const cut = performance.now() - began;
     const done = await fleet.finished(job);
     t.diagnostic(
@@ -241,7 +247,7 @@ describe('revocation: a host is broken into, and the others have nothing to do w
         .prepare("update crls set whole = ?, number = number + 1 where authority = 'control'")
         .run(forged);
     });
-    await until('see the forged CRL refused', 60_000, async () => {
+    await until('see the forged CRL refused', PATIENCE, async () => {
       const said = await a.exec(['journalctl', '-u', 'virt-trust-agent', '--no-pager', '-o', 'cat']);
       const events = await a.exec(['sh', '-c', 'cat /var/lib/virt-trust/agent/events/*.jsonl']);
       return /crl\.(?:refused|signature)/.test(`${said.stdout}${events.stdout}`) ? true : undefined;
@@ -266,7 +272,7 @@ describe('revocation: a host is broken into, and the others have nothing to do w
         .run(row['number'] ?? null, row['whole'] ?? null, row['for_hosts'] ?? null);
       store.exec('delete from crl_deliveries');
     });
-    const leapt = await until('see the manager leap over it', 90_000, async () => {
+    const leapt = await until('see the manager leap over it', PATIENCE, async () => {
       const crl = await controlCrl();
       return BigInt(`0x${crl.number}`) > BigInt(`0x${latest.number}`) && crl.hosts.behind.length === 0
         ? crl
@@ -309,7 +315,12 @@ describe('revocation: a host is broken into, and the others have nothing to do w
     await fleet.remove('host-b');
     const ended = (await certificatesOf('host-b')).map((one) => one.revocation?.reason);
     assert.deepEqual(new Set(ended), new Set(['keyCompromise', 'cessationOfOperation']));
-    assert.deepEqual((await controlCrl()).hosts, { current: 1, behind: [] });
+    // A host whose libvirt takes its time is brought it once more.
+    await until(
+      'see the newest CRL on all that is left',
+      PATIENCE,
+      async () => isDeepStrictEqual((await controlCrl()).hosts, { current: 1, behind: [] }) || undefined,
+    );
     await fleet.add('host-b');
     assert.equal((await fleet.show('host-b')).state, 'secured');
     assert.equal((await fleet.client.call(verifyAudit, {})).intact, true);

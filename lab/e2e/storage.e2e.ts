@@ -13,7 +13,7 @@ import { namesInFile, settledNames } from './served-names.ts';
 
 const capability = await canBootLab();
 const skip = capability.kind === 'yes' ? false : `cannot boot the lab: ${capability.why}`;
-const PATIENCE = 120_000;
+const PATIENCE = 180_000;
 const BACKUP_PORT = 10_809;
 const NBD_PORT = 10_810;
 const IMAGES = '/var/lib/libvirt/images';
@@ -76,7 +76,8 @@ describe('storage: backups are pulled and disks are read over NBD with TLS, on a
     try {
       return await pull();
     } finally {
-      await a.run([...VIRSH, 'domjobabort', 'stored']);
+      // Refused where it is over, as it is where QEMU ended it.
+      await a.exec([...VIRSH, 'domjobabort', 'stored']);
       await until('end the backup', PATIENCE, async () =>
         (await a.run([...VIRSH, 'domjobinfo', 'stored'])).includes('None') ? true : undefined,
       );
@@ -94,8 +95,9 @@ describe('storage: backups are pulled and disks are read over NBD with TLS, on a
   }
 
   async function renew(host: Host, service: Service): Promise<string> {
-    const old = await settledNames(fleet, host.name, service);
-    assert.ok(old);
+    const old = await until(`see ${service} of ${host.name} at rest`, PATIENCE, () =>
+      settledNames(fleet, host.name, service),
+    );
     const order = { params: { serial: old.serialNumber } };
     await fleet.finished(await fleet.client.call(renewCertificate, order));
     return old.serialNumber;
