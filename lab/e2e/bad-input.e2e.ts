@@ -1,11 +1,12 @@
 import assert from 'node:assert/strict';
-import { after, before, describe, it } from 'node:test';
-import { systemClock } from '@virt-trust/base/clock.ts';
+import { after, afterEach, before, describe, it } from 'node:test';
+import { type Clock, systemClock } from '@virt-trust/base/clock.ts';
 import { HOUR, instant, MINUTE } from '@virt-trust/base/instant.ts';
 import { collectHost, provisionHost } from '@virt-trust/contract/manager/host-operations.ts';
 import { canBootLab } from '../src/capability.ts';
 import type { Host } from '../src/host.ts';
 import { Fleet } from './fleet.ts';
+import { setRight } from './leftovers.ts';
 import { makeReadOnly } from './mounts.ts';
 import { RESTART_LIBVIRTD } from './restart-libvirtd.ts';
 import { servedSets } from './served-sets.ts';
@@ -16,10 +17,16 @@ const capability = await canBootLab();
 const skip = capability.kind === 'yes' ? false : `cannot boot the lab: ${capability.why}`;
 const STATE = '/var/lib/virt-trust';
 const FILLER = `${STATE}/filler`;
+const ENOUGH_SPACE = `mount -o remount,size=64m ${STATE}`;
 /** An /etc on a file system of its own, which is then read-only for every process or for none. */
 const OWN_ETC =
   'mkdir /run/etc && mount -t tmpfs -o mode=755 tmpfs /run/etc && cp -a /etc/. /run/etc && mount --bind /run/etc /etc';
+const WRITABLE_ETC = 'if mountpoint -q /run/etc; then mount -o remount,rw /run/etc; fi';
+const LIBVIRTD_CONF = '/etc/libvirt/libvirtd.conf';
+const ADMIT_ALL = `if grep -q '"CN=nobody"' ${LIBVIRTD_CONF}; then
+sed -i /tls_allowed_dn_list.*nobody/d ${LIBVIRTD_CONF} && ${RESTART_LIBVIRTD}; fi`;
 const SOCKETS = ['libvirtd.socket', 'libvirtd-ro.socket', 'libvirtd-admin.socket'];
+const START_LIBVIRT = `systemctl start ${SOCKETS.join(' ')} libvirtd.service`;
 
 describe('a host on which something is wrong', { skip }, () => {
   let fleet: Fleet;
@@ -34,6 +41,15 @@ describe('a host on which something is wrong', { skip }, () => {
   after(() => fleet?.[Symbol.asyncDispose]());
 
   const sh = (script: string) => host.run(['sh', '-c', script]);
+  // What a step that failed left behind is nothing to the next.
+  afterEach(() =>
+    setRight(
+      () => sh(WRITABLE_ETC),
+      () => sh(`if mountpoint -q ${STATE}; then rm -f ${FILLER}; ${ENOUGH_SPACE}; fi`),
+      () => sh(START_LIBVIRT),
+      () => sh(ADMIT_ALL),
+    ),
+  );
   const provision = async (renew: boolean) =>
     fleet.finished(await fleet.client.call(provisionHost, { params: { name: 'host-a' }, body: { renew } }));
 
@@ -52,7 +68,7 @@ describe('a host on which something is wrong', { skip }, () => {
     await sh(OWN_ETC);
     await makeReadOnly(host, '/run/etc');
     const told = await toldBy(fleet.add('host-a'));
-    await sh('mount -o remount,rw /run/etc');
+    await sh(WRITABLE_ETC);
     assert.equal(told.code, 'host.install_failed');
     assert.match(told.message, /host-a: .*\/etc.* is on a read-only file system/);
     assert.match(told.hint, /remount,rw/);
@@ -67,7 +83,7 @@ describe('a host on which something is wrong', { skip }, () => {
     assert.match(told.message, /host-a: .*no space is left at \/var\/lib\/virt-trust/);
     assert.match(told.hint, /Free 32 MiB/);
     assert.equal(await sh(`ls -A ${STATE}`), '');
-    await sh(`mount -o remount,size=64m ${STATE}`);
+    await sh(ENOUGH_SPACE);
     await untouched();
   });
 
@@ -81,7 +97,7 @@ describe('a host on which something is wrong', { skip }, () => {
       await untouched();
     }
     assert.match((await fleet.show('host-a')).reason ?? '', /libvirtd\.service/);
-    await sh(`systemctl start ${SOCKETS.join(' ')} libvirtd.service`);
+    await sh(START_LIBVIRT);
   });
 
   it('4. goes back where the disk fills up during the deployment, and completes once there is space', async () => {
@@ -124,13 +140,11 @@ describe('a host on which something is wrong', { skip }, () => {
     assert.notEqual((await servedSets(host)).shown, before.shown);
     await sh('systemctl restart virt-trust-agent.service');
     await provision(true);
-    await sh('mount -o remount,rw /run/etc');
   });
 
   it('7. goes back with the reason where libvirtd turns away the clients that the certificate is for', async () => {
     const before = await servedSets(host);
-    const allowed = '/etc/libvirt/libvirtd.conf';
-    await sh(`echo 'tls_allowed_dn_list = ["CN=nobody"]' >>${allowed} && ${RESTART_LIBVIRTD}`);
+    await sh(`echo 'tls_allowed_dn_list = ["CN=nobody"]' >>${LIBVIRTD_CONF} && ${RESTART_LIBVIRTD}`);
     const told = await toldBy(provision(true));
     assert.equal(told.code, 'apply.proof_refused');
     assert.match(told.message, /host-a/);
@@ -138,23 +152,21 @@ describe('a host on which something is wrong', { skip }, () => {
     const { observed } = await fleet.client.call(collectHost, { params: { name: 'host-a' } });
     const libvirt = observed?.credentials.find(({ service }) => service === 'libvirt');
     assert.equal(libvirt?.failure?.code, 'apply.proof_refused');
-    await sh(`sed -i /tls_allowed_dn_list.*nobody/d ${allowed} && ${RESTART_LIBVIRTD}`);
+    await sh(ADMIT_ALL);
     await provision(true);
     assert.notEqual((await servedSets(host)).shown, before.shown);
   });
 
   it('8. is renewed by a manager whose clock is up to an hour off, and by no other', async () => {
     for (const minutes of [59, -59]) {
-      await fleet.stopManager();
-      await fleet.startManager({ now: () => instant(systemClock.now() + minutes * MINUTE) });
+      await restartManager({ now: () => instant(systemClock.now() + minutes * MINUTE) });
       const before = await servedSets(host);
       await provision(true);
       assert.notEqual((await servedSets(host)).shown, before.shown, `${minutes} minutes`);
     }
     const before = await servedSets(host);
     for (const hours of [2, -2]) {
-      await fleet.stopManager();
-      await fleet.startManager({ now: () => instant(systemClock.now() + hours * HOUR) });
+      await restartManager({ now: () => instant(systemClock.now() + hours * HOUR) });
       for (const attempt of [() => provision(true), () => fleet.add('host-a')]) {
         const told = await toldBy(attempt());
         assert.equal(told.code, 'host.clock_skew');
@@ -163,15 +175,19 @@ describe('a host on which something is wrong', { skip }, () => {
       }
       await stillServed(before);
     }
-    await fleet.stopManager();
-    await fleet.startManager();
   });
 
   it('9. is given back what was found, on the disk that was mounted for it', async () => {
+    await restartManager();
     await provision(false);
     await fleet.remove('host-a');
     await untouched();
   });
+
+  async function restartManager(clock?: Clock): Promise<void> {
+    await fleet.stopManager();
+    await fleet.startManager(clock);
+  }
 
   /** Leaves so many kilobytes free for the agent's state, whatever the agent wrote meanwhile. */
   async function fill(kilobytes: number): Promise<void> {

@@ -31,8 +31,11 @@ describe('virt-trust check --path against the real libvirtd and QEMU', { skip },
     host = lab.host('host-a');
   });
   after(async () => {
-    await lab?.down({ deleteState: true });
-    await rm(base, { recursive: true, force: true });
+    try {
+      await lab?.down({ deleteState: true });
+    } finally {
+      await rm(base, { recursive: true, force: true });
+    }
   });
 
   /** What we say: refused or not, with the findings. */

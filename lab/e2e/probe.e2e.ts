@@ -47,8 +47,8 @@ describe('virt-trust probe against the real libvirtd and QEMU, with virsh as wit
     });
 
   before(async () => {
-    program = await programPath();
     directory = await mkdtemp(join(tmpdir(), 'vt-probe-'));
+    program = await programPath();
     lab = await Lab.up({ name: `e2e-probe-${process.pid}`, hosts: ['host-p'], keepState: false });
     host = lab.host('host-p');
     root = await makeTestCertificate({ subject: 'O=probe,CN=root', ca: true });
@@ -63,8 +63,11 @@ describe('virt-trust probe against the real libvirtd and QEMU, with virsh as wit
     await host.run(['systemctl', 'start', 'libvirtd.service']);
   });
   after(async () => {
-    await lab?.down({ deleteState: true });
-    await rm(directory, { recursive: true, force: true });
+    try {
+      await lab?.down({ deleteState: true });
+    } finally {
+      await rm(directory, { recursive: true, force: true });
+    }
   });
 
   async function configure(text: string): Promise<void> {
@@ -113,7 +116,7 @@ describe('virt-trust probe against the real libvirtd and QEMU, with virsh as wit
 
   function probe(uri: string, ...options: readonly string[]): Promise<Answer> {
     const { promise, resolve } = Promise.withResolvers<Answer>();
-    execFile(program, ['probe', uri, ...options, '--json'], (error, stdout) => {
+    execFile(program, ['probe', uri, ...options, '--timeout', '120', '--json'], (error, stdout) => {
       resolve({ ...(JSON.parse(stdout) as Answer), code: Number(error?.code ?? 0) });
     });
     return promise;

@@ -102,7 +102,7 @@ export async function judgeOwnSets(
   // The first set is a good one.
   await host.run(['sh', '-c', PREPARE]);
   const list = sets.map(({ role }, index) => `${index}:${role}`).join(' ');
-  const said = await host.run(['sh', '-c', `LIST='${list}'\n${JUDGE}`], { timeout: 300_000 });
+  const said = await host.run(['sh', '-c', `LIST='${list}'\n${JUDGE}`], { timeout: 900_000 });
   const verdicts = new Map<string, RealVerdict>();
   for (const line of said.split('\n')) {
     const [number = '', program = '', code = '', words = ''] = line.split('\t');

@@ -19,6 +19,9 @@ const BOTH = ['libvirt', 'qemu'] as const;
 const NBD_OPTION = 'IHAVEOPT';
 const NBD_LIST = 3;
 const NBD_STARTTLS = 5;
+/** So long nobody takes who says anything: what ends by it is no verdict. */
+const PATIENCE_MS = 60_000;
+const ALL_MS = 900_000;
 
 const own = make({ issuer: peerRoot, extensions: [names([2, 'own.example'])] });
 
@@ -67,7 +70,7 @@ class PeerServer {
 
   async #serve(socket: Socket): Promise<void> {
     socket.on('error', () => {});
-    socket.setTimeout(5000, () => socket.destroy());
+    socket.setTimeout(PATIENCE_MS, () => socket.destroy());
     if (this.#program === 'qemu') {
       socket.write(Buffer.concat([Buffer.from(`NBDMAGIC${NBD_OPTION}`), Buffer.from([0, 3])]));
       try {
@@ -163,14 +166,16 @@ async function judgeServers(
         program === 'libvirt'
           ? `virsh -c 'qemu+tls://${name}:${port}/system?no_sanity=1&pkipath=${directory}' version`
           : `${AS_QEMU} qemu-img info --object ${object} 'json:${image}'`;
-      commands.push(`timeout 10 ${command} >/dev/null 2>${PLACE}/${index}/said.${program} </dev/null`);
+      commands.push(
+        `timeout ${PATIENCE_MS / 1000} ${command} >/dev/null 2>${PLACE}/${index}/said.${program} </dev/null`,
+      );
     }
   }
   await host.run(['sh', '-c', `echo '${address} ${PEER_HOST}' >>/etc/hosts`]);
   const script = commands
     .map((command, index) => `${command} &${index % 4 === 3 ? '\nwait' : ''}`)
     .join('\n');
-  await host.run(['sh', '-s'], { input: `${script}\nwait\n`, timeout: 200_000 });
+  await host.run(['sh', '-s'], { input: `${script}\nwait\n`, timeout: ALL_MS });
   const said = await host.run([
     'sh',
     '-c',
@@ -219,7 +224,7 @@ async function askQemuNbd(host: Host, sets: readonly PeerSet[]): Promise<Map<str
     const options = `--persistent --shared 0 --port ${portOf(index)} --tls-creds t --image-opts ${image}`;
     return `${AS_QEMU} qemu-nbd --fork --pid-file /tmp/nbd.${index} --object ${object} ${options} >/dev/null 2>&1`;
   });
-  await host.exec(['sh', '-s'], { input: start.join('\n'), timeout: 120_000 });
+  await host.exec(['sh', '-s'], { input: start.join('\n'), timeout: ALL_MS });
   const verdicts = new Map<string, boolean>();
   for (const index of numbers) {
     const set = sets[index] as PeerSet;
@@ -233,7 +238,7 @@ async function askQemuNbd(host: Host, sets: readonly PeerSet[]): Promise<Map<str
 async function isAcceptedBy(address: string, port: number, set: PeerSet, nbd: boolean): Promise<boolean> {
   const socket = tcpConnect(port, address);
   socket.on('error', () => {});
-  socket.setTimeout(5000, () => socket.destroy());
+  socket.setTimeout(PATIENCE_MS, () => socket.destroy());
   try {
     if (nbd) {
       await readExactly(socket, 18);
