@@ -320,6 +320,12 @@ describe('what decides how a VM migrates', () => {
       assert.match(decision.explanation, said);
     });
 
+  it('says so where no mode was asked for, and takes one that is there twice for once', () => {
+    assert.match(ask(A, B, []).explanation, /no mode is feasible: none was asked for$/);
+    const twice = ask(A, B, ['pinned', 'pinned', 'tls']);
+    assert.deepEqual([twice.mode, twice.order], ['pinned', ['pinned', 'tls']]);
+  });
+
   it('brackets an IPv6 address in the URI', () => {
     assert.equal(ask(A, B, null, 'fd00::12').uri, 'qemu+tls://[fd00::12]/system');
   });

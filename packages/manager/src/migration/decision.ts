@@ -81,7 +81,7 @@ function refused(
     uri: null,
     conductor: null,
     warnings: [],
-    explanation: `cannot migrate ${vm} from ${source.name} to ${destination.name}: no mode is feasible: ${why.join('; ')}`,
+    explanation: `cannot migrate ${vm} from ${source.name} to ${destination.name}: no mode is feasible: ${why.join('; ') || 'none was asked for'}`,
     hint: first[0]?.hint ?? `see: virt-trust host show ${source.name}`,
   };
 }
