@@ -217,6 +217,9 @@ async function verdictOf(error: TrustError, order: ProbeOrder, own: JudgedSet | 
   }
 }
 
+/** For a look at another port, on which nothing hangs. */
+const ELSEWHERE_MS = 5000;
+
 async function noConnection(
   error: TrustError,
   { uri, signal }: ProbeOrder,
@@ -226,7 +229,7 @@ async function noConnection(
   const plain =
     uri.kind === 'libvirt' &&
     reason === 'not_listening' &&
-    (await findPlainLibvirt({ host: uri.host, port: LIBVIRT_TCP_PORT }, signal));
+    (await findPlainLibvirt({ host: uri.host, port: LIBVIRT_TCP_PORT, timeoutMs: ELSEWHERE_MS, signal }));
   const more = plain ? `; without TLS libvirt answers there on port ${LIBVIRT_TCP_PORT}` : '';
   return { outcome: 'unreachable', side: null, reason, code: error.code, detail: `${detail}${more}` };
 }
@@ -253,11 +256,13 @@ async function noHandshake(
   own: JudgedSet | undefined,
   detail: string,
 ): Promise<Verdict> {
-  const { uri } = order;
+  const { uri, timeoutMs, signal } = order;
   const alert = describeTlsAlert(error.cause);
   if (alert.kind === 'client-refused') return refusedByServer(error, order, own, detail, alert.reason);
   const refused = { outcome: 'refused', code: error.code, detail } as const;
-  if (uri.kind === 'libvirt' && (await findPlainLibvirt(uri, order.signal))) {
+  // To a ClientHello a libvirt without TLS is not silent: it takes it for a packet that is too long, and closes.
+  const mayBePlain = uri.kind === 'libvirt' && error.context?.['expired'] !== true;
+  if (mayBePlain && (await findPlainLibvirt({ host: uri.host, port: uri.port, timeoutMs, signal }))) {
     const plain = 'libvirt answers there without TLS';
     return { ...refused, side: 'client', reason: 'plain_tcp', detail: plain };
   }

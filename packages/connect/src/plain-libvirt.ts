@@ -13,15 +13,10 @@ import { type ProbeTarget, runAttempt } from './attempt.ts';
 import { RpcSession } from './probe-libvirt.ts';
 import { dial, readChunk } from './socket.ts';
 
-const TIMEOUT_MS = 5000;
-
 /** Whether libvirt's RPC answers there without TLS: asked AUTH_LIST, which changes nothing. */
-export async function findPlainLibvirt(
-  { host, port }: Pick<ProbeTarget, 'host' | 'port'>,
-  signal: AbortSignal | undefined,
-): Promise<boolean> {
+export async function findPlainLibvirt(target: ProbeTarget): Promise<boolean> {
   try {
-    return await runAttempt({ host, port, timeoutMs: TIMEOUT_MS, signal }, async (attempt) => {
+    return await runAttempt(target, async (attempt) => {
       const socket = await dial(attempt);
       socket.write(encodeCall(PROCEDURES.authList, 1));
       const reader = new RpcPacketReader();
