@@ -56,7 +56,7 @@ async function managerThatListens(t: TestContext, options: Partial<AnnouncementL
         trustedManagers: trusted,
         host: '127.0.0.1',
         port: listener.address.port,
-        timeoutMs: 10_000,
+        timeoutMs: 60_000,
       }),
   };
 }
@@ -127,7 +127,7 @@ test("RFC 7301 §3.2: an announcement is no channel and a channel's dial no anno
       trustedManagers: new PinSet('manager', [served.manager.pin]),
       host: '127.0.0.1',
       port: served.target.port,
-      timeoutMs: 10_000,
+      timeoutMs: 60_000,
     }),
     { code: 'announcement.unreachable' },
   );
@@ -137,7 +137,7 @@ test("RFC 7301 §3.2: an announcement is no channel and a channel's dial no anno
       trustedAgentPins: side.agent.asPinSet(),
       host: '127.0.0.1',
       port: side.port,
-      timeoutMs: 10_000,
+      timeoutMs: 60_000,
     }),
     { code: 'channel.handshake' },
   );
@@ -161,7 +161,7 @@ test('RFC 8446 §8: bytes that were recorded and are sent again announce nobody'
     trustedManagers: side.manager.asPinSet(),
     host: '127.0.0.1',
     port,
-    timeoutMs: 10_000,
+    timeoutMs: 60_000,
   });
   assert.equal(side.heard.length, 1);
   const replay = connectTcp(side.port, '127.0.0.1');

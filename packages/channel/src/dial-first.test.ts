@@ -11,19 +11,20 @@ import { type Sleep, systemSleep } from './sleep.ts';
 const patient: Sleep = (_, signal) => systemSleep(60_000, signal);
 
 function dial(agent: TestAgent, host: string, otherHosts: readonly string[], sleep: Sleep = patient) {
-  return dialFirst({ ...agent.target, host, otherHosts, headStartMs: 2500, timeoutMs: 10_000, sleep });
+  return dialFirst({ ...agent.target, host, otherHosts, headStartMs: 2500, timeoutMs: 60_000, sleep });
 }
 
 /** Somebody who accepts connections at an address and says nothing. */
-async function silentAt(t: TestContext, host: string, port: number): Promise<{ asked: number }> {
-  const seen = { asked: 0 };
+async function silentAt(t: TestContext, host: string): Promise<{ asked: number; port: number }> {
+  const seen = { asked: 0, port: 0 };
   const server: Server = createServer((socket) => {
     seen.asked++;
     t.after(() => socket.destroy());
     socket.on('error', () => {});
   });
-  await new Promise<void>((resolve) => server.listen(port, host, resolve));
+  await new Promise<void>((resolve) => server.listen(0, host, resolve));
   t.after(() => server.close());
+  seen.port = (server.address() as { port: number }).port;
   return seen;
 }
 
@@ -41,8 +42,8 @@ test('the agent is found under another address where the one it had answers no m
 
 test('RFC 8305 §5: an address that says nothing holds up the next for its head start alone', async (t) => {
   const time = new ManualSleep();
-  const agent = await startAgent(t, { host: '127.0.0.2' });
-  const silent = await silentAt(t, '127.0.0.1', agent.target.port);
+  const silent = await silentAt(t, '127.0.0.1');
+  const agent = await startAgent(t, { host: '127.0.0.2', port: silent.port });
   const found = dial(agent, '127.0.0.1', ['127.0.0.2'], time.sleep);
   await time.wake(2500);
   const { host, session } = await found;

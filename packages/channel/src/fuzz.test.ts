@@ -16,7 +16,7 @@ const bytes = fc.oneof(
 );
 
 async function assertAlive(agent: TestAgent): Promise<void> {
-  const session = await dialChannel({ ...agent.target, timeoutMs: 10_000 });
+  const session = await dialChannel({ ...agent.target, timeoutMs: 60_000 });
   await session.close();
 }
 

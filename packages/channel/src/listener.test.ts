@@ -15,7 +15,7 @@ function attack(agent: TestAgent, identity: ChannelIdentity | undefined, options
 }
 
 function dial(agent: TestAgent, change: Partial<TestAgent['target']> = {}) {
-  return dialChannel({ ...agent.target, ...change, timeoutMs: 10_000 });
+  return dialChannel({ ...agent.target, ...change, timeoutMs: 60_000 });
 }
 
 /** Nobody was served and not one application byte went out. */

@@ -57,7 +57,7 @@ async function startPeerDoor(t: TestContext, options: Partial<ListenOptions<'age
         trustedAgentPins: agent.asPinSet(),
         host: '127.0.0.1',
         port,
-        timeoutMs: 10_000,
+        timeoutMs: 60_000,
       }),
     /** A handshake with that key under that name; the bytes that it brought. */
     async attack(identity: ChannelIdentity | undefined, alpn: string | null = ALPN_AGENT_TO_AGENT) {
@@ -93,7 +93,7 @@ test("a manager's key opens no door that is for agents, under either name", asyn
 test("an agent's key opens no door that is for managers, under either name", async (t) => {
   const agent = await startAgent(t);
   const other = identityOf('agent');
-  const dialled = dialChannel({ ...agent.target, identity: other, timeoutMs: 10_000 });
+  const dialled = dialChannel({ ...agent.target, identity: other, timeoutMs: 60_000 });
   await assert.rejects(dialled, { code: 'channel.handshake' });
   for (const alpn of [ALPN_AGENT_TO_AGENT, ALPN_MANAGER_TO_AGENT]) {
     const { bytes } = await attackPort(agent.target.port, other, { ALPNProtocols: [alpn] });
@@ -139,7 +139,7 @@ test('the dialling side verifies the other too: an agent with another key gets n
       trustedAgentPins: stranger.asPinSet(),
       host: '127.0.0.1',
       port: door.port,
-      timeoutMs: 10_000,
+      timeoutMs: 60_000,
     }),
     { code: 'channel.peer_untrusted' },
   );

@@ -79,7 +79,7 @@ test('each door serves exactly the operations that name it', async (t) => {
   const body = grantFor(peer.pin, { id: ID });
   const { port } = await clientOver(connection).call(putGrant, { params: { id: ID }, body });
   const trustedAgentPins = new PinSet('agent', [host.agentPin]);
-  const target = { identity: peer, trustedAgentPins, host: '127.0.0.1', port, timeoutMs: 10_000 };
+  const target = { identity: peer, trustedAgentPins, host: '127.0.0.1', port, timeoutMs: 60_000 };
   const channel = await dialChannel(target);
   t.after(() => channel.destroy());
   const exists = {
@@ -226,7 +226,7 @@ test('an agent that only looks refuses what would change the host, and nothing r
 test('nobody passes the channel door with a key that the agent does not know', async (t) => {
   const host = await enrolledAgent(t);
   const agent = await host.start();
-  const target = { host: '127.0.0.1', port: agent.channelPort, timeoutMs: 10_000 };
+  const target = { host: '127.0.0.1', port: agent.channelPort, timeoutMs: 60_000 };
   await assert.rejects(
     dialChannel({
       ...target,

@@ -55,7 +55,7 @@ export async function grantingHost(t: TestContext, { clock }: { clock?: { now():
       return client;
     },
     async channelTo(port: number, identity: ChannelIdentity = peer) {
-      const session = await dialChannel({ ...target, identity, port, timeoutMs: 10_000 });
+      const session = await dialChannel({ ...target, identity, port, timeoutMs: 60_000 });
       t.after(() => session.destroy());
       return session.http2;
     },

@@ -158,7 +158,7 @@ test('SECURITY: one that sends its body byte by byte, or never ends it, is cut o
     trustedAgentPins: identity.asPinSet(),
     host: '127.0.0.1',
     port,
-    timeoutMs: 10_000,
+    timeoutMs: 60_000,
   });
   t.after(() => session.destroy());
   const head = {

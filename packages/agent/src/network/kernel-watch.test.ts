@@ -121,7 +121,7 @@ async function namespace(t: TestContext): Promise<string[]> {
   return ['nsenter', `--net=/proc/${holder.pid}/ns/net`];
 }
 
-test('netlink(7): what the kernel has is told as it changes', { skip, timeout: 60_000 }, async (t) => {
+test('netlink(7): what the kernel has is told as it changes', { skip, timeout: 300_000 }, async (t) => {
   const inside = await namespace(t);
   const [enter = '', ...where] = inside;
   const ip = (...words: string[]) => runHostCommand(enter, [...where, 'ip', ...words]);

@@ -46,7 +46,9 @@ async function destination(t: TestContext) {
   t.after(() => libvirt.close());
   const { store } = await IdentityStore.open(paths.identity, systemRandomness);
   const children = new Map<string, ChildProcess>();
-  const isRunning = async (id: string) => children.get(id)?.exitCode === null;
+  const runs = (child: ChildProcess | undefined): child is ChildProcess =>
+    child !== undefined && child.exitCode === null && child.signalCode === null;
+  const isRunning = async (id: string) => runs(children.get(id));
   const processes: OwnProcesses = {
     isRunning,
     async start(id) {
@@ -55,7 +57,7 @@ async function destination(t: TestContext) {
     },
     async stop(id) {
       const child = children.get(id);
-      if (child?.exitCode !== null) return;
+      if (!runs(child)) return;
       const exited = once(child, 'exit');
       child.kill('SIGTERM');
       await exited;

@@ -100,7 +100,7 @@ function announceAs(manager: Manager, identity: ChannelIdentity<'agent'>, of: Ch
     trustedManagers: of.asPinSet(),
     host: '127.0.0.1',
     port: manager.announcements.port ?? 0,
-    timeoutMs: 10_000,
+    timeoutMs: 60_000,
   });
 }
 
@@ -114,7 +114,7 @@ test('a host whose recorded address is not its own any more is where it answers,
     channel: { address: '127.0.0.1', port: agent.target.port },
     ssh: { destination: 'root@127.0.0.1' },
   });
-  await (await manager.channels.of(host)).waitUntilUp(AbortSignal.timeout(20_000));
+  await (await manager.channels.of(host)).waitUntilUp(AbortSignal.timeout(60_000));
   await manager.until(() => manager.ups.length === 1);
   const now = await manager.repository.get(host.id);
   assert.equal(now?.channel.address, '127.0.0.2');
@@ -130,7 +130,7 @@ test('a host that answers elsewhere while its address is declared is on a detour
   const manager = await managerOn(t, agent.manager);
   const host = await add(manager, 'host-1', agent, ['127.0.0.1', '127.0.0.2']);
   const channel = await manager.channels.of(host);
-  await channel.waitUntilUp(AbortSignal.timeout(20_000));
+  await channel.waitUntilUp(AbortSignal.timeout(60_000));
   await manager.until(() => manager.ups.length === 1);
   assert.equal(manager.channels.detourOf(host.id), '127.0.0.2');
   assert.equal((await manager.repository.get(host.id))?.channel.address, '127.0.0.1');
@@ -153,7 +153,7 @@ test('an address that is said and where nobody is costs no channel, and is tried
   const agent = await startAgent(t, { host: '127.0.0.2' });
   const manager = await managerOn(t, agent.manager);
   const host = await add(manager, 'host-1', agent, ['127.0.0.2']);
-  await (await manager.channels.of(host)).waitUntilUp(AbortSignal.timeout(20_000));
+  await (await manager.channels.of(host)).waitUntilUp(AbortSignal.timeout(60_000));
   const said = { ...host, channel: { ...host.channel, address: '127.0.0.1' } };
   const { state } = await manager.channels.of(said);
   assert.equal(state.kind === 'up' && state.host, '127.0.0.2');
@@ -177,7 +177,7 @@ test('ssh to a name, and a channel that is dialled by name, stay as they were sa
     channel: { address: 'nowhere.invalid', port: agent.target.port },
     ssh: { destination: 'root@host-1.example' },
   });
-  await (await manager.channels.of(host)).waitUntilUp(AbortSignal.timeout(20_000));
+  await (await manager.channels.of(host)).waitUntilUp(AbortSignal.timeout(60_000));
   await manager.until(() => manager.ups.length === 1);
   const now = await manager.repository.get(host.id);
   assert.equal(now?.channel.address, 'nowhere.invalid');
@@ -201,7 +201,7 @@ test("SECURITY: a host that announces itself moves no other host's channel, nor 
   const manager = await managerOn(t, first.manager);
   const host = await add(manager, 'host-1', first, ['127.0.0.2']);
   const channel = await manager.channels.of(host);
-  await channel.waitUntilUp(AbortSignal.timeout(20_000));
+  await channel.waitUntilUp(AbortSignal.timeout(60_000));
   await manager.until(() => manager.ups.length === 1);
   // Its agent is on no port of the address it announces itself from.
   const second = identityOf('agent');
