@@ -9,6 +9,7 @@ import type { Gate } from '@virt-trust/contract/model/gate.ts';
 import { setUpAsFound } from '../src/adoptable.ts';
 import { canBootLab } from '../src/capability.ts';
 import type { Host } from '../src/host.ts';
+import { until } from '../src/until.ts';
 import { qemuProcesses, runningVms, startVm } from '../src/vm.ts';
 import { Fleet } from './fleet.ts';
 import { clientReaches, migrateBothWays } from './old-ways.ts';
@@ -39,7 +40,7 @@ async function viewerReaches(host: Host, vm: string, trust: string): Promise<boo
     serverName: host.address,
     trust,
     clock: systemClock,
-    timeoutMs: 20_000,
+    timeoutMs: 60_000,
   });
   return probe.then(
     () => true,
@@ -141,11 +142,10 @@ describe('adoption: a cluster that uses another CA', { skip }, () => {
   });
 
   it('5. names the VM that still serves the old certificate, and lets the old CA go once it was moved', async () => {
-    const detail = await fleet.show('host-a');
-    assert.ok(
-      detail.observed?.pending.some((one) => one.what.includes('rooted')),
-      JSON.stringify(detail.observed?.pending),
-    );
+    await until('see rooted named', 120_000, async () => {
+      const { observed } = await fleet.show('host-a');
+      return observed?.pending.find(({ what }) => what.includes('rooted'));
+    });
     await assert.rejects(fleet.passGate('host-a', 'retire-found-ca'), /gate\.blocked.*rooted/s);
     await migrate('rooted', 'host-a', 'host-b');
     await migrate('rooted', 'host-b', 'host-a');

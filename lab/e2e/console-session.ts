@@ -8,6 +8,7 @@ const PATIENCE_MS = 60_000;
 export class ConsoleSession implements Disposable {
   readonly #socket: TLSSocket;
   #received = Buffer.alloc(0);
+  #pixelBytes = 0;
 
   private constructor(socket: TLSSocket) {
     this.#socket = socket;
@@ -25,6 +26,7 @@ export class ConsoleSession implements Disposable {
     // ClientInit: others may look too.
     session.#socket.write(Uint8Array.of(1));
     const init = await session.#take(24);
+    session.#pixelBytes = init.readUInt8(4) / 8;
     await session.#take(init.readUInt32BE(20));
     return session;
   }
@@ -35,18 +37,28 @@ export class ConsoleSession implements Disposable {
 
   /** Asks for one pixel of the screen; throws where nothing comes. */
   async answers(): Promise<void> {
-    this.#received = Buffer.alloc(0);
     // FramebufferUpdateRequest, not incremental: the server must answer.
     this.#socket.write(Uint8Array.of(3, 0, 0, 0, 0, 0, 0, 1, 0, 1));
-    const [type] = await this.#take(1);
-    if (type !== 0) throw new Error(`the VNC server answers with message ${type}, not with an update`);
+    const head = await this.#take(4);
+    if (head[0] !== 0) throw new Error(`the VNC server answers with message ${head[0]}, not with an update`);
+    // To its end, which may come much later: what is left of it would be taken for the next answer.
+    for (let left = head.readUInt16BE(2); left > 0; left--) {
+      const rectangle = await this.#take(12);
+      const encoding = rectangle.readInt32BE(8);
+      if (encoding !== 0)
+        throw new Error(`the VNC server sends encoding ${encoding}, which nobody asked for`);
+      await this.#take(rectangle.readUInt16BE(4) * rectangle.readUInt16BE(6) * this.#pixelBytes);
+    }
   }
 
   async #take(length: number): Promise<Buffer> {
     const signal = AbortSignal.timeout(PATIENCE_MS);
     while (this.#received.length < length) {
       if (this.#socket.closed) throw new Error('the VNC server closed the session');
-      await Promise.race([once(this.#socket, 'data', { signal }), once(this.#socket, 'close', { signal })]);
+      const came = new AbortController();
+      const either = { signal: AbortSignal.any([signal, came.signal]) };
+      await Promise.race([once(this.#socket, 'data', either), once(this.#socket, 'close', either)]);
+      came.abort();
     }
     const taken = this.#received.subarray(0, length);
     this.#received = this.#received.subarray(length);
