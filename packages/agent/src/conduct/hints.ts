@@ -37,6 +37,26 @@ const HINTS: readonly (readonly [pattern: RegExp, hint: string])[] = [
     "the destination's QEMU lacks the VM's machine type or emulator: install the same or a newer QEMU there",
   ],
   [
+    /cannot set CPU affinity/i,
+    'the VM is pinned to CPUs that QEMU may not use on the destination: pin it to others (virsh vcpupin, emulatorpin, iothreadpin), or see there which are online and allowed (lscpu; AllowedCPUs of machine.slice)',
+  ],
+  [
+    /TPM version '.*' is not supported|TPM.*emulator/i,
+    "the destination has no emulator for the VM's TPM: install swtpm and swtpm-tools there",
+  ],
+  [
+    /Read-only file system/i,
+    'a disk of the VM is on a file system that is mounted read-only on the destination: mount it to be written there',
+  ],
+  [
+    /requires '.*' to be a regular file/i,
+    'what is under the path of a disk on the destination is no file: put the image there, or mount the storage',
+  ],
+  [
+    /Could not open '[^']*': Permission denied|\(as uid:\d+, gid:\d+\): Permission denied/i,
+    "QEMU's user does not get to one of the VM's disks on the destination: see modes and owner there (namei -l PATH)",
+  ],
+  [
     /Unsafe migration|shared storage|without shared storage/i,
     'the disks are not on shared storage: put them there, or copy them (--copy-storage all)',
   ],
@@ -70,7 +90,7 @@ const HINTS: readonly (readonly [pattern: RegExp, hint: string])[] = [
   ],
   [
     /different sizes|Image is not in .* format/i,
-    'the image on the destination is not as the one that is copied onto it: make it anew there in the same format and size (qemu-img create)',
+    'the image on the destination is not as the one at the source: where it is copied onto, make it anew there in the same format and size (qemu-img create); else have both hosts mount the same storage',
   ],
   [
     /unable to connect to (?:server|libvirt)|ECONNREFUSED|EHOSTUNREACH|no answer within|Connection refused|No route to host|Connection timed out|Network is unreachable/i,

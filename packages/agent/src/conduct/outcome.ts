@@ -1,3 +1,4 @@
+import { isIP } from 'node:net';
 import { describeError } from '@virt-trust/base/error.ts';
 import { virshDomain } from '@virt-trust/base/virsh-domain.ts';
 import type { MigrationStatus } from '@virt-trust/contract/model/migration.ts';
@@ -35,9 +36,31 @@ export interface Outcome {
   readonly error: { readonly message: string; readonly hint: string | null } | null;
 }
 
+type Interrupted = Pick<MigrationOrder, 'vm' | 'from' | 'to' | 'mode' | 'stream'> & {
+  readonly uuid: string | null;
+};
+
+/**
+ * What brings the rest of a VM's memory over after post-copy broke. Hosts have no standing client certificates for each
+ * other's libvirt: it goes by SSH. QEMU keeps its TLS of before, and has none where agents carried its stream.
+ */
+function resumption({ vm, uuid, from, to, mode, stream }: Interrupted): string {
+  const address = stream?.address ?? '';
+  const where =
+    stream === null ? '' : ` --migrateuri tcp://${isIP(address) === 6 ? `[${address}]` : address}`;
+  const over = mode === 'tls' ? ' --tls' : '';
+  const clear = mode === 'tls' ? '' : ', by which the rest of its memory goes in the clear';
+  const stuck =
+    mode === 'pinned'
+      ? ''
+      : `; if it is "running (post-copy)" on ${to}, QEMU there still waits for what was cut: before, on ${to}: ss -K 'sport >= :49152 and sport <= :49215', which cuts all that migrates there`;
+  const word = virshDomain({ name: vm, uuid });
+  return `on a machine that reaches both as root by SSH: virsh -c qemu+ssh://root@${from}/system migrate --live --postcopy --postcopy-resume${over}${where} ${word} qemu+ssh://root@${to}/system${clear}${stuck}`;
+}
+
 /** Nobody knows where the VM may run, or what it may do next: says what to look at and to type. */
 export function operatorNeeded(
-  order: Pick<MigrationOrder, 'vm' | 'from' | 'to'> & { readonly uuid: string | null },
+  order: Interrupted,
   place: 'unknown' | 'post-copy-unknown' | 'post-copy-failed' | 'source' | 'destination',
   step: MigrationStatus['step'],
   failure: unknown,
@@ -63,7 +86,7 @@ export function operatorNeeded(
         runsOn: 'unknown',
         error: {
           message: `cannot know whether post-copy of ${vm} came to its end on ${to}; its memory may partly be on ${from} still, where it is left paused: ${why}`,
-          hint: `never resume it on ${from}; look first, ${virsh(to, 'domstate --reason')}; running (migrated or unpaused): ${virsh(from, 'destroy')}; running or paused for post-copy: mend the network, then ${virsh(from, 'migrate --live --postcopy --postcopy-resume --desturi qemu+tls://ADDRESS/system')}; not there: it is lost, ${virsh(from, 'destroy')}, and start it anew`,
+          hint: `never resume it on ${from}; look first, ${virsh(to, 'domstate --reason')}; running (migrated or unpaused): ${virsh(from, 'destroy')}; not there: it is lost, ${virsh(from, 'destroy')}, and start it anew; running or paused for post-copy: mend the network, then ${resumption(order)}`,
         },
       };
     case 'post-copy-failed':
@@ -72,7 +95,7 @@ export function operatorNeeded(
         runsOn: 'unknown',
         error: {
           message: `post-copy of ${vm} broke: its memory is partly on ${from}, partly on ${to}, and it can run on neither alone: ${why}`,
-          hint: `once the hosts reach each other, ${virsh(from, 'migrate --live --postcopy --postcopy-resume --desturi qemu+tls://ADDRESS/system')}; to give it up, ${virsh(to, 'destroy')}, then ${virsh(from, 'destroy')}, and start it anew`,
+          hint: `to give it up, ${virsh(to, 'destroy')}, then ${virsh(from, 'destroy')}, and start it anew; to lose nothing, once the hosts reach each other, ${resumption(order)}`,
         },
       };
     case 'destination':
