@@ -1,4 +1,6 @@
-import { type ChildProcess, spawn } from 'node:child_process';
+import { spawn } from 'node:child_process';
+import { randomUUID } from 'node:crypto';
+import { createSocket } from 'node:dgram';
 import { once } from 'node:events';
 import { mkdtemp, readFile, rm } from 'node:fs/promises';
 import { tmpdir } from 'node:os';
@@ -66,10 +68,13 @@ export async function watchWire(
   const directory = await mkdtemp(join(tmpdir(), 'vt-wire-'));
   const file = join(directory, 'capture');
   const plans = planNetworks(lab.record.index, lab.record.networks);
-  const bridge = plans.find(({ name }) => name === network)?.bridge ?? '';
+  const plan = plans.find(({ name }) => name === network);
   const child = spawn(
     'tcpdump',
-    ['-i', bridge, '-Z', 'root', '-U', '--immediate-mode', '-B', BUFFER_KIB, '-s', '256', '-w', file, filter],
+    [
+      ...['-i', plan?.bridge ?? '', '-Z', 'root', '-U', '--immediate-mode', '-B', BUFFER_KIB, '-s', '256'],
+      ...['-w', file, `(${filter}) or udp dst port ${MARK_PORT}`],
+    ],
     { stdio: ['ignore', 'ignore', 'pipe'] },
   );
   const listening = Promise.withResolvers<void>();
@@ -84,9 +89,10 @@ export async function watchWire(
   return {
     async stop() {
       try {
-        await caughtUp(child, () => said);
+        await caughtUp(file, plan?.machineAddress ?? '');
         child.kill('SIGINT');
         await closed;
+        throwIfLost(said);
         return readCapture(await readFile(file));
       } finally {
         child.kill('SIGKILL');
@@ -124,27 +130,30 @@ function readCapture(capture: Buffer): WireSight {
   };
 }
 
-/**
- * Waits until a capture has written all that passed until now; throws where the kernel had to leave some of it out, after
- * which a stream that began with TLS may look as if it had not.
- */
-async function caughtUp(child: ChildProcess, said: () => string): Promise<void> {
-  await until('read what passed on the wire', PATIENCE, async () => {
-    const before = said().length;
-    // tcpdump(1): has it say how far it is.
-    if (!child.kill('SIGUSR1')) throw new Error(`tcpdump has ended: ${said()}`);
-    const [captured = 0, received = 0, dropped = 0] = await until(
-      'hear of tcpdump how far it is',
-      PATIENCE,
-      () =>
-        /(\d+) packets? captured, (\d+) packets? received by filter, (\d+) packets? dropped by kernel/
-          .exec(said().slice(before))
-          ?.slice(1)
-          .map(Number),
-    );
-    if (dropped > 0) throw new Error(`the capture lost ${dropped} of ${received} packets`);
-    return captured >= received ? true : undefined;
-  });
+/** The discard service (RFC 863): what is sent there is for nobody. */
+const MARK_PORT = 9;
+
+/** Waits until a capture on a network has written all that passed until now: packets are written in their order. */
+async function caughtUp(file: string, machineAddress: string): Promise<void> {
+  const mark = randomUUID();
+  const socket = createSocket('udp4');
+  try {
+    await new Promise<void>((resolve) => socket.bind(0, machineAddress, resolve));
+    socket.setMulticastInterface(machineAddress);
+    await until('read what passed on the wire', PATIENCE, async () => {
+      // To all on that network (RFC 1112): no host has to be there for it to pass.
+      socket.send(mark, MARK_PORT, '224.0.0.1');
+      return (await readFile(file)).includes(mark) ? true : undefined;
+    });
+  } finally {
+    socket.close();
+  }
+}
+
+/** A stream whose beginning was left out may look as if it had not begun with TLS, or not been there. */
+function throwIfLost(said: string): void {
+  const [, dropped = ''] = /(\d+) packets? dropped by kernel/.exec(said) ?? [];
+  if (dropped !== '0') throw new Error(`the capture lost packets: ${said}`);
 }
 
 /** So much of what a client says is enough to tell what it speaks. */
