@@ -218,6 +218,6 @@ test('two labs run side by side without meeting', options, async () => {
   await using two = await Lab.up({ name: name('two'), hosts: ['host-a'], keepState: false });
   const [a, b] = [one.host('host-a'), two.host('host-a')];
   assert.notEqual(a.address, b.address);
-  const across = await a.exec(['bash', '-c', `exec 3<>/dev/tcp/${b.address}/22`], { timeout: 10_000 });
+  const across = await a.exec(['bash', '-c', `exec 3<>/dev/tcp/${b.address}/22`], { timeout: 60_000 });
   assert.notEqual(across.code, 0);
 });

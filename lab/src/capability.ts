@@ -55,7 +55,7 @@ async function tryNamespaces(): Promise<LabCapability> {
     for (const name of ['lower', 'upper', 'work', 'root']) await mkdir(join(directory, name));
     const namespaces = ['--mount', '--net', '--uts', '--ipc', '--pid', '--fork', '--propagation', 'private'];
     const trial = await exec(['unshare', ...namespaces, 'sh', '-c', TRIAL, 'sh', directory], {
-      timeout: 20_000,
+      timeout: 120_000,
     });
     if (trial.code === 0) return { kind: 'yes' };
     return no(

@@ -55,7 +55,7 @@ const probe = (port: number, more: { serverName?: string; trust?: string } = {})
     trust: authority.pem,
     clock: systemClock,
     checker: { program: 'qemu', version: '7.2.22' },
-    timeoutMs: 5000,
+    timeoutMs: 60_000,
     ...more,
   });
 

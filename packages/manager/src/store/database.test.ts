@@ -156,7 +156,7 @@ test('a full disk loses nothing that was stored, and work goes on once there is 
     );
   } finally {
     database.close();
-    execFileSync('umount', [path]);
+    execFileSync('umount', ['--lazy', path]);
   }
 });
 
