@@ -2,7 +2,7 @@ import assert from 'node:assert/strict';
 import { execFile } from 'node:child_process';
 import { join } from 'node:path';
 import { DatabaseSync } from 'node:sqlite';
-import { after, before, beforeEach, describe, it } from 'node:test';
+import { after, afterEach, before, beforeEach, describe, it } from 'node:test';
 import { isTrustError } from '@virt-trust/base/error.ts';
 import { silentLog } from '@virt-trust/base/log.ts';
 import { listHosts } from '@virt-trust/contract/manager/host-operations.ts';
@@ -27,13 +27,15 @@ import { until } from '../src/until.ts';
 import { runningVms, startVm } from '../src/vm.ts';
 import { auditOf } from './audit-sight.ts';
 import { Fleet } from './fleet.ts';
+import { endMigrations, endVms, heardFrom, setRight } from './leftovers.ts';
+import { nothingLeft } from './migration-remains.ts';
 import { programPath } from './program.ts';
-import { RESTART_LIBVIRTD } from './restart-libvirtd.ts';
+import { RESTART_LIBVIRTD, RESTART_WITH_SOCKETS } from './restart-libvirtd.ts';
 import { QEMU_STREAMS, type WireSight, whileWatching } from './wire.ts';
 
 const capability = await canBootLab();
 const skip = capability.kind === 'yes' ? false : `cannot boot the lab: ${capability.why}`;
-const PATIENCE = 120_000;
+const PATIENCE = 180_000;
 
 /** QEMU's streams, libvirt's RPC with TLS and without, and what runs between agents. */
 const WIRES = {
@@ -43,6 +45,14 @@ const WIRES = {
   agents: 'tcp and (port 16518 or portrange 16520-16583)',
 } as const;
 type Wires = Record<keyof typeof WIRES, WireSight>;
+
+const FORCE = 'migrate_tls_force';
+const QEMU_CONF = '/etc/libvirt/qemu.conf';
+const FORCE_MENDED = `if grep -q '^${FORCE}' ${QEMU_CONF}; then
+sed -i --follow-symlinks '/^${FORCE}/d' ${QEMU_CONF}; ${RESTART_LIBVIRTD}; fi`;
+const OTHER_ADDRESSES = '/etc/systemd/system/libvirtd-tls.socket.d';
+const LISTENING_MENDED = `if test -d ${OTHER_ADDRESSES}; then rm -r ${OTHER_ADDRESSES}
+${RESTART_WITH_SOCKETS}; fi`;
 
 describe('every cell of the table by which a migration is decided', { skip }, () => {
   let fleet: Fleet;
@@ -71,14 +81,24 @@ describe('every cell of the table by which a migration is decided', { skip }, ()
   beforeEach(async () => {
     const [here, there, elsewhere] = await Promise.all([a, b, c].map(runningVms));
     if (here?.join() === 'guest' && there?.length === 0 && elsewhere?.length === 0) return;
-    for (const [host, vms] of [
-      [a, here],
-      [b, there],
-      [c, elsewhere],
-    ] as const)
-      for (const vm of vms ?? []) await host.run(['virsh', 'destroy', vm]);
+    await endVms(a, b, c);
     await startVm(a, { name: 'guest' });
   });
+  // What a step that failed left behind is nothing to the next.
+  afterEach(() =>
+    setRight(
+      async () => {
+        if (fleet.url === '') await fleet.startManager();
+      },
+      () => endMigrations(fleet),
+      async () => {
+        for (const { setting, scope } of [...changed.values()]) await set(setting, null, scope);
+      },
+      () => b.run(['systemctl', 'start', 'virt-trust-agent.service']),
+      () => b.run(['sh', '-c', LISTENING_MENDED]),
+      ...[a, b].map((host) => () => host.run(['sh', '-c', FORCE_MENDED])),
+    ),
+  );
   after(() => fleet?.[Symbol.asyncDispose]());
 
   const order = (from: Host, to: Host, ...mode: MigrationMode[]): MigrateVm => ({
@@ -87,8 +107,13 @@ describe('every cell of the table by which a migration is decided', { skip }, ()
     to: to.name,
     ...(mode.length === 0 ? {} : { mode }),
   });
+  /** Settings that are not at their defaults. */
+  const changed = new Map<string, { readonly setting: string; readonly scope: object }>();
   const set = async (setting: string, value: SettingValue | null, scope: object = {}) => {
+    const key = JSON.stringify([setting, scope]);
+    changed.set(key, { setting, scope });
     await fleet.client.call(putSetting, { params: { setting }, query: scope, body: { value } });
+    if (value === null) changed.delete(key);
   };
   const cli = (...words: string[]): Promise<{ code: number; stdout: string; stderr: string }> =>
     programPath().then(
@@ -295,19 +320,16 @@ describe('every cell of the table by which a migration is decided', { skip }, ()
   });
 
   it('7. follows migrate_tls_force that somebody sets by hand, on the source, the destination or both', async () => {
-    const FORCE = 'migrate_tls_force';
-    const edit = (host: Host, command: string) =>
-      host.run(['sh', '-c', `${command} /etc/libvirt/qemu.conf && ${RESTART_LIBVIRTD}`]);
     const isForced = (host: Host, wanted: boolean) =>
       until(`hear of ${FORCE} on ${host.name}`, PATIENCE, async () =>
         (await fleet.show(host.name)).observed?.capabilities?.migrateTlsForce === wanted ? true : undefined,
       );
     const force = async (host: Host) => {
-      await edit(host, `printf '${FORCE} = 1\\n' >>`);
+      await host.run(['sh', '-c', `printf '${FORCE} = 1\\n' >>${QEMU_CONF} && ${RESTART_LIBVIRTD}`]);
       await isForced(host, true);
     };
     const release = async (host: Host) => {
-      await edit(host, `sed -i --follow-symlinks '/^${FORCE}/d'`);
+      await host.run(['sh', '-c', FORCE_MENDED]);
       await isForced(host, false);
     };
     /** One way, in each mode: the plan, the matrix and what is really tried say the same. */
@@ -348,7 +370,7 @@ describe('every cell of the table by which a migration is decided', { skip }, ()
     await release(a);
     await allButTls(a, b, /QEMU of host-b refuses migrations without native TLS/);
     // Set since libvirtd was started: not in force, so mode pinned goes on, with a word on what is to come.
-    await a.run(['sh', '-c', `printf '${FORCE} = 1\\n' >>/etc/libvirt/qemu.conf`]);
+    await a.run(['sh', '-c', `printf '${FORCE} = 1\\n' >>${QEMU_CONF}`]);
     await release(b);
     const plan = await fleet.client.call(planMigration, { body: order(a, b, 'pinned') });
     assert.deepEqual([plan.ready, plan.decision.mode], [true, 'pinned']);
@@ -360,15 +382,12 @@ describe('every cell of the table by which a migration is decided', { skip }, ()
   });
 
   it('7a. follows where libvirt listens: nowhere, on loopback alone, elsewhere than it would be reached', async () => {
-    const socket = 'libvirtd-tls.socket';
     const listen = (...addresses: string[]) =>
       b.run([
         'sh',
         '-c',
-        `mkdir -p /etc/systemd/system/${socket}.d && printf '[Socket]\\nListenStream=\\n${addresses.map((one) => `ListenStream=${one}:16514\\n`).join('')}FreeBind=yes\\n' >/etc/systemd/system/${socket}.d/test.conf; ${RESTART}`,
+        `mkdir -p ${OTHER_ADDRESSES} && printf '[Socket]\\nListenStream=\\n${addresses.map((one) => `ListenStream=${one}:16514\\n`).join('')}FreeBind=yes\\n' >${OTHER_ADDRESSES}/test.conf; ${RESTART_WITH_SOCKETS}`,
       ]);
-    // systemd starts a socket only while its service is stopped, and any client of another socket starts that.
-    const RESTART = `systemctl daemon-reload; for n in $(seq 20); do systemctl stop libvirtd.service ${socket}; systemctl reset-failed libvirtd.service ${socket}; systemctl start ${socket} && break; done; systemctl start libvirtd.service`;
     const listens = (wanted: string | null) =>
       until(`hear where libvirt of host-b listens`, PATIENCE, async () => {
         const { observed } = await fleet.show('host-b');
@@ -393,7 +412,7 @@ describe('every cell of the table by which a migration is decided', { skip }, ()
     assertPinned(await migrated(order(a, b)));
     // Back, libvirt of host-a is reached, which listens everywhere.
     assertTls(await migrated(order(b, a)));
-    await b.run(['sh', '-c', `rm -r /etc/systemd/system/${socket}.d; ${RESTART}`]);
+    await b.run(['sh', '-c', LISTENING_MENDED]);
     await listens(before);
     assertTls(await migrated(order(a, b)));
     assertTls(await migrated(order(b, a)));
@@ -407,6 +426,7 @@ describe('every cell of the table by which a migration is decided', { skip }, ()
     await refused(order(a, b), /host-b has not reported what it can do, so it counts as not secured/);
     await refused(order(b, a), /host-b has not reported/);
     await b.run(['systemctl', 'start', 'virt-trust-agent.service']);
+    await heardFrom(fleet, 'host-a', 'host-b');
     await reports(b, ({ modes }) => modes.includes('tls'));
     assertTls(await migrated(order(a, b)));
     assertTls(await migrated(order(b, a)));
@@ -495,10 +515,7 @@ describe('every cell of the table by which a migration is decided', { skip }, ()
   });
 
   it('12. leaves no permission and no socket behind on any host', async () => {
-    for (const host of [a, b]) {
-      const found = await host.exec(['sh', '-c', 'ls /run/virt-trust/migrations; ss -Hltn "sport = :16518"']);
-      assert.equal(found.stdout, '');
-    }
+    await nothingLeft(a, b);
   });
 });
 

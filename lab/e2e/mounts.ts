@@ -42,7 +42,8 @@ export class MountedFiles {
 
   async #takeAway(host: Host, place: string): Promise<void> {
     if (this.#places.get(host)?.has(place) !== true) return;
-    await host.run(['sh', '-c', `${UNMOUNT} '${place}'`]);
+    // What went with a boot of the host is gone already.
+    await host.run(['sh', '-c', `! mountpoint -q '${place}' || ${UNMOUNT} '${place}'`]);
     this.#places.get(host)?.delete(place);
   }
 }
