@@ -14,7 +14,7 @@ import { until } from '../src/until.ts';
 import { runningVms, startVm } from '../src/vm.ts';
 import { eventsOn } from './agent-sight.ts';
 import { Fleet } from './fleet.ts';
-import { type ServedNames, settledNames, untilNames } from './served-names.ts';
+import { settledNames, untilNames, untilSettled } from './served-names.ts';
 import { servedAt } from './viewer.ts';
 
 const capability = await canBootLab();
@@ -82,11 +82,6 @@ describe('a host that is readdressed or renamed: its channel comes back by itsel
   const addressesOf = (host: Host) => where[host.name] ?? { v4: '', v6: '' };
   const revocationOf = async (serial: string) =>
     (await fleet.client.call(getCertificate, { params: { serial } })).revocation;
-  const serving = async (host: string): Promise<ServedNames> => {
-    const served = await settledNames(fleet, host, 'libvirt');
-    assert.ok(served, `libvirt of ${host} is not at rest`);
-    return served;
-  };
   const audit = async (action: string) =>
     (await fleet.client.call(listAudit, { query: { limit: 200 } })).items.filter(
       (one) => one.action === action,
@@ -105,9 +100,9 @@ describe('a host that is readdressed or renamed: its channel comes back by itsel
     where[host.name] = next;
   }
 
-  async function untilUpAt(host: Host, addresses: readonly string[]): Promise<string> {
-    return until(`see the channel of ${host.name} at ${addresses.join(' or ')}`, PATIENCE, async () => {
-      const { channel, address } = await fleet.show(host.name);
+  async function untilUpAt({ name }: Host, addresses: readonly string[], known = name): Promise<string> {
+    return until(`see the channel of ${known} at ${addresses.join(' or ')}`, PATIENCE, async () => {
+      const { channel, address } = await fleet.show(known);
       return channel === 'up' && addresses.includes(address) ? address : undefined;
     });
   }
@@ -169,7 +164,7 @@ describe('a host that is readdressed or renamed: its channel comes back by itsel
   });
 
   it('2. follows an address that is replaced while the channel runs', async (t) => {
-    const former = await serving('host-a');
+    const former = await untilSettled(fleet, 'host-a', 'libvirt');
     const before = addressesOf(a);
     const next = { ...before, v4: `${subnets.now.v4}.77` };
     const began = Date.now();
@@ -195,7 +190,9 @@ describe('a host that is readdressed or renamed: its channel comes back by itsel
     await replaceAddresses(a, next);
     const address = await untilUpAt(a, both(next));
     t.diagnostic(`the channel was up at ${address} after ${Date.now() - began} ms`);
-    assert.ok((await eventsOn(a)).some((one) => one.kind === 'channel.announced' && one.at >= began));
+    await until('read that it made itself known', PATIENCE, async () =>
+      (await eventsOn(a)).find((one) => one.kind === 'channel.announced' && one.at >= began),
+    );
     await untilNames(fleet, 'host-a', 'libvirt', ['host-a', ...both(next)]);
     await untilNames(fleet, 'host-a', 'vnc', ['host-a', ...both(next)]);
     await assertServes(a, ['host-a']);
@@ -252,7 +249,7 @@ describe('a host that is readdressed or renamed: its channel comes back by itsel
     });
     assert.ok(served.names.includes('moved.host-a'));
     await assertServes(a, ['renamed.host-a', 'moved.host-a']);
-    assert.equal((await fleet.show('renamed.host-a')).channel, 'up');
+    await untilUpAt(a, both(addressesOf(a)), 'renamed.host-a');
   });
 
   it('6. reaches a host behind an address of others that is translated to its own, once that is said', async () => {
