@@ -11,15 +11,16 @@ import { shareDirectory } from '../src/shared-disk.ts';
 import { until } from '../src/until.ts';
 import { Fleet } from './fleet.ts';
 import { isFenced, nothingLeft, runsOnlyOn } from './migration-remains.ts';
-import { migrate, vmState, whileRunning } from './migration-sight.ts';
+import { callArrived, migrate, vmState, whileRunning } from './migration-sight.ts';
 
 const capability = await canBootLab();
 const skip = capability.kind === 'yes' ? false : `cannot boot the lab: ${capability.why}`;
 
+/** At 1 MiB/s it never arrives, however slowly a step is taken. */
 const GUEST: Guest = {
   name: 'guest',
   memoryMiB: 64,
-  dirtyMiBPerSecond: 0,
+  dirtyMiBPerSecond: 2,
   disk: { format: 'raw', sizeMiB: 8 },
 };
 const VIRSH = ['virsh', '--connect', 'qemu:///system'];
@@ -83,6 +84,7 @@ describe('a migration of a VM whose disk is locked by virtlockd', { skip }, () =
     await whileRunning(fleet, job, 'see it finish', ({ migration }) =>
       migration?.step === 'finish' ? true : undefined,
     );
+    await callArrived(b);
     await b.cutCable();
     await b.run(['sh', '-c', 'kill -CONT $(pidof libvirtd)']);
     const last = await until('see the job end', PATIENCE, async () => {
