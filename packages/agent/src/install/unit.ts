@@ -84,7 +84,7 @@ ConditionPathExists=/var/lib/virt-trust/services
 [Service]
 Type=oneshot
 ExecStart=-${command.join(' ')}
-TimeoutStartSec=20
+TimeoutStartSec=30
 UMask=0077
 LimitCORE=0
 CapabilityBoundingSet=CAP_CHOWN CAP_DAC_OVERRIDE CAP_DAC_READ_SEARCH CAP_FOWNER CAP_FSETID

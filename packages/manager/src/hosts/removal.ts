@@ -3,6 +3,7 @@ import { describeError, isTrustError, TrustError } from '@virt-trust/base/error.
 import { getObservedState, postRemoval } from '@virt-trust/contract/agent/operations.ts';
 import type { ResultOf } from '@virt-trust/contract/operation.ts';
 import type { JobContext } from '../jobs/job.ts';
+import { agentGone } from './agent-gone.ts';
 import { type HostChannel, isChannelLost } from './channels.ts';
 import { CHANNEL_TIMEOUT_MS } from './following.ts';
 import type { Host } from './host.ts';
@@ -36,6 +37,7 @@ export async function removeHost(
     report(`${count} certificates`);
   });
   await job.step('Forget the host', async (report) => {
+    await agentGone(await context.channels.of(known), job.signal);
     await context.channels.forget(known.id);
     const settings = await context.forgetSettings(known.name, job.actor);
     if (settings.length > 0) report(`with what was set for it: ${settings.join(', ')}`);
