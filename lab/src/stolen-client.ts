@@ -10,10 +10,10 @@ export interface StolenClient {
 /** Where it stays on the host: a pkipath of libvirt's client, without a CRL. */
 export const STOLEN = '/root/stolen';
 
-// All that a pkipath needs: the files come one after the other.
 /** There once the thief looks. */
 const READY = '/run/thief-looks';
 
+// All that a pkipath needs: the files come one after the other.
 const STEAL = `rm -rf "$1"; : >${READY}; until cp -r /run/virt-trust/migrations/*/ "$1" 2>/dev/null && cd "$1" &&
   test -s cacert.pem && test -s clientcert.pem && test -s clientkey.pem; do
   cd /; rm -rf "$1"; sleep 0.02; done; rm -f "$1/cacrl.pem"`;
