@@ -96,7 +96,7 @@ async function beginOf(paths: AgentPaths, pid: string): Promise<string | undefin
 }
 
 /** How this program was started: a single executable, or Node with a script. */
-function thisProgram(): string[] {
+export function thisProgram(): string[] {
   const script = process.argv[1];
   const isScript = script !== undefined && /\.(?:m?js|ts)$/.test(script);
   return isScript ? [process.execPath, ...process.execArgv, script] : [process.execPath];

@@ -3,6 +3,7 @@ import { virshDomain } from '@virt-trust/base/virsh-domain.ts';
 import type { MigrationOptions } from '@virt-trust/contract/model/migration-options.ts';
 import type { PreflightOrder } from '@virt-trust/contract/model/preflight.ts';
 import { FindingList } from './finding-list.ts';
+import type { DiskTrouble } from './host-files.ts';
 import type { ImageFacts } from './image-facts.ts';
 import { copiedDisks, type VmDisk, type VmNeeds } from './vm-needs.ts';
 
@@ -14,8 +15,8 @@ export interface DestinationFacts {
   readonly sameName: string | null;
   /** Paths of the VM's that are there. */
   readonly paths: ReadonlySet<string>;
-  /** Of paths of its disks that are there, those that QEMU's user does not get to: where it ends, and what mends it. */
-  readonly barred: ReadonlyMap<string, { readonly text: string; readonly remedy: string }>;
+  /** Of paths of its disks that are there, why QEMU does not open them. */
+  readonly troubles: ReadonlyMap<string, readonly DiskTrouble[]>;
   /** Images of files that are there, by path. */
   readonly images: ReadonlyMap<string, ImageFacts>;
   /** Directories of the VM's disks in which libvirt makes missing ones: targets of active storage pools. */
@@ -132,14 +133,15 @@ function storage(
     const { path, target } = disk;
     if (path === null) continue;
     if (facts.paths.has(path)) {
-      const way = facts.barred.get(path);
-      if (way !== undefined)
+      for (const { code, text, remedy } of facts.troubles.get(path) ?? [])
         list.error(
-          'disk.unreadable',
-          `QEMU on ${own} does not get to disk ${target} of ${needs.name}, ${path}: ${way.text}`,
-          `on ${own}: ${way.remedy}`,
+          code,
+          `QEMU on ${own} does not open disk ${target} of ${needs.name}, ${path}: ${text}`,
+          `on ${own}: ${remedy}`,
         );
-      if (copied.has(disk)) image(list, needs.name, disk, facts, { options, disks, own, peer });
+      const how = { options, disks, own, peer };
+      if (copied.has(disk)) image(list, needs.name, disk, facts, how);
+      else sameImage(list, needs.name, disk, facts, how);
       continue;
     }
     if (!copied.has(disk)) {
@@ -214,6 +216,32 @@ function image(
       'disk.other_size',
       `disk ${target} of ${name} has ${capacity} bytes and ${path} on ${own}, onto which it would be copied, ${there.bytes}: QEMU copies onto the same size alone`,
       remake,
+    );
+}
+
+/** What is under the same path at both hosts is to be the same image; where it is not, QEMU cannot know it. */
+function sameImage(
+  list: FindingList,
+  name: string,
+  { target, path, kind, format }: VmDisk,
+  { images }: DestinationFacts,
+  { disks, own, peer }: Pick<PreflightOrder, 'disks' | 'own' | 'peer'>,
+): void {
+  const there = kind === 'file' && path !== null ? images.get(path) : undefined;
+  if (there === undefined || path === null) return;
+  const capacity = disks.find((one) => one.target === target)?.capacityBytes;
+  const fix = `see what each has: qemu-img info -U ${shellWord(path)} on ${own} and on ${peer}; have ${directoryOf(path)} on storage that both share, or copy the disk along: --copy-storage all`;
+  if (format === 'qcow2' && there.format !== 'qcow2')
+    list.error(
+      'disk.other_format',
+      `disk ${target} of ${name}, ${path}, is no qcow2 image on ${own} as it is on ${peer}: QEMU does not start there`,
+      fix,
+    );
+  else if (capacity !== undefined && capacity > 0 && sectors(there.bytes) !== sectors(capacity))
+    list.warning(
+      'disk.other_size',
+      `disk ${target} of ${name}, ${path}, has ${capacity} bytes on ${peer} and ${there.bytes} on ${own}: it is another image, with whose content the VM would go on`,
+      fix,
     );
 }
 

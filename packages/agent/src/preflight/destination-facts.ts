@@ -1,12 +1,10 @@
-import { mkdtemp, readFile, rm, stat, statfs, writeFile } from 'node:fs/promises';
+import { mkdtemp, readFile, rm, stat, writeFile } from 'node:fs/promises';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
-import { checkWay } from '@virt-trust/check/modes.ts';
-import type { ReadingUser } from '@virt-trust/check/reader.ts';
 import { isSystemProgram } from '@virt-trust/libvirt/migration-definition.ts';
 import { elementAt, parseXml } from '@virt-trust/libvirt/xml-tree.ts';
-import { type DestinationFacts, directoryOf } from './destination-checks.ts';
-import { type ImageFacts, readImage } from './image-facts.ts';
+import type { DestinationFacts } from './destination-checks.ts';
+import type { FilesSeen } from './host-files.ts';
 import type { LibvirtQuestions } from './libvirt-questions.ts';
 import type { VmLink, VmNeeds } from './vm-needs.ts';
 
@@ -14,25 +12,21 @@ const POOLS_LIMIT = 256;
 
 /**
  * What a host has of what a VM needs. Of another than this one `libvirt` alone is asked: its files, bridges and memory
- * are not seen, and taken to be there.
+ * are not seen, and taken to be there, as are files of this one that were not looked at.
  */
 export async function readDestinationFacts(
   needs: VmNeeds,
   xml: string,
   libvirt: LibvirtQuestions,
   isHere = true,
-  reader: DiskReader | undefined = undefined,
+  files: FilesSeen | null = null,
 ): Promise<DestinationFacts> {
   const paths = [...needs.disks.flatMap(({ path }) => (path === null ? [] : [path])), ...needs.bootFiles];
-  const directories = [
-    ...new Set(needs.disks.flatMap(({ path }) => (path === null ? [] : [directoryOf(path)]))),
-  ];
+  const missing = new Set(files?.missing);
   const isTried = !isHere || mayTry(needs.emulator);
-  const [all, present, pools, freeBytes, links, machineRefused, availableMemoryBytes] = await Promise.all([
+  const [all, pools, links, machineRefused, availableMemoryBytes] = await Promise.all([
     libvirt.vms('--all'),
-    isHere ? existing(paths) : new Set(paths),
-    directories.length === 0 ? new Set<string>() : readPools(libvirt),
-    isHere ? readFree(directories) : new Map<string, number>(),
+    needs.disks.some(({ path }) => path !== null) ? readPools(libvirt) : new Set<string>(),
     readLinks(needs.links, libvirt, isHere),
     isTried
       ? libvirt.objection([
@@ -46,16 +40,15 @@ export async function readDestinationFacts(
     isHere ? readAvailableMemory() : null,
   ]);
   const nameOfUuid = all.get(needs.uuid);
-  const here = isHere ? [...present] : [];
   return {
-    barred: await readBarred(here, reader),
-    images: await readImages(here.filter((path) => needs.disks.some((disk) => disk.path === path))),
+    troubles: new Map(files?.troubles),
+    images: new Map(files?.images),
     sameUuid:
       nameOfUuid === undefined ? null : { name: nameOfUuid, active: await isActive(needs.uuid, libvirt) },
     sameName: [...all].find(([, name]) => name === needs.name)?.[0] ?? null,
-    paths: present,
+    paths: new Set(paths.filter((path) => !missing.has(path))),
     pools,
-    freeBytes,
+    freeBytes: new Map(files?.freeBytes),
     links,
     machineRefused,
     // Of a machine that is not run here nothing more can be asked.
@@ -106,42 +99,6 @@ async function compareCpu(needs: VmNeeds, xml: string, libvirt: LibvirtQuestions
   }
 }
 
-async function existing(paths: readonly string[]): Promise<Set<string>> {
-  const found = new Set<string>();
-  for (const path of paths) if ((await stat(path).catch(() => undefined)) !== undefined) found.add(path);
-  return found;
-}
-
-/** QEMU's user of this host, and how to find out whether a path is open to it. */
-export interface DiskReader {
-  readonly user: ReadingUser | undefined;
-  readonly mayReach: (path: string) => Promise<boolean>;
-}
-
-/** By the modes of the directories, and by trying: access lists say more than modes. */
-async function readBarred(
-  paths: readonly string[],
-  reader: DiskReader | undefined,
-): Promise<DestinationFacts['barred']> {
-  const barred = new Map<string, { text: string; remedy: string }>();
-  if (reader === undefined) return barred;
-  for (const path of paths) {
-    const [first] = await checkWay(path, reader.user);
-    if (first === undefined || (await reader.mayReach(path))) continue;
-    barred.set(path, { text: `${first.file}: ${first.text}`, remedy: first.remedy });
-  }
-  return barred;
-}
-
-async function readImages(paths: readonly string[]): Promise<ReadonlyMap<string, ImageFacts>> {
-  const found = new Map<string, ImageFacts>();
-  for (const path of paths) {
-    const image = await readImage(path);
-    if (image !== null) found.set(path, image);
-  }
-  return found;
-}
-
 async function readPools(libvirt: LibvirtQuestions): Promise<Set<string>> {
   const names = (await libvirt.lines(['pool-list', '--name'])).slice(0, POOLS_LIMIT);
   const targets = await Promise.all(
@@ -151,15 +108,6 @@ async function readPools(libvirt: LibvirtQuestions): Promise<Set<string>> {
     }),
   );
   return new Set(targets.filter((path) => path !== ''));
-}
-
-async function readFree(directories: readonly string[]): Promise<Map<string, number>> {
-  const found = new Map<string, number>();
-  for (const directory of directories) {
-    const system = await statfs(directory).catch(() => undefined);
-    if (system !== undefined) found.set(directory, system.bavail * system.bsize);
-  }
-  return found;
 }
 
 async function readLinks(

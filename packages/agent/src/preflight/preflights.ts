@@ -21,6 +21,7 @@ import { HandshakeServers } from './handshake-servers.ts';
 import { makeHandshakes } from './handshakes.ts';
 import { LibvirtQuestions, wordsOf } from './libvirt-questions.ts';
 import { optionFindings } from './option-checks.ts';
+import { filesOfHost } from './outside-files.ts';
 import { ownFindings } from './own-side.ts';
 import { checkVm, LIBVIRT_FIX } from './vm-preflight.ts';
 
@@ -85,7 +86,11 @@ export class HostPreflights implements Preflights {
     const isTlsForced = (await this.#isSetLater()) ? (capabilities()?.migrateTlsForce ?? inFile) : inFile;
     const [own, vm, handshakes] = await Promise.all([
       ownFindings(order, { host, isTlsForced, at, listening, crl, firewall, opened }),
-      checkVm({ order, libvirt, list, run: context.run, signal, reader: host.qemuUser, qemuUser }),
+      checkVm({
+        ...{ order, libvirt, list, run: context.run, signal, qemuUser },
+        reader: host.qemuUser,
+        files: filesOfHost(context.paths, context.run),
+      }),
       order.handshakes ? this.#handshakes(order, host, crl?.pem, list, signal) : [],
     ]);
     const versions = capabilities();

@@ -113,7 +113,7 @@ function disks(list: FindingList, vm: SourceVm, options: MigrationOptions, own: 
     if (isLocal)
       refuse(
         'disk.not_shared',
-        `disk ${disk.target} of ${needs.name} (${disk.path ?? 'NVMe'}) is on a file system of ${own} alone: libvirt refuses ("Migration without shared storage is unsafe")`,
+        `disk ${disk.target} of ${needs.name} (${disk.path ?? 'NVMe'}) is on a file system of ${own} alone: ${isForced ? `with VIR_MIGRATE_UNSAFE the VM goes on with whatever ${peer} has under that path` : 'libvirt refuses ("Migration without shared storage is unsafe")'}`,
         `copy it along (--copy-storage all), or have it on storage that ${own} and ${peer} share`,
       );
     // QEMU drops its caches at the hand-over (since 4.0), which cannot help where flushes are ignored.

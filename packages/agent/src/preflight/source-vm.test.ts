@@ -1,5 +1,6 @@
 import assert from 'node:assert/strict';
 import { test } from 'node:test';
+import { lookAtFiles } from './host-files.ts';
 import { LibvirtQuestions } from './libvirt-questions.ts';
 import { readSourceVm } from './source-vm.ts';
 
@@ -30,7 +31,7 @@ test('SECURITY: a VM is asked for by its UUID, whatever other VM has its name fo
     [WEB ?? '', NAMED],
   ] as const) {
     const { asked, questions } = libvirt();
-    const found = await readSourceVm(name, { offline: false }, questions);
+    const found = await readSourceVm(name, { offline: false }, questions, lookAtFiles);
     assert.equal(found?.report.uuid, uuid);
     const named = asked.filter((words) => words.includes('--domain'));
     assert.ok(
@@ -42,6 +43,6 @@ test('SECURITY: a VM is asked for by its UUID, whatever other VM has its name fo
 
 test('a name that no VM has is nobody, even where it is the ID of one', async () => {
   const { asked, questions } = libvirt();
-  assert.equal(await readSourceVm('1', { offline: false }, questions), null);
+  assert.equal(await readSourceVm('1', { offline: false }, questions, lookAtFiles), null);
   assert.equal(asked.length, 1);
 });

@@ -1,7 +1,6 @@
-import { stat, statfs } from 'node:fs/promises';
 import type { MigrationOptions } from '@virt-trust/contract/model/migration-options.ts';
 import type { PreflightReport } from '@virt-trust/contract/model/preflight.ts';
-import { directoryOf } from './destination-checks.ts';
+import type { DiskFile, FilesQuestion, FilesSeen } from './host-files.ts';
 import type { LibvirtQuestions } from './libvirt-questions.ts';
 import type { SourceVm } from './source-checks.ts';
 import { type VmNeeds, vmNeedsOf } from './vm-needs.ts';
@@ -28,6 +27,7 @@ export async function readSourceVm(
   vm: string,
   options: Pick<MigrationOptions, 'offline'>,
   libvirt: LibvirtQuestions,
+  files: (question: FilesQuestion) => Promise<FilesSeen>,
 ): Promise<{ readonly seen: SourceVm; readonly report: NonNullable<PreflightReport['vm']> } | null> {
   // A name may be the ID or the UUID of another VM, which virsh would take first.
   const uuid = [...(await libvirt.vms('--all'))].find(([, name]) => name === vm.trim())?.[0];
@@ -47,7 +47,7 @@ export async function readSourceVm(
     libvirt.lines(['snapshot-list', '--domain', uuid, '--name']),
     state === 'shut off' ? undefined : libvirt.tryAsk(['domjobinfo', '--domain', uuid]),
     libvirt.tryAsk(['domblkinfo', '--domain', uuid, '--all']),
-    readSharedPaths(needs),
+    readSharedPaths(needs, files),
   ]);
   return {
     seen: {
@@ -71,14 +71,14 @@ export function parseBlockInfo(output: string): NonNullable<PreflightReport['vm'
   });
 }
 
-async function readSharedPaths({ disks }: VmNeeds): Promise<Set<string>> {
-  const shared = new Set<string>();
-  for (const { path, kind } of disks) {
-    if (path === null || kind !== 'file') continue;
-    const there = (await stat(path).catch(() => undefined)) === undefined ? directoryOf(path) : path;
-    const system = await statfs(there).catch(() => undefined);
-    // f_type is a signed number on some systems.
-    if (system !== undefined && SHARED_FILE_SYSTEMS.has(system.type >>> 0)) shared.add(path);
-  }
-  return shared;
+async function readSharedPaths(
+  { disks }: VmNeeds,
+  files: (question: FilesQuestion) => Promise<FilesSeen>,
+): Promise<Set<string>> {
+  const found = disks.flatMap(({ path, kind }): DiskFile[] =>
+    path === null || kind !== 'file' ? [] : [{ path, kind, writes: false, hasBases: false }],
+  );
+  const none = { others: [], directories: [], reader: null, user: null };
+  const { systems } = await files({ disks: found, ...none });
+  return new Set(systems.flatMap(([path, system]) => (SHARED_FILE_SYSTEMS.has(system) ? [path] : [])));
 }

@@ -1,25 +1,25 @@
-import { readFile, stat } from 'node:fs/promises';
+import { readFile } from 'node:fs/promises';
 import type { RunHostCommand } from '@virt-trust/check/host/host-command.ts';
 import { readListeningPorts } from '@virt-trust/check/host/sockets.ts';
 import { readOwnAddresses } from '../apply/services/reach.ts';
-import { directoryOf } from './destination-checks.ts';
+import type { FilesSeen } from './host-files.ts';
 import type { LibvirtQuestions } from './libvirt-questions.ts';
 import type { SurroundingsFacts } from './surroundings-checks.ts';
 import type { VmSurroundings } from './vm-surroundings.ts';
 
 /** What a host has of what surrounds a VM. Of another than this one libvirt alone is asked. */
 export async function readSurroundings(
-  { filters, displays, outputs, hugePages }: VmSurroundings,
+  { filters, displays, hugePages }: VmSurroundings,
   libvirt: LibvirtQuestions,
   run: RunHostCommand,
   isHere = true,
+  files: Pick<FilesSeen, 'directories'> | null = null,
 ): Promise<SurroundingsFacts> {
   const wantsAddresses = displays.some(({ addresses }) => addresses.length > 0);
-  const [known, listening, isOwn, directories, freeHugePages] = await Promise.all([
+  const [known, listening, isOwn, freeHugePages] = await Promise.all([
     filters.length === 0 ? [] : libvirt.lines(['nwfilter-list']),
     isHere && displays.some(({ ports }) => ports.length > 0) ? readListeningPorts(run) : null,
     isHere && wantsAddresses && !(await bindsForeign()) ? readOwnAddresses(run) : null,
-    isHere ? existing([...new Set(outputs.map(directoryOf))]) : null,
     isHere && hugePages !== null ? readFreeHugePages(hugePages.pageBytes) : null,
   ]);
   // A UUID, then the name; the heading has none.
@@ -28,7 +28,7 @@ export async function readSurroundings(
     filters: new Set(filters.filter((filter) => defined.has(filter))),
     listening,
     isOwn,
-    directories,
+    directories: files === null ? null : new Set(files.directories),
     freeHugePages,
   };
 }
@@ -37,13 +37,6 @@ export async function readSurroundings(
 async function bindsForeign(): Promise<boolean> {
   const text = await readFile('/proc/sys/net/ipv4/ip_nonlocal_bind', 'utf8').catch(() => '0');
   return text.trim() === '1';
-}
-
-async function existing(directories: readonly string[]): Promise<Set<string>> {
-  const found = new Set<string>();
-  for (const directory of directories)
-    if ((await stat(directory).catch(() => undefined))?.isDirectory() === true) found.add(directory);
-  return found;
 }
 
 /** The kernel's hugetlbpage.rst: `free_hugepages` by size; the default one is in /proc/meminfo. */

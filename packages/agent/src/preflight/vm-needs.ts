@@ -14,6 +14,8 @@ export interface VmDisk {
   readonly readOnly: boolean;
   readonly shareable: boolean;
   readonly transient: boolean;
+  /** Whether its XML has the images that it is based on; else libvirt goes by what the images say. */
+  readonly hasChain: boolean;
   /** Whether a VM that comes goes on without it where it is missing (`startupPolicy`). */
   readonly mayBeMissing: boolean;
   /** `none`, `writeback`, ...; empty for QEMU's own. */
@@ -101,6 +103,7 @@ function diskOf(disk: XmlElement): VmDisk {
     readOnly: has('readonly') || disk.attributes.get('device') === 'cdrom',
     shareable: has('shareable'),
     transient: has('transient'),
+    hasChain: has('backingStore'),
     mayBeMissing: mayBeMissing(disk.attributes.get('device') ?? 'disk', source?.get('startupPolicy') ?? ''),
     cache: elementAt(disk, 'driver')?.attributes.get('cache') ?? '',
   };

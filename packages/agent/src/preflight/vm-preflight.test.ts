@@ -5,6 +5,7 @@ import type { RunHostCommand } from '@virt-trust/check/host/host-command.ts';
 import { testMigrationOptions } from '@virt-trust/contract/model/fixtures.ts';
 import type { Finding, PreflightOrder } from '@virt-trust/contract/model/preflight.ts';
 import { FindingList } from './finding-list.ts';
+import { lookAtFiles } from './host-files.ts';
 import { LibvirtQuestions } from './libvirt-questions.ts';
 import { checkVm } from './vm-preflight.ts';
 
@@ -71,7 +72,8 @@ async function found(devices: string, remote?: Readonly<Record<string, string>>)
     run,
     signal,
     reader: undefined,
-    qemuUser: () => assert.fail('nobody is barred'),
+    qemuUser: async () => ({ uid: 0, gid: 0 }),
+    files: lookAtFiles,
   });
   assert.equal(answer, null);
   return list.all;

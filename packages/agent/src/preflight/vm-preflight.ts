@@ -8,15 +8,17 @@ import type { QemuUser } from '../apply/services/qemu-process.ts';
 import { hostPort } from '../apply/services/reach.ts';
 import { bindingsFindings } from './bindings-checks.ts';
 import { readBindings } from './bindings-facts.ts';
-import { destinationFindings } from './destination-checks.ts';
-import { type DiskReader, mayTry, readDestinationFacts } from './destination-facts.ts';
+import { destinationFindings, directoryOf } from './destination-checks.ts';
+import { mayTry, readDestinationFacts } from './destination-facts.ts';
 import type { FindingList } from './finding-list.ts';
+import type { DiskFile, FilesSeen } from './host-files.ts';
 import { LibvirtQuestions, wordsOf } from './libvirt-questions.ts';
+import type { LookAtFiles } from './outside-files.ts';
 import { sourceFindings } from './source-checks.ts';
 import { readSourceVm } from './source-vm.ts';
 import { surroundingsFindings } from './surroundings-checks.ts';
 import { readSurroundings } from './surroundings-facts.ts';
-import { vmNeedsOf } from './vm-needs.ts';
+import { type VmNeeds, vmNeedsOf } from './vm-needs.ts';
 
 export interface VmPreflightParts {
   readonly order: PreflightOrder;
@@ -27,6 +29,7 @@ export interface VmPreflightParts {
   /** As whom QEMU reads disks here. */
   readonly reader: ReadingUser | undefined;
   readonly qemuUser: () => Promise<QemuUser>;
+  readonly files: LookAtFiles;
 }
 
 export const LIBVIRT_FIX = 'see its log: journalctl -u libvirtd (virtqemud)';
@@ -49,8 +52,8 @@ export async function checkVm(parts: VmPreflightParts): Promise<Vm> {
 }
 
 async function leaving(parts: VmPreflightParts, vm: string): Promise<Vm> {
-  const { order, libvirt, list } = parts;
-  const found = await readSourceVm(vm, order.options, libvirt);
+  const { order, libvirt, list, signal, files } = parts;
+  const found = await readSourceVm(vm, order.options, libvirt, (question) => files(question, signal));
   if (found === null) {
     unknown(list, vm, order.own, order.peer);
     return null;
@@ -80,11 +83,12 @@ function unchecked({ order, list }: VmPreflightParts, vm: string, why: string): 
 
 /** What this host has of what a VM needs that its source showed. */
 async function coming(
-  { order, libvirt, list, run, reader, qemuUser }: VmPreflightParts,
+  parts: VmPreflightParts,
   vm: string,
   xml: string,
   disks: PreflightOrder['disks'],
 ): Promise<void> {
+  const { order, libvirt, list, run } = parts;
   const needs = vmNeedsOf(xml);
   if (!mayTry(needs.emulator))
     list.warning(
@@ -99,34 +103,51 @@ async function coming(
         `${vm} has what no VM has business with (${part}), and in mode ${order.mode} ${order.own} does not start it on a source's word`,
         'remove it from the VM (virsh edit), or migrate in mode tls: --mode tls',
       );
-  const asReader: DiskReader = {
-    user: reader,
-    mayReach: async (path) => {
-      const { uid, gid } = await qemuUser();
-      return run('stat', ['-L', '-c', '%n', path], { uid, gid }).then(
-        () => true,
-        () => false,
-      );
-    },
-  };
-  const facts = await readDestinationFacts(needs, xml, libvirt, true, asReader);
+  const seen = order.options.offline ? null : await filesOf(parts, needs);
+  const facts = await readDestinationFacts(needs, xml, libvirt, true, seen);
   list.all.push(...destinationFindings(needs, facts, { ...order, disks }));
   if (order.options.offline) return;
-  const around = await readSurroundings(needs.surroundings, libvirt, run);
+  const around = await readSurroundings(needs.surroundings, libvirt, run, true, seen);
   list.all.push(...surroundingsFindings(needs, around, order));
   list.all.push(...bindingsFindings(needs, await readBindings(needs, libvirt), order));
 }
 
+/** What is to be seen of the VM's files here; null where that was not to be found out, which is said. */
+async function filesOf(
+  { order, list, reader, qemuUser, files, signal }: VmPreflightParts,
+  { name, disks, bootFiles, surroundings }: VmNeeds,
+): Promise<FilesSeen | null> {
+  const found = disks.flatMap(({ path, kind, readOnly, format, hasChain }): DiskFile[] =>
+    path === null || (kind !== 'file' && kind !== 'block')
+      ? []
+      : [{ path, kind, writes: !readOnly, hasBases: format === 'qcow2' && !hasChain }],
+  );
+  const others = [...bootFiles, ...surroundings.outputs.map(directoryOf)];
+  const directories = found.map(({ path }) => directoryOf(path));
+  try {
+    const user = found.length === 0 ? null : await qemuUser();
+    return await files({ disks: found, others, directories, reader: reader ?? null, user }, signal);
+  } catch (error) {
+    if (signal.aborted) throw error;
+    list.warning(
+      'disk.unchecked',
+      `the files of ${name} were not looked at on ${order.own}: ${wordsOf(error)}`,
+      `look by yourself whether they are there: virsh domblklist ${virshDomain({ name, uuid: null })} on ${order.peer}`,
+    );
+    return null;
+  }
+}
+
 /** Of a source without an agent this host's, which conducts, asks the libvirt itself, as the migration will. */
 async function comingFromNobody(parts: VmPreflightParts, vm: string): Promise<void> {
-  const { order, list, run, signal } = parts;
+  const { order, list, run, signal, files } = parts;
   if (order.sourceAddress === null) return unchecked(parts, vm, '');
   const remote = new LibvirtQuestions(run, signal, plainUri(order.sourceAddress, order));
   let found: Awaited<ReturnType<typeof readSourceVm>>;
   try {
     if (![...(await remote.vms('--all')).values()].includes(vm))
       return unknown(list, vm, order.peer, order.own);
-    found = await readSourceVm(vm, order.options, remote);
+    found = await readSourceVm(vm, order.options, remote, (question) => files(question, signal));
   } catch (error) {
     if (signal.aborted) throw error;
     return unchecked(parts, vm, wordsOf(error));

@@ -47,6 +47,10 @@ export function addAgentCommands(program: Command): void {
     .description('Take the streams of a migration in mode pinned (the agent runs this)')
     .argument('<id>')
     .action(relay);
+  agent
+    .command('look', { hidden: true })
+    .description('Look at the disks of a VM as libvirt sees them (the agent runs this)')
+    .action(look);
   agent.command('run', { hidden: true }).description('Run the agent (the service runs this)').action(run);
 }
 
@@ -145,6 +149,11 @@ async function conduct(id: string): Promise<void> {
     import('@virt-trust/agent/log.ts'),
   ]);
   await conductMigration(id, { log: createLog() });
+}
+
+async function look(): Promise<void> {
+  const { lookForAgent } = await import('@virt-trust/agent/preflight/outside-files.ts');
+  writeLine(await lookForAgent(process.stdin));
 }
 
 async function relay(id: string): Promise<void> {
