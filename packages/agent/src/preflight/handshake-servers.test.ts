@@ -10,6 +10,7 @@ import { grantFor, noHostCommands } from '../grants/fixtures.ts';
 import { agentPaths } from '../paths.ts';
 import { makeStateDirectories } from '../state/directories.ts';
 import { HandshakeServers } from './handshake-servers.ts';
+import { type ShortServer, serveBare } from './qemu-server.ts';
 
 const GRANT = grantFor(madeUpPin('peer'), { mode: 'pinned' });
 
@@ -71,4 +72,16 @@ test('a server whose grant goes while it starts does not stay', async (t) => {
   const { port } = await served;
   await released;
   assert.equal(await isReached(port), false);
+});
+
+test('a port that somebody else takes in between is not the last that is tried', async (t) => {
+  // Nobody listens, as the kernel said a moment before: of those few ports the same is chosen again and again.
+  const ports = { min: 16_580, max: 16_583 };
+  const run = async () => ({ code: 0, stdout: '', stderr: '' });
+  const servers: ShortServer[] = [];
+  for (let count = 0; count < 4; count++)
+    servers.push(await serveBare({ address: '127.0.0.97', ports }, { run }));
+  t.after(() => Promise.all(servers.map((server) => server[Symbol.asyncDispose]())));
+  assert.equal(new Set(servers.map(({ port }) => port)).size, 4);
+  await assert.rejects(serveBare({ address: '127.0.0.97', ports }, { run }), { code: 'EADDRINUSE' });
 });

@@ -75,15 +75,28 @@ export async function serveBare(
   question: ServerQuestion,
   { run }: Pick<AgentContext, 'run'>,
 ): Promise<ShortServer> {
-  const port = await freePortOf(question, run);
   const server = createServer((socket) => {
     socket.on('error', () => {});
     socket.end();
   });
-  const { promise, resolve, reject } = Promise.withResolvers<void>();
-  server.once('error', reject);
-  server.listen(port, question.address, () => resolve());
-  await promise;
+  let port = 0;
+  const tried = new Set<number>();
+  for (;;) {
+    port = await freePortOf(question, run, tried);
+    const { promise, resolve, reject } = Promise.withResolvers<void>();
+    server.once('error', reject);
+    server.listen(port, question.address, () => resolve());
+    try {
+      await promise;
+      break;
+    } catch (error) {
+      // Somebody else took the port in between.
+      if (tried.add(port).size === TRIES || (error as NodeJS.ErrnoException).code !== 'EADDRINUSE')
+        throw error;
+    } finally {
+      server.off('error', reject);
+    }
+  }
   return {
     port,
     async [Symbol.asyncDispose]() {
@@ -95,11 +108,15 @@ export async function serveBare(
 }
 
 /** A port of the range that nobody listens on, one of the upper half: libvirt begins below. Throws `preflight.no_port`. */
-async function freePortOf({ ports }: ServerQuestion, run: AgentContext['run']): Promise<number> {
+async function freePortOf(
+  { ports }: ServerQuestion,
+  run: AgentContext['run'],
+  tried: ReadonlySet<number> = new Set(),
+): Promise<number> {
   const taken = await readListeningPorts(run);
   const { min, max } = ports;
   const free = Array.from({ length: max - min + 1 }, (_, index) => max - index).filter(
-    (port) => !taken.has(port),
+    (port) => !taken.has(port) && !tried.has(port),
   );
   const upper = free.slice(0, Math.max(1, free.length >> 1));
   const port = upper[upper.length > 1 ? randomInt(upper.length) : 0];
