@@ -26,7 +26,7 @@ const UNLIMITED = '8796093022207';
 /** The guest that every one of these migrations is of: at 1 MiB/s it never arrives, however slowly a step is taken. */
 export const GUEST: Guest = { name: 'guest', memoryMiB: 64, dirtyMiBPerSecond: 2 };
 /** How long the source waits for word from a destination that it lost at the hand-over. */
-export const DOUBT_SECONDS = 12;
+const DOUBT_SECONDS = 12;
 
 /** Has libvirt's Prepare wait for as long as a file is there. */
 const HOOK = `#!/bin/sh
