@@ -2,6 +2,7 @@ import { TrustError } from '@virt-trust/base/error.ts';
 import { optionWords } from '@virt-trust/contract/model/migration-option-words.ts';
 import type { MigrationOptions } from '@virt-trust/contract/model/migration-options.ts';
 import { MIGRATE_FLAGS } from '@virt-trust/libvirt/migration-protocol.ts';
+import { NEVER_FLAGS } from '../settings/migration-flags.ts';
 
 /** Whose word each option is: `request`, the setting with its scope for people, or `default` where nobody said anything. */
 export type OptionOrigins = Readonly<Record<keyof MigrationOptions, string>>;
@@ -23,8 +24,6 @@ const switchesOver = (options: MigrationOptions) =>
 const copies = (options: MigrationOptions) =>
   options.copyStorage !== 'none' ||
   has(options, MIGRATE_FLAGS.nonSharedDisk | MIGRATE_FLAGS.nonSharedIncremental);
-
-const KNOWN_FLAGS = Object.values(MIGRATE_FLAGS).reduce((all, flag) => all | flag, 0);
 
 /** What libvirt (qemuMigrationSrcBeginPhase, virDomainMigrate3) or QEMU (migrate_caps_check) refuses, or gets wrong. */
 const RULES: readonly Rule[] = [
@@ -111,30 +110,9 @@ const RULES: readonly Rule[] = [
       hint: 'leave out --offline, or the other option',
     }),
   ),
-  {
-    of: ['flags'],
-    clashes: (options) => has(options, ~KNOWN_FLAGS),
-    why: 'there are flags among them that libvirt does not know',
-    hint: 'see virDomainMigrateFlags in the documentation of libvirt',
-  },
-  {
-    of: ['flags'],
-    clashes: (options) => has(options, MIGRATE_FLAGS.peerToPeer | MIGRATE_FLAGS.tunnelled),
-    why: 'libvirtd itself would conduct with VIR_MIGRATE_PEER2PEER (2) or VIR_MIGRATE_TUNNELLED (4), past what was decided and granted',
-    hint: 'leave these flags out: mode pinned is what tunnelling is for',
-  },
-  {
-    of: ['flags'],
-    clashes: (options) => has(options, MIGRATE_FLAGS.tls),
-    why: 'whether VIR_MIGRATE_TLS (65536) is set follows from the mode',
-    hint: 'ask for it by --mode tls',
-  },
-  {
-    of: ['flags'],
-    clashes: (options) => has(options, MIGRATE_FLAGS.rdmaPinAll | MIGRATE_FLAGS.postCopyResume),
-    why: 'VIR_MIGRATE_RDMA_PIN_ALL (16384) and VIR_MIGRATE_POSTCOPY_RESUME (524288) are for what is not done here',
-    hint: 'leave these flags out',
-  },
+  ...NEVER_FLAGS.map(
+    ({ mask, why, hint }): Rule => ({ of: ['flags'], clashes: (options) => has(options, mask), why, hint }),
+  ),
   {
     of: ['flags'],
     clashes: (options) => has(options, MIGRATE_FLAGS.offline) && !options.offline,

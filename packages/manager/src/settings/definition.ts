@@ -27,18 +27,24 @@ export function booleanSetting(common: Common<boolean>): SettingDefinition<boole
   };
 }
 
-/** A whole number between two bounds. */
+/** A whole number between two bounds; `whyNot` has what is against one of them, null for nothing. */
 export function integerSetting(
-  common: Common<number> & { readonly minimum: number; readonly maximum: number },
+  common: Common<number> & {
+    readonly minimum: number;
+    readonly maximum: number;
+    readonly whyNot?: (value: number) => string | null;
+  },
 ): SettingDefinition<number> {
-  const { minimum, maximum, ...rest } = common;
+  const { minimum, maximum, whyNot = () => null, ...rest } = common;
   return {
     ...rest,
     type: 'integer',
-    parse: (value) =>
-      typeof value === 'number' && Number.isInteger(value) && value >= minimum && value <= maximum
-        ? { value }
-        : { problem: `not a whole number from ${minimum} to ${maximum}` },
+    parse: (value) => {
+      if (typeof value !== 'number' || !Number.isInteger(value) || value < minimum || value > maximum)
+        return { problem: `not a whole number from ${minimum} to ${maximum}` };
+      const problem = whyNot(value);
+      return problem === null ? { value } : { problem };
+    },
   };
 }
 

@@ -13,6 +13,7 @@ import {
   listSetting,
   textSetting,
 } from './definition.ts';
+import { whyNoSetting } from './migration-flags.ts';
 
 const MODES: readonly string[] = MIGRATION_MODES;
 const COMPRESSIONS: readonly string[] = Compression.anyOf.map((one) => one.const);
@@ -160,7 +161,9 @@ export const MIGRATION_SETTINGS = {
     default: 0,
     minimum: 0,
     maximum: 0x7fff_ffff,
-    description: "Added to libvirt's migration flags as they are (virDomainMigrateFlags).",
+    description:
+      "Added to libvirt's migration flags as they are (virDomainMigrateFlags), but for those that no migration has here.",
     scopes: EVERYWHERE,
+    whyNot: whyNoSetting,
   }),
 } as const;

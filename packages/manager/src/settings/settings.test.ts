@@ -288,3 +288,17 @@ test('each place that was looked at is told of, the most specific first, with th
     ],
   );
 });
+
+test('raw flags that no migration has are refused where they are set, with the reason', async (t) => {
+  const { settings } = temporarySettings(t);
+  // Peer to peer, TLS, off, resumed, none of libvirt's.
+  for (const flags of [2, 4, 1024, 65_536, 524_288, 1 << 30])
+    await assert.rejects(
+      settings.put('migration.flags', flags, GLOBAL, 'test'),
+      (error: unknown) => invalid(error) && /VIR_MIGRATE_|libvirt does not know/.test(String(error)),
+      String(flags),
+    );
+  // Unsafe and paused, or 512 and 32, say nothing against each other.
+  await settings.put('migration.flags', 512 | 32, GLOBAL, 'test');
+  assert.equal(await settings.value('migration.flags'), 544);
+});
