@@ -14,6 +14,7 @@ export const LONG: readonly string[] = [
   'lab/e2e/renewal.e2e.ts',
   'lab/e2e/options.e2e.ts',
   'lab/e2e/pinned.e2e.ts',
+  'lab/e2e/preflight-pairs.e2e.ts',
   'lab/e2e/preflight.e2e.ts',
   'lab/e2e/kill.e2e.ts',
   'lab/e2e/start.e2e.ts',

@@ -247,3 +247,18 @@ test('a peer without certificate, with a wrong name or with an expired certifica
   assert.equal(judge([leaf], 'other'), 'peer.name_mismatch');
   assert.equal(judge([leaf, old], 'h'), 'peer.expired');
 });
+
+test('RFC 5246 §7.4.7.1: who signs in a handshake needs digitalSignature, critical or not; an RSA server with keyEncipherment need not sign', async () => {
+  for (const [role, key, usages, expected] of [
+    ['server', 'rsa', ['keyEncipherment'], 'accepted'],
+    ['server', 'rsa', ['dataEncipherment'], 'peer.key_usage'],
+    ['server', 'ec', ['keyEncipherment'], 'peer.key_usage'],
+    ['client', 'rsa', ['keyEncipherment'], 'peer.key_usage'],
+  ] as const) {
+    const keyUsage = { usages, critical: false };
+    const made = await makeTestCertificate({ subject: 'CN=h', issuer: issuing, key, keyUsage });
+    const parts = { role, presented: [made.certificate], trusted: [issuing.certificate, root.certificate] };
+    const judged = codeOf(() => verifyPeer({ ...parts, at, checker: { program: 'qemu', version: '7.2.0' } }));
+    assert.equal(judged, expected, `${role} ${key}`);
+  }
+});

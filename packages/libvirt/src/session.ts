@@ -56,8 +56,11 @@ export function verifyPeer(parts: {
   refuseRevoked(path, crls);
   const what = `the certificate ${formatName(leaf.subject)}`;
   const { keyUsage } = leaf.extensions;
-  // GnuTLS demands it of whoever signs in the handshake, critical or not (_gnutls_check_key_usage_for_sig).
-  if (keyUsage !== undefined && !keyUsage.usages.includes('digitalSignature')) {
+  // GnuTLS demands it of whoever signs in the handshake, critical or not (_gnutls_check_key_usage_for_sig). A server with
+  // an RSA key need not sign: what its client encrypts to it proves the key (RFC 5246 §7.4.7.1), which both sides offer.
+  const isEncryptedTo =
+    role === 'server' && isRsa(leaf) && keyUsage?.usages.includes('keyEncipherment') === true;
+  if (keyUsage !== undefined && !keyUsage.usages.includes('digitalSignature') && !isEncryptedTo) {
     throw refusal('key_usage', `${what} does not permit digital signature`);
   }
   if (!isHandshakeKey(leaf.spki)) {
@@ -98,6 +101,10 @@ export function verifyPeer(parts: {
     if (error !== undefined) throw refusal(error.code.replace('certificate.', ''), error.message);
   }
   return { path, distinguishedName };
+}
+
+function isRsa({ publicKey: { algorithm } }: GnutlsCertificate): boolean {
+  return algorithm.kind === 'known' && algorithm.value.family === 'rsa';
 }
 
 /** The authority at the end of the path is trusted whatever CRLs say. */

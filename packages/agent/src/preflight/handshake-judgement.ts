@@ -91,6 +91,12 @@ const MEANINGS = {
         ? `see the daemon's log on ${to}: journalctl -u libvirtd -u virtproxyd`
         : `see what the agent on ${to} says: journalctl -u virt-trust-agent`,
   },
+  qemu: {
+    code: 'handshake.failed',
+    outcome: 'refused',
+    fix: ({ from, to }) =>
+      `see what is wrong with QEMU's files: virt-trust check on ${from} and on ${to}; bring them right: virt-trust host provision ${from}; virt-trust host provision ${to}`,
+  },
 } as const satisfies Record<string, Meaning>;
 
 function provisionText(to: string): string {
@@ -98,7 +104,7 @@ function provisionText(to: string): string {
 }
 
 /** What a failed handshake stands for. */
-function meaningOf(error: unknown): Meaning {
+function meaningOf(error: unknown, { service }: Attempted): Meaning {
   if (!isTrustError(error)) return MEANINGS.not_tls;
   const cause = isTrustError(error.cause) ? error.cause : undefined;
   switch (error.code) {
@@ -109,7 +115,7 @@ function meaningOf(error: unknown): Meaning {
     case 'probe.chain':
       return refused(cause?.code ?? '');
     default:
-      return MEANINGS.not_tls;
+      return service === 'migration' ? MEANINGS.qemu : MEANINGS.not_tls;
   }
 }
 
@@ -152,7 +158,7 @@ export function badHandshake(
   seen: TlsEvidence['servedCertificate'] | null,
   list: FindingList,
 ): PreflightHandshake {
-  const meaning = meaningOf(error);
+  const meaning = meaningOf(error, attempted);
   const detail = clean(error instanceof Error ? error.message : String(error));
   const { from, to, target, isBack, verified } = attempted;
   const fails = isBack ? `a migration back, from ${to} to ${from}, would fail` : 'the migration would fail';

@@ -1,5 +1,5 @@
 import { constants } from 'node:fs';
-import { type FileHandle, open } from 'node:fs/promises';
+import { type FileHandle, open, stat } from 'node:fs/promises';
 import { dirname, resolve } from 'node:path';
 
 /** An image as its first bytes have it. */
@@ -22,9 +22,12 @@ const BASE_NAME_MAX = 1023;
 
 /**
  * Size and base of a disk image (QEMU's qcow2.txt, bytes 8 to 31). SECURITY: which file that is may be another host's word,
- * so nothing but these bytes and the base's name is read, and a pipe is not waited for. Null for what is no file.
+ * so nothing but these bytes and the base's name is read, no device is opened, and a pipe is not waited for. Null for what
+ * is no file.
  */
 export async function readImage(path: string): Promise<ImageFacts | null> {
+  // To open a device may be to do something with it, as with /dev/watchdog.
+  if ((await stat(path).catch(() => undefined))?.isFile() !== true) return null;
   const file = await open(path, constants.O_RDONLY | constants.O_NONBLOCK).catch(() => undefined);
   if (file === undefined) return null;
   try {

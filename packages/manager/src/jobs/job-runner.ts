@@ -146,6 +146,8 @@ export class JobRunner {
         { hint: 'wait until it is over' },
       );
     }
+    const tooLate = this.#definitions.get(job.kind)?.tooLate?.(job);
+    if (tooLate !== undefined) throw tooLate;
     await run.transition({}, notesOf(job, actor, 'intent', 'cancel'), true);
     run.abort(new Cancelled('cancelled on request'));
     return run.record.job;

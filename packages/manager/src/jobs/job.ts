@@ -1,3 +1,4 @@
+import type { TrustError } from '@virt-trust/base/error.ts';
 import type { Job } from '@virt-trust/contract/model/job.ts';
 import type { MigrationStatus } from '@virt-trust/contract/model/migration.ts';
 import type { MigrationProgress } from '@virt-trust/contract/model/migration-options.ts';
@@ -11,6 +12,8 @@ export interface JobDefinition<Payload extends object = object> {
   readonly kind: JobKind;
   /** False where stopping half way would leave something half done; such a job is cancelled while queued only. */
   readonly cancellable?: boolean;
+  /** Why one that runs cannot be stopped any more as it stands now; undefined where it can. */
+  readonly tooLate?: (job: Job) => TrustError | undefined;
   /** True where it runs at once, however many jobs run already. */
   readonly urgent?: boolean;
   /** Returns what came of it, for people. The payload is JSON and never holds a secret. */

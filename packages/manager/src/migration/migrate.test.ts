@@ -1,12 +1,30 @@
 import assert from 'node:assert/strict';
 import { describe, it } from 'node:test';
+import type { TrustError } from '@virt-trust/base/error.ts';
 import { testCapabilities } from '@virt-trust/contract/model/fixtures.ts';
 import type { Job } from '@virt-trust/contract/model/job.ts';
+import type { MigrationProgress } from '@virt-trust/contract/model/migration-options.ts';
 import { settledState } from '../hosts/fixtures.ts';
 import { migratingFleet, migratingPair as pair } from './fixture-fleet.ts';
 
 const ORDER = { vm: 'guest', from: 'host1', to: 'host2' } as const;
 const noTls = { observed: settledState('none', { capabilities: testCapabilities({ libvirtTls: null }) }) };
+
+const amount = { totalBytes: 64 * 2 ** 20, processedBytes: 32 * 2 ** 20, remainingBytes: 32 * 2 ** 20 };
+/** Under way with memory alone. */
+const PROGRESS: MigrationProgress = {
+  ...amount,
+  percent: 50,
+  bytesPerSecond: 2 ** 20,
+  memory: amount,
+  disk: null,
+  iteration: 2,
+  dirtyBytesPerSecond: 0,
+  estimatedSeconds: 32,
+  expectedDowntimeMs: 300,
+  elapsedMs: 1000,
+  stage: 'pre-copy',
+};
 
 const started = (job: Job) => job.steps.some(({ name, state }) => name === 'Migrate' && state === 'running');
 
@@ -270,6 +288,37 @@ describe('the migration of a VM', () => {
     assert.deepEqual([fleet.source.grants.size, fleet.destination.grants.size], [0, 0]);
   });
 
+  it('is not cancelled in post-copy: it says where the VM runs and what to do, and goes on to its end', async (t) => {
+    const fleet = await pair(t);
+    fleet.source.onStart = () => ({});
+    const { id } = await fleet.migrate(ORDER);
+    await fleet.until(id, started);
+    fleet.source.become(id, { progress: { ...PROGRESS, stage: 'post-copy' } });
+    await fleet.until(id, (job) => job.progress?.stage === 'post-copy');
+    await assert.rejects(fleet.jobs.cancel(id, 'token:test'), (error: TrustError) => {
+      assert.deepEqual([error.code, error.category], ['migration.post_copy', 'conflict']);
+      assert.match(error.message, /guest runs on host2 already, and on no other host.*host1/);
+      assert.match(error.hint ?? '', /virt-trust job watch.*on host2: virsh domstate --reason guest/);
+      return true;
+    });
+    fleet.source.become(id, { phase: 'done', runsOn: 'destination' });
+    const { state, result } = await fleet.over(id);
+    assert.equal(state, 'done');
+    assert.ok(!(result ?? '').includes('too late'), result ?? '');
+  });
+
+  it('says that it was cancelled too late where libvirt had handed it over already', async (t) => {
+    const fleet = await pair(t);
+    fleet.source.onStart = () => ({});
+    fleet.source.onCancel = () => ({ phase: 'done', runsOn: 'destination' });
+    const { id } = await fleet.migrate(ORDER);
+    await fleet.until(id, started);
+    await fleet.jobs.cancel(id, 'token:test');
+    const { state, result } = await fleet.over(id);
+    assert.equal(state, 'done');
+    assert.match(result ?? '', /guest runs on host2; .*cancelled too late/);
+  });
+
   it('is cancelled while the pair is checked, and nothing is begun', async (t) => {
     const fleet = await pair(t);
     fleet.destination.up = false;
@@ -286,21 +335,8 @@ describe('the migration of a VM', () => {
     fleet.source.onStart = () => ({});
     const { id } = await fleet.migrate(ORDER);
     await fleet.until(id, started);
-    const amount = { totalBytes: 64 * 2 ** 20, processedBytes: 32 * 2 ** 20, remainingBytes: 32 * 2 ** 20 };
     fleet.source.become(id, {
-      progress: {
-        ...amount,
-        percent: 50,
-        bytesPerSecond: 2 ** 20,
-        memory: amount,
-        disk: null,
-        iteration: 2,
-        dirtyBytesPerSecond: 0,
-        estimatedSeconds: 32,
-        expectedDowntimeMs: 300,
-        elapsedMs: 1000,
-        stage: 'pre-copy',
-      },
+      progress: PROGRESS,
     });
     const job = await fleet.until(id, ({ progress }) => progress !== null);
     assert.equal(job.progress?.expectedDowntimeMs, 300);
