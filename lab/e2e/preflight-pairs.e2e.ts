@@ -401,7 +401,7 @@ describe('what the preflight says of a pair, and what libvirt and QEMU do', { sk
       const job = await withUserfaultfd(true, async () => {
         const begun = await migrate(
           fleet,
-          order({ vm: GUEST.name, mode: [mode], postCopy: true, bandwidthMiB: 8 }),
+          order({ vm: GUEST.name, mode: [mode], postCopy: true, bandwidthMiB: 4 }),
         );
         await whileRunning(fleet, begun, 'see it send', ({ progress }) =>
           (progress?.memory?.processedBytes ?? 0) > 0 ? true : undefined,
