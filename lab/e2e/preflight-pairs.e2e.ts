@@ -64,6 +64,8 @@ for part in cpu node; do mount --bind /run/one/$part /sys/devices/system/$part |
 const ONE_CPU_MENDED = `if test -e /run/one; then
 for part in cpu node; do mountpoint -q /sys/devices/system/$part && ${UNMOUNT} /sys/devices/system/$part; done
 rm -rf /run/one; ${RESTARTED}; fi`;
+/** An image that is based on another. */
+const BASED = 'truncate -s 1M /srv/base; qemu-img create -q -f qcow2 -b base -F raw $disk';
 /** Whatever disks the steps made, and where. */
 const NO_DISKS = `for place in /srv/locked /srv/picky.img; do mountpoint -q $place && ${UNMOUNT} $place; done
 rm -rf /srv/* /home/picky /tmp/picky /dev/picky; true`;
@@ -310,22 +312,14 @@ describe('what the preflight says of a pair, and what libvirt and QEMU do', { sk
         /Read-only file system|Permission denied/,
       ],
       ['disk.other_format', 'truncate -s 1M $disk', /not in qcow2 format/, 'qcow2'],
-      [
-        'disk.base_missing',
-        'truncate -s 1M /srv/base; qemu-img create -q -f qcow2 -b base -F raw $disk; rm /srv/base',
-        /No such file/,
-        'qcow2',
-      ],
-      [
-        'disk.unreadable',
-        'truncate -s 1M /srv/base; qemu-img create -q -f qcow2 -b base -F raw $disk; chmod 000 /srv/base',
-        /Permission denied/,
-        'qcow2',
-      ],
+      ['disk.base_missing', `${BASED}; rm /srv/base`, /No such file/, 'qcow2'],
+      ['disk.unreadable', `${BASED}; chmod 000 /srv/base`, /Permission denied/, 'qcow2'],
     ];
     for (const [code, there, words, format = 'raw'] of cases) {
       for (const host of [a, b]) await sh(host, NO_DISKS);
-      await sh(a, `qemu-img create -q -f ${format} /srv/picky.img 1M`);
+      // What has no base at the source has none at the destination either, whatever the image there says.
+      const here = there.includes(BASED) ? BASED : `qemu-img create -q -f ${format} $disk 1M`;
+      await sh(a, `disk=/srv/picky.img; ${here}`);
       await startPicky(DISK('/srv/picky.img', format));
       await sh(b, `disk=/srv/picky.img; ${there}`);
       await finds(code, 'host-b', picky());
