@@ -1,8 +1,8 @@
 import assert from 'node:assert/strict';
 import { test } from 'node:test';
 import { TrustError } from '@virt-trust/base/error.ts';
-import { testHost } from './fixtures.ts';
-import { overSessions } from './following.ts';
+import { settledState, testHost } from './fixtures.ts';
+import { type Following, followUntilSettled, overSessions } from './following.ts';
 import type { HostsContext } from './ports.ts';
 
 /** A host whose channel comes up again, or does not; what is reported, and how often it was waited for. */
@@ -56,4 +56,38 @@ test('what the host itself refuses is not asked again, and a host that stays awa
     throw lost('channel.interrupted');
   };
   await assert.rejects(away.over(interrupt), { code: 'host.channel_down' });
+});
+
+test('what a host waits for before a restart is kept where whoever looks at the host sees it, once for each wait', async () => {
+  const wait = { what: 'libvirt', why: 'waits for the migration of web', action: '', until: 1 };
+  const at = (...pending: object[]) => ({
+    ...settledState('none', { credentials: [], pending: pending as never, busy: pending.length > 0 }),
+    epoch: '1',
+    number: 1,
+  });
+  const states = [at(wait), at(wait), at()];
+  const kept: unknown[] = [];
+  const now = () => states[0];
+  const agent = {
+    call: async (operation: { id: string }) => {
+      if (operation.id === 'listEvents') return { events: [], last: 0 };
+      if (operation.id === 'getObservedState' && states.length > 1) states.shift();
+      return now();
+    },
+  };
+  const context = {
+    repository: { find: async () => testHost('kvm1'), findByName: async () => testHost('kvm1') },
+    observing: { refresh: async () => void kept.push(now()?.pending.length) },
+  };
+  await followUntilSettled({
+    hostName: 'kvm1',
+    desired: { epoch: '1', number: 1, settings: { tls: 'off' } },
+    channel: { state: { kind: 'up' }, agent },
+    context,
+    job: {},
+    signal: new AbortController().signal,
+    patience: { extend: () => {} },
+    report: () => {},
+  } as unknown as Following);
+  assert.deepEqual(kept, [1, 0]);
 });

@@ -71,8 +71,13 @@ async function follow(following: Following): Promise<ObservedState> {
   let { last } = await agent.call(listEvents, { query: { limit: 1 } }, { signal });
   let observed = await agent.call(putDesiredState, { body: desired }, { signal });
   if (desired.settings.tls === 'on') await bringCrls(following);
+  let shown = '';
   for (;;) {
     following.report(describe(observed));
+    const waits = waitsOf(observed);
+    // Nobody else reads the state of a host that is under way: who looks at it sees what it waits for, and until when.
+    if (waits !== shown) await keepObserved(following);
+    shown = waits;
     letWait(observed, following);
     const isOurs = observed.epoch === desired.epoch && observed.number === desired.number;
     if (isOurs && !observed.busy && observed.failure !== null)
@@ -124,11 +129,24 @@ function isSettled(observed: ObservedState, { settings }: DesiredState): boolean
   );
 }
 
+/** For which migrations it waits and until when, in words; empty where it waits for none. */
+function waitsOf({ pending }: ObservedState): string {
+  return pending
+    .flatMap(({ what, why, until }) => (until === undefined ? [] : [`${what} ${why}`]))
+    .join(', ');
+}
+
+async function keepObserved({ hostName, channel, context, signal }: Following): Promise<void> {
+  const { id } = await requireHost(hostName, context);
+  await context.observing.refresh(id, channel, signal);
+}
+
 function describe(observed: ObservedState): string {
-  const waits = observed.pending.flatMap(({ what, why, until }) =>
-    until === undefined ? [] : [`${what} ${why}`],
-  );
-  return [...waits, ...observed.credentials.map((credential) => `${credential.service} ${credential.phase}`)]
+  const waits = waitsOf(observed);
+  return [
+    ...(waits === '' ? [] : [waits]),
+    ...observed.credentials.map((credential) => `${credential.service} ${credential.phase}`),
+  ]
     .join(', ')
     .slice(0, 1000);
 }
