@@ -14,6 +14,7 @@ import { until } from '../src/until.ts';
 import { startVm } from '../src/vm.ts';
 import { CLIENT_PACKAGES, relayTo, Screen, toVnc, watchClients } from './console-clients.ts';
 import { Fleet } from './fleet.ts';
+import { endVms } from './leftovers.ts';
 
 const capability = await canBootLab();
 const skip = capability.kind === 'yes' ? false : `cannot boot the lab: ${capability.why}`;
@@ -180,32 +181,29 @@ describe('consoles, opened by real viewers that verify the name and know no exce
   });
 
   it('7. announces a VM that was migrated at its new host, and opens it there', async () => {
-    const body = { vm: 'guest', from: 'host-a', to: 'host-b' };
-    await fleet.finished(await fleet.client.call(createMigrationJob, { body }));
-    await using visitors = await watchClients(b, 'guest');
+    // One for each kind of viewer: QEMU 7.2 has died of both in one VM, which is not what this is about.
+    await startVm(a, { name: 'second', ...AS_CONFIGURED });
+    for (const vm of ['guest', 'second']) {
+      const body = { vm, from: 'host-a', to: 'host-b' };
+      await fleet.finished(await fleet.client.call(createMigrationJob, { body }));
+    }
     const vnc = await open('guest', 'vnc');
     assert.deepEqual([vnc.host, vnc.address], ['host-b', b.on('display').address]);
-    {
-      await using viewer = await screen.vncViewer(toVnc(vnc));
-      assert.equal(await visitors.next(), 'vencrypt+x509+vnc');
-      await viewer.says(/Using pixel format/);
-    }
-    // QEMU 7.2 has died of a viewer of each kind at once, which is not what this is about.
-    await until(
-      'see the VNC viewer gone',
-      60_000,
-      () => visitors.said.includes(': disconnect local[') || undefined,
-    );
-    const spice = await open('guest', 'spice');
+    await using visitors = await watchClients(b, 'guest');
+    await using viewer = await screen.vncViewer(toVnc(vnc));
+    assert.equal(await visitors.next(), 'vencrypt+x509+vnc');
+    await viewer.says(/Using pixel format/);
+    const spice = await open('second', 'spice');
+    await using spiceVisitors = await watchClients(b, 'second');
     await using spiceViewer = await screen.remoteViewer(spice.vv);
-    assert.match(await visitors.next(1), /spice/);
+    assert.match(await spiceVisitors.next(), /spice/);
     await spiceViewer.says(/creating spice display/);
   });
 
   it('8. asks for a certificate besides, and leaves SPICE, which can ask for none, on loopback', async () => {
     await set('console.listen', 'certificate');
     await provision();
-    await b.run(['virsh', 'destroy', 'guest']);
+    await endVms(b);
     await startVm(b, { name: 'guest', ...AS_CONFIGURED });
     await using visitors = await watchClients(b, 'guest');
     const vnc = await open('guest', 'vnc');
@@ -227,7 +225,7 @@ describe('consoles, opened by real viewers that verify the name and know no exce
     await provision();
     const settings = await b.run(['cat', '/etc/libvirt/qemu.conf']);
     assert.doesNotMatch(settings, /^(?:vnc|spice)_(?:listen|password)\b/m);
-    await b.run(['virsh', 'destroy', 'guest']);
+    await endVms(b);
     await startVm(b, { name: 'guest', ...AS_CONFIGURED });
     assert.equal((await open('guest')).reachable, false);
   });
