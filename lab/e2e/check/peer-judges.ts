@@ -7,6 +7,7 @@ import type { Readable } from 'node:stream';
 import { createSecureContext, type SecureContext, TLSSocket, connect as tlsConnect } from 'node:tls';
 import { promisify } from 'node:util';
 import { FFDHE2048_PEM } from '@virt-trust/libvirt/dh-params.ts';
+import { readGnutlsCertificatePem } from '@virt-trust/libvirt/gnutls/certificate.ts';
 import type { Host } from '../../src/host.ts';
 import { keyPem, make, names } from './maker.ts';
 import { type PeerSet, peerRoot } from './peer-sets.ts';
@@ -42,6 +43,20 @@ export async function writePeerDirectories(base: string, sets: readonly PeerSet[
       }
     }
     await writeFile(join(directory, 'peer.pem'), set.peer);
+  }
+}
+
+/** RFC 5246 §7.4.7.1: the client encrypts to the server's RSA key, which need not sign. */
+const ENCRYPTED_TO = { ciphers: 'AES256-GCM-SHA384:@SECLEVEL=0', maxVersion: 'TLSv1.2' } as const;
+
+/** Whether the certificate permits that alone; a GnuTLS that serves it does nothing else, and OpenSSL signs all the same. */
+function isOnlyEncryptedTo({ peer, key }: PeerSet): boolean {
+  if (key.asymmetricKeyType !== 'rsa') return false;
+  try {
+    const usages = readGnutlsCertificatePem(peer).extensions.keyUsage?.usages;
+    return usages?.includes('keyEncipherment') === true && !usages.includes('digitalSignature');
+  } catch {
+    return false;
   }
 }
 
@@ -87,7 +102,8 @@ class PeerServer {
     const { peer: cert, key } = this.#set;
     let secureContext: SecureContext;
     try {
-      secureContext = createSecureContext({ cert, key: keyPem(key), ciphers: ANYTHING });
+      const protocol = isOnlyEncryptedTo(this.#set) ? ENCRYPTED_TO : { ciphers: ANYTHING };
+      secureContext = createSecureContext({ cert, key: keyPem(key), ...protocol });
     } catch (error) {
       this.failure = error;
       socket.destroy();
