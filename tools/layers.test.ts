@@ -54,3 +54,26 @@ test('what the layers allow is not complained about', (t) => {
   });
   assert.deepEqual(layerViolations(root), []);
 });
+
+test('folders of a package that import each other, directly or by a third, are found once, with the files that do', (t) => {
+  const root = checkout(t, {
+    'packages/agent/src/a/x.ts': "import type { Y } from '../b/y.ts';\n",
+    'packages/agent/src/b/y.ts': "import { z } from '../c/z.ts';\n",
+    'packages/agent/src/c/z.ts': "await import('../a/w.ts');\n",
+    'packages/pki/src/x.ts': "import { y } from './der/y.ts';\n",
+    'packages/pki/src/der/y.ts': "import { z } from '../z.ts';\n",
+  });
+  assert.deepEqual(layerViolations(root), [
+    'packages/agent/src/a: folders import each other: packages/agent/src/a/x.ts imports packages/agent/src/b/y.ts, packages/agent/src/b/y.ts imports packages/agent/src/c/z.ts, packages/agent/src/c/z.ts imports packages/agent/src/a/w.ts',
+    'packages/pki/src/der: folders import each other: packages/pki/src/der/y.ts imports packages/pki/src/z.ts, packages/pki/src/x.ts imports packages/pki/src/der/y.ts',
+  ]);
+});
+
+test('what composes a program is above the folders that it composes, and tests use what they like', (t) => {
+  const root = checkout(t, {
+    'packages/cli/src/main.ts': "import { x } from './commands/x.ts';\n",
+    'packages/cli/src/commands/x.ts': "import { y } from '../y.ts';\n",
+    'packages/cli/src/y.test.ts': "import { x } from './commands/x.ts';\n",
+  });
+  assert.deepEqual(layerViolations(root), []);
+});

@@ -1,5 +1,5 @@
 import { globSync, readFileSync } from 'node:fs';
-import { join } from 'node:path';
+import { dirname, join } from 'node:path';
 
 /** Which packages a package may import; a package that is not named here may import none. */
 const MAY_IMPORT: Readonly<Record<string, readonly string[]>> = {
@@ -21,17 +21,54 @@ const MANAGER_EDGES = ['http', 'store'];
 /** Tests and what serves them alone use real parts of every layer of their package. */
 const FOR_TESTS = /(?:\.test|\/fixtures|\/(?:fixture|test|crash)-[a-z-]+)\.ts$/;
 
-/** Every import of the checkout at `root` that goes upwards or sideways, one line each. */
+/** Every import of the checkout at `root` that goes upwards or sideways, one line each, and every circle of folders. */
 export function layerViolations(root: string): string[] {
   const violations: string[] = [];
+  const folders = new FolderImports();
   for (const file of globSync('packages/*/src/**/*.ts', { cwd: root }).sort()) {
     const own = file.split('/')[1] ?? '';
     for (const specifier of importsOf(readFileSync(join(root, file), 'utf8'))) {
       const reason = violationOf(file, own, specifier);
       if (reason !== null) violations.push(`${file}: ${reason}`);
+      else if (specifier.startsWith('.') && !FOR_TESTS.test(file))
+        folders.add(file, join(file, '..', specifier));
     }
   }
-  return violations;
+  return [...violations, ...folders.circles()];
+}
+
+/** Which folders import which; a program's `main.ts` is above the folder that it lies in. */
+class FolderImports {
+  /** One file's import stands for all of those between two folders. */
+  readonly #of = new Map<string, Map<string, string>>();
+
+  add(file: string, target: string): void {
+    const [from, to] = [file, target].map((one) => (one.endsWith('/src/main.ts') ? one : dirname(one)));
+    if (from === undefined || to === undefined || from === to) return;
+    const targets = this.#of.get(from) ?? new Map<string, string>();
+    if (!targets.has(to)) targets.set(to, `${file} imports ${target}`);
+    this.#of.set(from, targets);
+  }
+
+  /** One line for each circle that a walk from the first folder on comes back on. */
+  circles(): string[] {
+    const found: string[] = [];
+    const done = new Set<string>();
+    const walk = (folder: string, path: readonly string[]): void => {
+      const begun = path.indexOf(folder);
+      if (begun >= 0) found.push(this.#told([...path.slice(begun), folder]));
+      if (begun >= 0 || done.has(folder)) return;
+      for (const next of this.#of.get(folder)?.keys() ?? []) walk(next, [...path, folder]);
+      done.add(folder);
+    };
+    for (const folder of this.#of.keys()) walk(folder, []);
+    return found;
+  }
+
+  #told(circle: readonly string[]): string {
+    const imports = circle.slice(1).map((to, index) => this.#of.get(circle[index] ?? '')?.get(to));
+    return `${circle[0]}: folders import each other: ${imports.join(', ')}`;
+  }
 }
 
 function importsOf(source: string): string[] {

@@ -5,7 +5,11 @@ import { ChannelConnection } from '@virt-trust/channel/connection.ts';
 import { createChannelIdentity } from '@virt-trust/channel/identity.ts';
 import { PinSet } from '@virt-trust/channel/pins.ts';
 import { deleteGrant, putGrant } from '@virt-trust/contract/agent/grant-operations.ts';
-import { createMigration, getMigration, startMigration } from '@virt-trust/contract/agent/operations.ts';
+import {
+  createMigration,
+  getMigration,
+  startMigration,
+} from '@virt-trust/contract/agent/migration-operations.ts';
 import { ApiClient } from '@virt-trust/contract/client.ts';
 import { testMigrationOptions } from '@virt-trust/contract/model/fixtures.ts';
 import { type Grant, PEER_PORT } from '@virt-trust/contract/model/grant.ts';

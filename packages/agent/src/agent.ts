@@ -13,16 +13,17 @@ import { Consoles } from './consoles/consoles.ts';
 import { type ChannelDoor, openChannelDoor } from './doors/channel-door.ts';
 import { type LocalDoor, openLocalDoor } from './doors/local-door.ts';
 import { PeerDoor } from './doors/peer-door.ts';
-import { EventLog } from './events.ts';
 import { Firewall } from './firewall/firewall.ts';
-import { IdentityStore } from './identity.ts';
 import { takeInventory } from './inventory/inventory.ts';
-import { ManagerStore } from './managers.ts';
 import { agentHandlers } from './operations.ts';
-import { type AgentOrder, orderDocument } from './order.ts';
-import { type AgentPaths, agentPaths } from './paths.ts';
-import type { AgentContext, EngineFactory } from './ports.ts';
+import type { AgentContext } from './ports/agent-context.ts';
+import type { EngineFactory } from './ports/engines.ts';
 import { makeStateDirectories } from './state/directories.ts';
+import { EventLog } from './state/events.ts';
+import { IdentityStore } from './state/identity.ts';
+import { ManagerStore } from './state/managers.ts';
+import { type AgentOrder, orderDocument } from './state/order.ts';
+import { type AgentPaths, agentPaths } from './state/paths.ts';
 
 export interface AgentOptions {
   readonly root?: string;

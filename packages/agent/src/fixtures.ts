@@ -9,12 +9,13 @@ import { identityOf } from '@virt-trust/channel/fixtures.ts';
 import { ApiClient } from '@virt-trust/contract/client.ts';
 import type { ObservedState } from '@virt-trust/contract/model/observed-state.ts';
 import { type AgentOptions, type RunningAgent, runAgent } from './agent.ts';
-import { IdentityStore } from './identity.ts';
-import { ManagerStore } from './managers.ts';
-import { type AgentOrder, orderDocument } from './order.ts';
-import { type AgentPaths, agentPaths } from './paths.ts';
-import type { AgentKeys, EngineFactory } from './ports.ts';
+import type { AgentKeys } from './ports/agent-context.ts';
+import type { EngineFactory } from './ports/engines.ts';
 import { makeStateDirectories } from './state/directories.ts';
+import { IdentityStore } from './state/identity.ts';
+import { ManagerStore } from './state/managers.ts';
+import { type AgentOrder, orderDocument } from './state/order.ts';
+import { type AgentPaths, agentPaths } from './state/paths.ts';
 
 /** For tests: a directory of its own that goes with the test. */
 export async function temporaryRoot(t: TestContext): Promise<string> {

@@ -7,11 +7,12 @@ import type { DesiredState } from '@virt-trust/contract/model/desired-state.ts';
 import type { Consoles } from './consoles/consoles.ts';
 import type { ChannelDoor } from './doors/channel-door.ts';
 import type { Handlers } from './doors/handlers.ts';
-import type { EventLog } from './events.ts';
-import type { IdentityStore } from './identity.ts';
-import type { ManagerStore } from './managers.ts';
 import { peerHandlers } from './peer-handlers.ts';
-import type { AgentContext, Engines } from './ports.ts';
+import type { AgentContext } from './ports/agent-context.ts';
+import type { Engines } from './ports/engines.ts';
+import type { EventLog } from './state/events.ts';
+import type { IdentityStore } from './state/identity.ts';
+import type { ManagerStore } from './state/managers.ts';
 
 export interface OperationParts {
   readonly context: AgentContext;

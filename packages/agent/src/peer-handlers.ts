@@ -2,7 +2,8 @@ import { TrustError } from '@virt-trust/base/error.ts';
 import type { SpkiPin } from '@virt-trust/base/spki-pin.ts';
 import type { Grant } from '@virt-trust/contract/model/grant.ts';
 import type { Caller, Handlers } from './doors/handlers.ts';
-import type { AgentContext, Engines } from './ports.ts';
+import type { AgentContext } from './ports/agent-context.ts';
+import type { Engines } from './ports/engines.ts';
 
 type PeerOperation =
   | 'putGrant'

@@ -7,11 +7,10 @@ import {
   activateIdentity,
   announceIdentity,
   getIdentity,
-  getStatus,
-  listEvents,
   putManagers,
   retireIdentity,
-} from '@virt-trust/contract/agent/operations.ts';
+} from '@virt-trust/contract/agent/identity-operations.ts';
+import { getStatus, listEvents } from '@virt-trust/contract/agent/operations.ts';
 import type { ApiClient } from '@virt-trust/contract/client.ts';
 import { clientOver, enrolledAgent } from './fixtures.ts';
 

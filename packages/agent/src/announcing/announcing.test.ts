@@ -7,9 +7,9 @@ import { listEvents } from '@virt-trust/contract/agent/operations.ts';
 import type { DesiredState } from '@virt-trust/contract/model/desired-state.ts';
 import { localAgentClient } from '../doors/local-client.ts';
 import { enrolledAgent, noEngines, temporaryRoot } from '../fixtures.ts';
-import { agentPaths } from '../paths.ts';
-import type { EngineFactory } from '../ports.ts';
+import type { EngineFactory } from '../ports/engines.ts';
 import { makeStateDirectories } from '../state/directories.ts';
+import { agentPaths } from '../state/paths.ts';
 import { ManagerAddresses } from './manager-addresses.ts';
 
 test('an address at which a manager proved its key is admitted for good, and what a manager said as long as it says so', async (t) => {

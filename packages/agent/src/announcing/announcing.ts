@@ -6,9 +6,10 @@ import type { Sleep } from '@virt-trust/channel/sleep.ts';
 import type { DesiredState } from '@virt-trust/contract/model/desired-state.ts';
 import type { HostNetwork } from '@virt-trust/contract/model/inventory.ts';
 import type { ChannelDoor } from '../doors/channel-door.ts';
-import type { IdentityStore } from '../identity.ts';
-import type { ManagerStore } from '../managers.ts';
-import type { AgentContext, ApplyEngine } from '../ports.ts';
+import type { AgentContext } from '../ports/agent-context.ts';
+import type { ApplyEngine } from '../ports/apply-engine.ts';
+import type { IdentityStore } from '../state/identity.ts';
+import type { ManagerStore } from '../state/managers.ts';
 import { Announcer } from './announcer.ts';
 import { ManagerAddresses } from './manager-addresses.ts';
 

@@ -2,8 +2,8 @@ import { peerAddress } from '@virt-trust/channel/peer-address.ts';
 import { Address } from '@virt-trust/contract/model/primitives.ts';
 import Type from 'typebox';
 import { addressGuard } from '../doors/address-guard.ts';
-import type { AgentPaths } from '../paths.ts';
 import { Document } from '../state/document.ts';
+import type { AgentPaths } from '../state/paths.ts';
 
 const MOST_PROVEN = 16;
 /** As many as a firewall's opening may have. */

@@ -3,16 +3,16 @@ import type { Service } from '@virt-trust/contract/model/service.ts';
 import { QEMU_FILE_NAMES } from '@virt-trust/libvirt/layout.ts';
 import { readLibvirtdSettings } from '@virt-trust/libvirt/libvirtd-settings.ts';
 import { readQemuSettings } from '@virt-trust/libvirt/qemu-settings.ts';
-import type { AgentPaths } from '../paths.ts';
+import type { HostFacts } from '../services/host-effects.ts';
 import {
   type Found,
   type FoundIdentity,
   type FoundManifest,
   keepsEveryService,
   pathsToKeep,
-} from './found.ts';
-import type { HostFacts } from './host-effects.ts';
-import { readHostConfiguration } from './settings-files.ts';
+} from '../sets/found.ts';
+import { readHostConfiguration } from '../sets/settings-files.ts';
+import type { AgentPaths } from '../state/paths.ts';
 
 /** Finds what libvirt and QEMU use on this host and keeps all that virt-trust may come to stand at. */
 export async function keepFound(paths: AgentPaths, found: Found, facts: HostFacts): Promise<FoundManifest> {

@@ -1,4 +1,4 @@
-import type { Journal } from './state.ts';
+import type { Journal } from '../sets/apply-state.ts';
 
 /** The event that says how a journal ended, about the host; undefined for a removal, which says so itself. */
 export function endOf({

@@ -1,11 +1,11 @@
 import { isTrustError, TrustError } from '@virt-trust/base/error.ts';
 import type { DesiredState } from '@virt-trust/contract/model/desired-state.ts';
+import type { Workshop } from '../served/workshop.ts';
+import type { HostFacts } from '../services/host-effects.ts';
+import type { Journal, Transition } from '../sets/apply-state.ts';
 import type { DaemonRestart } from './daemon-restart.ts';
-import type { HostFacts } from './host-effects.ts';
 import { runJournal, type StepContext, Stopped } from './run.ts';
-import type { Journal, Transition } from './state.ts';
 import { STEPS } from './steps.ts';
-import type { Workshop } from './workshop.ts';
 
 /** Steps that may take for ever; what comes meanwhile takes their place. */
 const WAITING: ReadonlySet<string | undefined> = new Set(['await-certificates', 'await-migrations']);

@@ -2,13 +2,13 @@ import { rm } from 'node:fs/promises';
 import { join } from 'node:path';
 import { isTrustError } from '@virt-trust/base/error.ts';
 import type { Service } from '@virt-trust/contract/model/service.ts';
+import { withService } from '../sets/apply-state.ts';
+import { foundIdentity } from '../sets/found.ts';
+import { LAYOUTS } from '../sets/layout.ts';
+import { FOUND_GENERATION } from '../sets/serving.ts';
 import { proveGeneration, transitionOf } from './forward-steps.ts';
-import { foundIdentity } from './found.ts';
-import { LAYOUTS } from './layout.ts';
 import { readsDefaults } from './reads-defaults.ts';
 import type { StepContext } from './run.ts';
-import { FOUND_GENERATION } from './serving.ts';
-import { withService } from './state.ts';
 
 export async function settings(context: StepContext): Promise<void> {
   const { workshop, journal } = context;

@@ -3,8 +3,8 @@ import type {
   IssuedCertificate,
   ProofVerdict,
 } from '@virt-trust/contract/model/observed-state.ts';
-import type { Journal, Transition } from './state.ts';
-import type { Workshop } from './workshop.ts';
+import type { Workshop } from '../served/workshop.ts';
+import type { Journal, Transition } from '../sets/apply-state.ts';
 
 /** The requests of an application that wait for the manager. */
 export async function certificateRequestsOf(

@@ -2,11 +2,11 @@ import { TrustError } from '@virt-trust/base/error.ts';
 import type { Instant } from '@virt-trust/base/instant.ts';
 import type { DesiredCredential } from '@virt-trust/contract/model/desired-state.ts';
 import { FFDHE2048_PEM } from '@virt-trust/libvirt/dh-params.ts';
+import type { Transition } from '../sets/apply-state.ts';
+import { type Found, type FoundManifest, foundIdentity as identityFound } from '../sets/found.ts';
+import { LAYOUTS } from '../sets/layout.ts';
+import type { GenerationContent, Staging } from '../sets/staging.ts';
 import { mergeBundle } from './bundle.ts';
-import { type Found, type FoundManifest, foundIdentity as identityFound } from './found.ts';
-import { LAYOUTS } from './layout.ts';
-import type { GenerationContent, Staging } from './staging.ts';
-import type { Transition } from './state.ts';
 
 type Pair = { readonly certificate: string; readonly key: string };
 type Identity = { readonly server: Pair; readonly client: Pair };

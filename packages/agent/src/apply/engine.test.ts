@@ -26,8 +26,8 @@ import { encodePrivateKeyPem, generatePrivateKey, spkiOfKey } from '@virt-trust/
 import { encodePem } from '@virt-trust/pki/pem.ts';
 import { leafProfile } from '@virt-trust/pki/profiles.ts';
 import { newSerialNumber } from '@virt-trust/pki/serial-number.ts';
-import { agentPaths } from '../paths.ts';
-import { barrierOf } from './barrier.ts';
+import { barrierOf } from '../sets/barrier.ts';
+import { agentPaths } from '../state/paths.ts';
 import { JournaledEngine } from './engine.ts';
 import { Bell, manage } from './fixture-manager.ts';
 import {

@@ -8,24 +8,24 @@ import type {
   ObservedState,
   ProofVerdict,
 } from '@virt-trust/contract/model/observed-state.ts';
-import type { ApplyEngine } from '../ports.ts';
+import type { ApplyEngine } from '../ports/apply-engine.ts';
 import { HostRounds } from '../served/host-rounds.ts';
+import { type ApplyOptions, Workshop } from '../served/workshop.ts';
+import type { Journal } from '../sets/apply-state.ts';
+import { failureOf } from '../sets/failure.ts';
+import { desiredFromOlder } from '../sets/older-state.ts';
 import { Document } from '../state/document.ts';
 import { Application } from './application.ts';
 import { endOf } from './application-end.ts';
 import { certificateRequestsOf, takeCertificates, takeVerdicts } from './certificate-exchange.ts';
 import { DaemonRestart } from './daemon-restart.ts';
-import { failureOf } from './failure.ts';
 import { givingBackJournal, type RemovalOutcome } from './giving-back.ts';
 import { checkHost } from './guard.ts';
 import { judgeDesired } from './judge-desired.ts';
 import { observe } from './observe.ts';
-import { desiredFromOlder } from './older-state.ts';
 import { planJournal } from './plan-journal.ts';
 import { clearLeft } from './removal.ts';
-import type { Journal } from './state.ts';
 import { Turns } from './turns.ts';
-import { type ApplyOptions, Workshop } from './workshop.ts';
 
 /** What the engine is given. */
 export interface EngineOptions extends ApplyOptions {

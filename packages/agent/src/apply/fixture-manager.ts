@@ -4,8 +4,8 @@ import { systemClock } from '@virt-trust/base/clock.ts';
 import { silentLog } from '@virt-trust/base/log.ts';
 import type { DesiredState } from '@virt-trust/contract/model/desired-state.ts';
 import type { ObservedState } from '@virt-trust/contract/model/observed-state.ts';
-import { agentPaths } from '../paths.ts';
-import { barrierOf } from './barrier.ts';
+import { barrierOf } from '../sets/barrier.ts';
+import { agentPaths } from '../state/paths.ts';
 import { JournaledEngine } from './engine.ts';
 import { desiredState, FileEffects, issue, readAuthority, type TestAuthority, tlsOff } from './fixtures.ts';
 

@@ -31,14 +31,14 @@ import { decodePem, encodePem } from '@virt-trust/pki/pem.ts';
 import { leafProfile } from '@virt-trust/pki/profiles.ts';
 import { parseCertificationRequest } from '@virt-trust/pki/request.ts';
 import { newSerialNumber } from '@virt-trust/pki/serial-number.ts';
-import type { AgentPaths } from '../paths.ts';
-import type { Sighting, Where } from '../served/sighting.ts';
+import type { DaemonTarget, Expectation, HostEffects, HostFacts } from '../services/host-effects.ts';
+import type { RunningMigration } from '../services/running-migrations.ts';
+import type { Sighting, Where } from '../services/sighting.ts';
+import type { Sockets } from '../sets/apply-state.ts';
+import { LAYOUTS } from '../sets/layout.ts';
+import type { GenerationContent } from '../sets/staging.ts';
 import { readFileIfPresent } from '../state/atomic-file.ts';
-import type { DaemonTarget, Expectation, HostEffects, HostFacts } from './host-effects.ts';
-import { LAYOUTS } from './layout.ts';
-import type { RunningMigration } from './running-migrations.ts';
-import type { GenerationContent } from './staging.ts';
-import type { Sockets } from './state.ts';
+import type { AgentPaths } from '../state/paths.ts';
 
 const ORGANIZATION = 'Example';
 const NAMES: readonly GeneralName[] = [

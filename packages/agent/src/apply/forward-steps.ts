@@ -4,13 +4,13 @@ import type { DesiredCredential, DesiredState } from '@virt-trust/contract/model
 import type { Proof } from '@virt-trust/contract/model/observed-state.ts';
 import type { Service } from '@virt-trust/contract/model/service.ts';
 import { parseCertificates } from '@virt-trust/pki/certificate.ts';
+import { type Generation, type ServiceState, type Transition, withService } from '../sets/apply-state.ts';
+import { LAYOUTS } from '../sets/layout.ts';
+import { FOUND_GENERATION } from '../sets/serving.ts';
+import { verifyContent } from '../sets/staging.ts';
 import { keepFound as keepWhatIsFound } from './adoption.ts';
 import { makeContent } from './content.ts';
-import { LAYOUTS } from './layout.ts';
 import type { StepContext } from './run.ts';
-import { FOUND_GENERATION } from './serving.ts';
-import { verifyContent } from './staging.ts';
-import { type Generation, type ServiceState, type Transition, withService } from './state.ts';
 import { targetSockets } from './target-sockets.ts';
 
 export async function keepFound({ workshop, facts }: StepContext): Promise<void> {

@@ -1,9 +1,9 @@
 import type { DesiredState } from '@virt-trust/contract/model/desired-state.ts';
 import { SERVICES } from '@virt-trust/contract/model/service.ts';
+import type { Workshop } from '../served/workshop.ts';
+import { emptyJournal, type Journal } from '../sets/apply-state.ts';
 import { planRemoval } from './plan.ts';
 import { readsDefaults } from './reads-defaults.ts';
-import { emptyJournal, type Journal } from './state.ts';
-import type { Workshop } from './workshop.ts';
 
 /** What a removal gave back, and what it could not or must not. */
 export interface RemovalOutcome {

@@ -1,13 +1,13 @@
 import { describeError } from '@virt-trust/base/error.ts';
 import type { DesiredState } from '@virt-trust/contract/model/desired-state.ts';
 import { SERVICES, type Service } from '@virt-trust/contract/model/service.ts';
-import type { HostFacts } from './host-effects.ts';
-import { LAYOUTS } from './layout.ts';
-import { QUIET_MS, REPAIR_LIMIT } from './repair-count.ts';
+import type { Workshop } from '../served/workshop.ts';
+import type { HostFacts } from '../services/host-effects.ts';
+import type { ApplyState } from '../sets/apply-state.ts';
+import { LAYOUTS } from '../sets/layout.ts';
+import { QUIET_MS, REPAIR_LIMIT } from '../sets/repair-count.ts';
 import { migrationsOf, type RestartWait, restartWait } from './restart-wait.ts';
-import type { ApplyState } from './state.ts';
 import { targetSockets } from './target-sockets.ts';
-import type { Workshop } from './workshop.ts';
 
 interface Disturbance {
   readonly path: string;

@@ -10,12 +10,12 @@ import { instant } from '@virt-trust/base/instant.ts';
 import { SERVICES } from '@virt-trust/contract/model/service.ts';
 import { parseCertificates } from '@virt-trust/pki/certificate.ts';
 import { formatName } from '@virt-trust/pki/name.ts';
-import { type AgentPaths, agentPaths } from '../paths.ts';
+import { LAYOUTS } from '../sets/layout.ts';
+import { verifyContent } from '../sets/staging.ts';
+import { type AgentPaths, agentPaths } from '../state/paths.ts';
 import { killAt } from './fixture-kill.ts';
 import type { Scenario } from './fixture-manager.ts';
 import { desiredState, makeAuthority, makeHost, readAuthority, served } from './fixtures.ts';
-import { LAYOUTS } from './layout.ts';
-import { verifyContent } from './staging.ts';
 
 const CHILD = fileURLToPath(new URL('./fixture-manager.ts', import.meta.url));
 

@@ -2,8 +2,8 @@ import { mkdir, readdir } from 'node:fs/promises';
 import { join } from 'node:path';
 import { type RunHostCommand, which } from '@virt-trust/check/host/host-command.ts';
 import { readLsm } from '../inventory/lsm.ts';
-import type { AgentPaths } from '../paths.ts';
 import { readFileIfPresent, removeFile, writeFileAtomic } from '../state/atomic-file.ts';
+import type { AgentPaths } from '../state/paths.ts';
 
 const ABSTRACTION = '/etc/apparmor.d/local/abstractions/libvirt-qemu';
 const PROFILES = '/etc/apparmor.d/libvirt';

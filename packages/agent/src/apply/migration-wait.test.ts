@@ -7,8 +7,9 @@ import { isTrustError } from '@virt-trust/base/error.ts';
 import { HOUR, instant, MINUTE, SECOND } from '@virt-trust/base/instant.ts';
 import { silentLog } from '@virt-trust/base/log.ts';
 import type { DesiredState } from '@virt-trust/contract/model/desired-state.ts';
-import { agentPaths } from '../paths.ts';
-import { barrierOf } from './barrier.ts';
+import type { RunningMigration } from '../services/running-migrations.ts';
+import { barrierOf } from '../sets/barrier.ts';
+import { agentPaths } from '../state/paths.ts';
 import { JournaledEngine } from './engine.ts';
 import { Bell, manage } from './fixture-manager.ts';
 import {
@@ -20,7 +21,6 @@ import {
   type TestAuthority,
 } from './fixtures.ts';
 import { planRemoval } from './plan.ts';
-import type { RunningMigration } from './running-migrations.ts';
 
 const OUT: RunningMigration = { vm: 'web', direction: 'outgoing' };
 const IN: RunningMigration = { vm: 'db', direction: 'incoming' };

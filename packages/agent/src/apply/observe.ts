@@ -7,12 +7,12 @@ import type {
 } from '@virt-trust/contract/model/observed-state.ts';
 import { SERVICES, type Service } from '@virt-trust/contract/model/service.ts';
 import { parseCertificates } from '@virt-trust/pki/certificate.ts';
-import type { HostFacts } from './host-effects.ts';
-import { isOurVncDirectory, LAYOUTS } from './layout.ts';
-import { REPAIR_LIMIT } from './repair-count.ts';
+import type { Workshop } from '../served/workshop.ts';
+import type { HostFacts } from '../services/host-effects.ts';
+import type { ApplyState, Journal, Transition } from '../sets/apply-state.ts';
+import { isOurVncDirectory, LAYOUTS } from '../sets/layout.ts';
+import { REPAIR_LIMIT } from '../sets/repair-count.ts';
 import { pendingOf, type RestartWait } from './restart-wait.ts';
-import type { ApplyState, Journal, Transition } from './state.ts';
-import type { Workshop } from './workshop.ts';
 
 /** What the agent made of what is wanted, as the manager reads it. */
 export async function observe(parts: {

@@ -1,10 +1,16 @@
 import type { DesiredState } from '@virt-trust/contract/model/desired-state.ts';
 import { SERVICES } from '@virt-trust/contract/model/service.ts';
-import { keepsEveryService } from './found.ts';
+import type { Workshop } from '../served/workshop.ts';
+import {
+  type ApplyState,
+  emptyJournal,
+  type Journal,
+  type Transition,
+  withService,
+} from '../sets/apply-state.ts';
+import { keepsEveryService } from '../sets/found.ts';
 import { planApplication } from './plan.ts';
-import { type ApplyState, emptyJournal, type Journal, type Transition, withService } from './state.ts';
 import { targetSockets } from './target-sockets.ts';
-import type { Workshop } from './workshop.ts';
 
 /**
  * The journal of an application that leads from what the host has to what is desired. `waiting` are transitions of an

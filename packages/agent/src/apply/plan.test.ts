@@ -4,6 +4,7 @@ import type { DesiredCredential, DesiredState } from '@virt-trust/contract/model
 import { testDesiredSettings } from '@virt-trust/contract/model/fixtures.ts';
 import { SERVICES } from '@virt-trust/contract/model/service.ts';
 import fc from 'fast-check';
+import { type ApplyState, EMPTY_STATE, type Journal } from '../sets/apply-state.ts';
 import {
   digestOfIdentity,
   digestOfTarget,
@@ -12,7 +13,6 @@ import {
   planRemoval,
   planWayBack,
 } from './plan.ts';
-import { type ApplyState, EMPTY_STATE, type Journal } from './state.ts';
 import { STEPS } from './steps.ts';
 
 function credential(change: Partial<DesiredCredential> = {}): DesiredCredential {

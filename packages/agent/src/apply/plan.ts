@@ -1,7 +1,7 @@
 import { sha256Hex } from '@virt-trust/base/digest.ts';
 import type { DesiredCredential, DesiredState } from '@virt-trust/contract/model/desired-state.ts';
 import { SERVICES, type Service } from '@virt-trust/contract/model/service.ts';
-import type { ApplyState, Journal, Transition } from './state.ts';
+import type { ApplyState, Journal, Transition } from '../sets/apply-state.ts';
 
 /** What is done to a service by a step whose name ends in the service's. */
 export type ServiceAction =

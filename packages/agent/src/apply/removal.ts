@@ -2,14 +2,14 @@ import { rm } from 'node:fs/promises';
 import { join } from 'node:path';
 import { describeError } from '@virt-trust/base/error.ts';
 import { SERVICES, type Service } from '@virt-trust/contract/model/service.ts';
-import { clean } from './failure.ts';
-import type { HostFacts } from './host-effects.ts';
-import { CONFIGURED_DIRECTORIES, LAYOUTS } from './layout.ts';
+import type { Workshop } from '../served/workshop.ts';
+import type { HostFacts } from '../services/host-effects.ts';
+import { EMPTY_STATE } from '../sets/apply-state.ts';
+import { clean } from '../sets/failure.ts';
+import { CONFIGURED_DIRECTORIES, LAYOUTS } from '../sets/layout.ts';
+import { FOUND_GENERATION } from '../sets/serving.ts';
 import { readsDefaults } from './reads-defaults.ts';
 import type { StepContext } from './run.ts';
-import { FOUND_GENERATION } from './serving.ts';
-import { EMPTY_STATE } from './state.ts';
-import type { Workshop } from './workshop.ts';
 
 export async function settings(context: StepContext): Promise<void> {
   const { workshop } = context;

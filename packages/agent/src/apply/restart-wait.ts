@@ -1,8 +1,8 @@
 import { TrustError } from '@virt-trust/base/error.ts';
 import { formatInstant, type Instant, instant, SECOND } from '@virt-trust/base/instant.ts';
 import type { Pending } from '@virt-trust/contract/model/observed-state.ts';
-import type { RunningMigration } from './running-migrations.ts';
-import type { Workshop } from './workshop.ts';
+import type { Workshop } from '../served/workshop.ts';
+import type { RunningMigration } from '../services/running-migrations.ts';
 
 /** A restart of the libvirt daemon that would cut running migrations off, and waits for their end. */
 export interface RestartWait {

@@ -1,13 +1,13 @@
 import { describeError } from '@virt-trust/base/error.ts';
 import type { Service } from '@virt-trust/contract/model/service.ts';
-import { clean, failureOf } from './failure.ts';
+import type { Workshop } from '../served/workshop.ts';
+import type { HostFacts } from '../services/host-effects.ts';
+import type { Journal, ServiceState } from '../sets/apply-state.ts';
+import { clean, failureOf } from '../sets/failure.ts';
 import { givesBack } from './giving-back.ts';
-import type { HostFacts } from './host-effects.ts';
 import { type HostAction, parseStep, planWayBack, type ServiceAction } from './plan.ts';
 import { readsDefaults } from './reads-defaults.ts';
 import type { RestartWait } from './restart-wait.ts';
-import type { Journal, ServiceState } from './state.ts';
-import type { Workshop } from './workshop.ts';
 
 /** What a step works on: the journal it may change, and the host as it was when the run began. */
 export interface StepContext {

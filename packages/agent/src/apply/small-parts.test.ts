@@ -2,8 +2,8 @@ import assert from 'node:assert/strict';
 import { describe, it } from 'node:test';
 import { instant } from '@virt-trust/base/instant.ts';
 import fc from 'fast-check';
-import { parseUnits } from './daemon.ts';
-import { failureOf } from './failure.ts';
+import { parseUnits } from '../services/daemon.ts';
+import { failureOf } from '../sets/failure.ts';
 import { withRules } from './lsm.ts';
 
 describe('parseUnits', () => {

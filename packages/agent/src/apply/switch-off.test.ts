@@ -5,12 +5,12 @@ import { type TestContext, test } from 'node:test';
 import { systemClock } from '@virt-trust/base/clock.ts';
 import { silentLog } from '@virt-trust/base/log.ts';
 import { temporaryRoot } from '../fixtures.ts';
-import { type AgentPaths, agentPaths } from '../paths.ts';
-import { barrierOf } from './barrier.ts';
+import { barrierOf } from '../sets/barrier.ts';
+import { CONFIGURED_DIRECTORIES } from '../sets/layout.ts';
+import { type AgentPaths, agentPaths } from '../state/paths.ts';
 import { JournaledEngine } from './engine.ts';
 import { Bell, manage } from './fixture-manager.ts';
 import { desiredState, FileEffects, makeAuthority, makeHost, served, tlsOff } from './fixtures.ts';
-import { CONFIGURED_DIRECTORIES } from './layout.ts';
 
 async function hostOf(t: TestContext, options: { failing?: string[]; vms?: FileEffects['vms'] } = {}) {
   const paths = agentPaths(await temporaryRoot(t));

@@ -1,7 +1,7 @@
 import type { DesiredState } from '@virt-trust/contract/model/desired-state.ts';
-import type { FoundManifest } from './found.ts';
-import type { HostFacts } from './host-effects.ts';
-import type { Sockets } from './state.ts';
+import type { HostFacts } from '../services/host-effects.ts';
+import type { Sockets } from '../sets/apply-state.ts';
+import type { FoundManifest } from '../sets/found.ts';
 
 /** The sockets as desired: TLS on with libvirt's certificate, plain TCP off or as it was found; without TLS as found. */
 export function targetSockets(desired: DesiredState, manifest: FoundManifest, facts: HostFacts): Sockets {

@@ -1,7 +1,7 @@
 import { describeError, isTrustError } from '@virt-trust/base/error.ts';
 import type { Log } from '@virt-trust/base/log.ts';
+import type { ApplyOptions } from '../served/workshop.ts';
 import { Stopped } from './run.ts';
-import type { ApplyOptions } from './workshop.ts';
 
 export interface TurnParts {
   readonly log: Log;

@@ -13,7 +13,7 @@ import { validatorOf } from '@virt-trust/contract/validate.ts';
 import fc from 'fast-check';
 import { makeAuthority, makeHost } from '../apply/fixtures.ts';
 import { temporaryRoot } from '../fixtures.ts';
-import { agentPaths } from '../paths.ts';
+import { agentPaths } from '../state/paths.ts';
 import { HostCapabilityWatch } from './capability-watch.ts';
 import { listenerOn, parseListeners } from './listeners.ts';
 

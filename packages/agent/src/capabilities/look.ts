@@ -7,7 +7,7 @@ import { lineOf } from '@virt-trust/check/host/text.ts';
 import type { HostCapabilities } from '@virt-trust/contract/model/capabilities.ts';
 import { parseVersions, portsOf } from '../inventory/libvirt.ts';
 import { readEffectiveSettings } from '../inventory/settings.ts';
-import type { AgentContext } from '../ports.ts';
+import type { AgentContext } from '../ports/agent-context.ts';
 import { InForce, startOf } from './in-force.ts';
 import { type Listeners, listenerOn, readListeners } from './listeners.ts';
 import { lookAtNativeTls } from './native-tls.ts';

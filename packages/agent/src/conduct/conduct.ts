@@ -9,11 +9,11 @@ import {
   peerGetVmState,
 } from '@virt-trust/contract/agent/peer-operations.ts';
 import type { MigrationStatus } from '@virt-trust/contract/model/migration.ts';
-import { IdentityStore } from '../identity.ts';
-import { type AgentPaths, agentPaths } from '../paths.ts';
 import { type PeerClient, peerClient } from '../peers/peer-client.ts';
 import { migrationSockets, removeSocketDirectory } from '../relay/sockets.ts';
 import { openStreams, type SourceStreams } from '../relay/source-streams.ts';
+import { IdentityStore } from '../state/identity.ts';
+import { type AgentPaths, agentPaths } from '../state/paths.ts';
 import { openAccess } from './access.ts';
 import { Conduction } from './conduction.ts';
 import { type Commission, ConductFiles } from './files.ts';

@@ -4,9 +4,9 @@ import { Grant } from '@virt-trust/contract/model/grant.ts';
 import { MigrationOrder, MigrationStatus } from '@virt-trust/contract/model/migration.ts';
 import { PKIPATH_FILE_NAMES } from '@virt-trust/libvirt/layout.ts';
 import Type, { type Static } from 'typebox';
-import type { AgentPaths } from '../paths.ts';
 import { readFileIfPresent, writeFileAtomic } from '../state/atomic-file.ts';
 import { Document } from '../state/document.ts';
+import type { AgentPaths } from '../state/paths.ts';
 import type { ClientFilesPem } from './access.ts';
 import { Journal } from './outcome.ts';
 

@@ -9,7 +9,7 @@ import { silentLog } from '@virt-trust/base/log.ts';
 import { systemRandomness } from '@virt-trust/base/randomness.ts';
 import type { RunHostCommand } from '@virt-trust/check/host/host-command.ts';
 import { temporaryRoot } from '../fixtures.ts';
-import { agentPaths } from '../paths.ts';
+import { agentPaths } from '../state/paths.ts';
 import { Consoles } from './consoles.ts';
 import { isVisit, type VisitWatch } from './visits.ts';
 

@@ -12,7 +12,7 @@ import type {
   VmDisplay,
   VmDisplays,
 } from '@virt-trust/contract/model/console.ts';
-import type { AgentContext } from '../ports.ts';
+import type { AgentContext } from '../ports/agent-context.ts';
 import { makeConsolePassword } from './console-password.ts';
 import { displaysOf } from './displays.ts';
 import { findGraphics, type GraphicsElement, withoutPassword, withPassword } from './graphics-xml.ts';

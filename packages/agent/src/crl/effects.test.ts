@@ -5,7 +5,7 @@ import { type TestContext, test } from 'node:test';
 import { isTrustError } from '@virt-trust/base/error.ts';
 import type { RunHostCommand } from '@virt-trust/check/host/host-command.ts';
 import { temporaryRoot } from '../fixtures.ts';
-import { type AgentPaths, agentPaths } from '../paths.ts';
+import { type AgentPaths, agentPaths } from '../state/paths.ts';
 import { SystemCrlEffects } from './effects.ts';
 
 const UUIDS = { asks: '11111111-1111-4111-8111-111111111111', plain: '22222222-2222-4222-8222-222222222222' };

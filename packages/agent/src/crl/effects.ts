@@ -6,14 +6,14 @@ import { readDaemonMode, readProgramVersion } from '@virt-trust/check/host/libvi
 import { type QemuProcess, readQemuProcesses } from '@virt-trust/check/host/qemu-process.ts';
 import type { Service } from '@virt-trust/contract/model/service.ts';
 import { type RpcDaemon, readLibvirtdSettings } from '@virt-trust/libvirt/libvirtd-settings.ts';
-import { RpcDaemonUnits } from '../apply/daemon.ts';
-import { arrived } from '../apply/running-migrations.ts';
-import { reloadLibvirt } from '../apply/services/libvirt-reload.ts';
-import { reloadVnc } from '../apply/services/vnc.ts';
-import { readHostConfiguration } from '../apply/settings-files.ts';
-import type { AgentPaths } from '../paths.ts';
+import { RpcDaemonUnits } from '../services/daemon.ts';
+import { reloadLibvirt } from '../services/libvirt-reload.ts';
+import { arrived } from '../services/running-migrations.ts';
+import { cutSessions, listSessions, type Session } from '../services/sessions.ts';
+import { reloadVnc } from '../services/vnc.ts';
+import { readHostConfiguration } from '../sets/settings-files.ts';
 import { readFileIfPresent } from '../state/atomic-file.ts';
-import { cutSessions, listSessions, type Session } from './sessions.ts';
+import type { AgentPaths } from '../state/paths.ts';
 
 /** What a CRL does to a host beside its files; replaced in tests of what files are left. */
 export interface CrlEffects {

@@ -2,8 +2,8 @@ import { readFileSync } from 'node:fs';
 import { join } from 'node:path';
 import { systemClock } from '@virt-trust/base/clock.ts';
 import { silentLog } from '@virt-trust/base/log.ts';
-import { barrierOf } from '../apply/barrier.ts';
-import { agentPaths } from '../paths.ts';
+import { barrierOf } from '../sets/barrier.ts';
+import { agentPaths } from '../state/paths.ts';
 import { FileCrlEffects } from './fixtures.ts';
 import { HostCrls } from './host-crls.ts';
 

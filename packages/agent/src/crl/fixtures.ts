@@ -7,10 +7,10 @@ import { issueCrl } from '@virt-trust/pki/crl-issue.ts';
 import type { CrlReason } from '@virt-trust/pki/crl-reason.ts';
 import { encodePem } from '@virt-trust/pki/pem.ts';
 import type { SerialNumber } from '@virt-trust/pki/serial-number.ts';
-import { LAYOUTS } from '../apply/layout.ts';
-import type { AgentPaths } from '../paths.ts';
+import type { Session } from '../services/sessions.ts';
+import { LAYOUTS } from '../sets/layout.ts';
+import type { AgentPaths } from '../state/paths.ts';
 import type { CrlEffects } from './effects.ts';
-import type { Session } from './sessions.ts';
 
 /** For tests: a CRL in PEM. */
 export function crlOf(

@@ -20,11 +20,11 @@ import { DAY, instant } from '@virt-trust/base/instant.ts';
 import { silentLog } from '@virt-trust/base/log.ts';
 import type { CrlDelivery } from '@virt-trust/contract/model/crl.ts';
 import type { DesiredState } from '@virt-trust/contract/model/desired-state.ts';
-import { barrierOf } from '../apply/barrier.ts';
 import { JournaledEngine } from '../apply/engine.ts';
 import { Bell, manage } from '../apply/fixture-manager.ts';
 import { desiredState, FileEffects, makeAuthority, makeHost, type TestAuthority } from '../apply/fixtures.ts';
-import { type AgentPaths, agentPaths } from '../paths.ts';
+import { barrierOf } from '../sets/barrier.ts';
+import { type AgentPaths, agentPaths } from '../state/paths.ts';
 import { crlOf, FileCrlEffects, readCrl, readLoaded } from './fixtures.ts';
 import { HostCrls } from './host-crls.ts';
 

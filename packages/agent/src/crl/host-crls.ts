@@ -5,18 +5,18 @@ import type { Log } from '@virt-trust/base/log.ts';
 import type { CrlDelivery, InstalledCrl, RevokedParty } from '@virt-trust/contract/model/crl.ts';
 import { DesiredState } from '@virt-trust/contract/model/desired-state.ts';
 import { PURPOSE_OF_SERVICE, type Purpose, type Service } from '@virt-trust/contract/model/service.ts';
-import type { Barrier } from '../apply/barrier.ts';
-import { clean } from '../apply/failure.ts';
-import { Found } from '../apply/found.ts';
-import { FOUND_GENERATION, Serving } from '../apply/serving.ts';
-import { Staging } from '../apply/staging.ts';
-import type { AgentPaths } from '../paths.ts';
-import type { Crls } from '../ports.ts';
+import type { Crls } from '../ports/crls.ts';
+import { type Session, sessionsOf } from '../services/sessions.ts';
+import type { Barrier } from '../sets/barrier.ts';
+import { clean } from '../sets/failure.ts';
+import { Found } from '../sets/found.ts';
+import { FOUND_GENERATION, Serving } from '../sets/serving.ts';
+import { Staging } from '../sets/staging.ts';
 import { Document } from '../state/document.ts';
+import type { AgentPaths } from '../state/paths.ts';
 import type { CrlEffects } from './effects.ts';
 import { CRL_SERVICES, CrlPlaces } from './places.ts';
 import { type CrlRecord, crlDocument } from './record.ts';
-import { type Session, sessionsOf } from './sessions.ts';
 import { type VerifiedDelivery, verifyDelivery } from './verify.ts';
 
 export interface HostCrlsOptions {

@@ -8,12 +8,12 @@ import { after, before, describe, it } from 'node:test';
 import { fileURLToPath } from 'node:url';
 import { systemClock } from '@virt-trust/base/clock.ts';
 import { silentLog } from '@virt-trust/base/log.ts';
-import { barrierOf } from '../apply/barrier.ts';
 import { JournaledEngine } from '../apply/engine.ts';
 import { killAt } from '../apply/fixture-kill.ts';
 import { Bell, manage } from '../apply/fixture-manager.ts';
 import { desiredState, FileEffects, makeAuthority, makeHost } from '../apply/fixtures.ts';
-import { type AgentPaths, agentPaths } from '../paths.ts';
+import { barrierOf } from '../sets/barrier.ts';
+import { type AgentPaths, agentPaths } from '../state/paths.ts';
 import { crlOf, readCrl, readLoaded } from './fixtures.ts';
 import { crlDocument } from './record.ts';
 

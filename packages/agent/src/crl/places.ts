@@ -6,13 +6,13 @@ import { PURPOSE_OF_SERVICE, type Service } from '@virt-trust/contract/model/ser
 import { parseCertificates } from '@virt-trust/pki/certificate.ts';
 import { parseCrl } from '@virt-trust/pki/crl.ts';
 import { decodePem, encodePem, type PemBlock } from '@virt-trust/pki/pem.ts';
-import { type Found, foundIdentity } from '../apply/found.ts';
-import { attributesFor, LAYOUTS } from '../apply/layout.ts';
-import type { Serving } from '../apply/serving.ts';
-import type { Staging } from '../apply/staging.ts';
-import type { AgentPaths } from '../paths.ts';
+import { type Found, foundIdentity } from '../sets/found.ts';
+import { attributesFor, LAYOUTS } from '../sets/layout.ts';
+import type { Serving } from '../sets/serving.ts';
+import type { Staging } from '../sets/staging.ts';
 import { inTurn, removeFile, writeFileAtomic } from '../state/atomic-file.ts';
 import { Document } from '../state/document.ts';
+import type { AgentPaths } from '../state/paths.ts';
 import { type CrlRecord, crlDocument } from './record.ts';
 
 /** Everybody may read a CRL, and a daemon that may not does not start. */

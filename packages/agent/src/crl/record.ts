@@ -3,8 +3,8 @@ import { CrlPem, InstalledCrl } from '@virt-trust/contract/model/crl.ts';
 import { Line, Pin } from '@virt-trust/contract/model/primitives.ts';
 import { Service } from '@virt-trust/contract/model/service.ts';
 import Type, { type Static } from 'typebox';
-import type { AgentPaths } from '../paths.ts';
 import { Document } from '../state/document.ts';
+import type { AgentPaths } from '../state/paths.ts';
 
 const strict = { additionalProperties: false };
 

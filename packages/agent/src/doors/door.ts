@@ -7,7 +7,7 @@ import { type Problem, problemOf } from '@virt-trust/contract/problem.ts';
 import { validatorOf } from '@virt-trust/contract/validate.ts';
 import type { FastifyError, FastifyInstance, FastifyReply, FastifyRequest } from 'fastify';
 import type { TSchema } from 'typebox';
-import { systemRefusal } from '../system-error.ts';
+import { systemRefusal } from '../state/system-error.ts';
 import type { Caller, Handlers } from './handlers.ts';
 
 /** A desired state holds up to sixteen bundles of 64 KiB. */

@@ -7,10 +7,9 @@ import { exchange } from '@virt-trust/channel/exchange.ts';
 import { identityOf, madeUpPin } from '@virt-trust/channel/fixtures.ts';
 import { PinSet } from '@virt-trust/channel/pins.ts';
 import { putGrant } from '@virt-trust/contract/agent/grant-operations.ts';
+import { cancelMigration, getMigration } from '@virt-trust/contract/agent/migration-operations.ts';
 import {
   AGENT_OPERATIONS,
-  cancelMigration,
-  getMigration,
   getStatus,
   putCrls,
   putDesiredState,

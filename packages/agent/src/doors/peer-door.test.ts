@@ -8,7 +8,7 @@ import { identityOf } from '@virt-trust/channel/fixtures.ts';
 import type { ChannelIdentity } from '@virt-trust/channel/identity.ts';
 import { PinSet } from '@virt-trust/channel/pins.ts';
 import { deleteGrant, listGrants, putGrant } from '@virt-trust/contract/agent/grant-operations.ts';
-import { putManagers } from '@virt-trust/contract/agent/operations.ts';
+import { putManagers } from '@virt-trust/contract/agent/identity-operations.ts';
 import {
   peerCreateMigration,
   peerEndMigration,
@@ -17,8 +17,8 @@ import {
 import type { Grant } from '@virt-trust/contract/model/grant.ts';
 import { clientOver } from '../fixtures.ts';
 import { grantFor, grantingEngines, noHostCommands } from '../grants/fixtures.ts';
-import { IdentityStore } from '../identity.ts';
 import { peerClient } from '../peers/peer-client.ts';
+import { IdentityStore } from '../state/identity.ts';
 import { grantingHost, isClosed } from './fixture-granting-host.ts';
 
 const XML = { xml: '<domain/>', persistentXml: null };

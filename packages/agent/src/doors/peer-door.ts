@@ -5,7 +5,7 @@ import { AddressRate } from '@virt-trust/channel/address-rate.ts';
 import type { ChannelIdentity } from '@virt-trust/channel/identity.ts';
 import type { AgentOperation } from '@virt-trust/contract/agent/agent-operation.ts';
 import type { FastifyRequest } from 'fastify';
-import type { Grants, PeerDoorControl, PeerGuests } from '../ports.ts';
+import type { Grants, PeerDoorControl, PeerGuests } from '../ports/grants.ts';
 import type { Caller, Handlers } from './handlers.ts';
 import { openPinnedDoor, type PinnedDoor, type ProvenPeer } from './pinned-door.ts';
 

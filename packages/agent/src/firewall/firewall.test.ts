@@ -6,7 +6,7 @@ import { TrustError } from '@virt-trust/base/error.ts';
 import { type RunHostCommand, runHostCommand, which } from '@virt-trust/check/host/host-command.ts';
 import fc from 'fast-check';
 import { temporaryRoot } from '../fixtures.ts';
-import { agentPaths } from '../paths.ts';
+import { agentPaths } from '../state/paths.ts';
 import { Firewall } from './firewall.ts';
 import { parseActiveZones } from './firewalld.ts';
 import { parseRuleset } from './nft-ruleset.ts';

@@ -1,7 +1,7 @@
 import type { RunHostCommand } from '@virt-trust/check/host/host-command.ts';
 import type { Inventory } from '@virt-trust/contract/model/inventory.ts';
-import type { AgentPaths } from '../paths.ts';
 import { Document } from '../state/document.ts';
+import type { AgentPaths } from '../state/paths.ts';
 import { FirewalldFirewall } from './firewalld.ts';
 import { NftablesFirewall } from './nftables.ts';
 import { type FirewalldRule, FirewallRecord, type Opening } from './opening.ts';

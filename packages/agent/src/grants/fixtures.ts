@@ -4,7 +4,7 @@ import { HOUR, type Instant } from '@virt-trust/base/instant.ts';
 import type { RunHostCommand } from '@virt-trust/check/host/host-command.ts';
 import type { Grant } from '@virt-trust/contract/model/grant.ts';
 import { noEngines } from '../fixtures.ts';
-import type { EngineFactory } from '../ports.ts';
+import type { EngineFactory } from '../ports/engines.ts';
 import { HostGrants } from './host-grants.ts';
 
 /** For tests: a host with no program on it, so without a firewall. */

@@ -1,6 +1,6 @@
 import { describeError } from '@virt-trust/base/error.ts';
 import type { Grant } from '@virt-trust/contract/model/grant.ts';
-import type { AgentContext } from '../ports.ts';
+import type { AgentContext } from '../ports/agent-context.ts';
 import type { HeldGrant } from './judge.ts';
 
 const PREFIX = 'grant-';

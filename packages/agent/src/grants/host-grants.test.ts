@@ -8,9 +8,10 @@ import { PinSet } from '@virt-trust/channel/pins.ts';
 import type { Grant } from '@virt-trust/contract/model/grant.ts';
 import { Firewall } from '../firewall/firewall.ts';
 import { temporaryRoot } from '../fixtures.ts';
-import { agentPaths } from '../paths.ts';
-import type { AgentContext, PeerGuests } from '../ports.ts';
+import type { AgentContext } from '../ports/agent-context.ts';
+import type { PeerGuests } from '../ports/grants.ts';
 import { makeStateDirectories } from '../state/directories.ts';
+import { agentPaths } from '../state/paths.ts';
 import { grantFor, noHostCommands } from './fixtures.ts';
 import { HostGrants } from './host-grants.ts';
 

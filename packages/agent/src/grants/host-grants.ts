@@ -3,14 +3,8 @@ import { formatInstant, type Instant, SECOND } from '@virt-trust/base/instant.ts
 import type { SpkiPin } from '@virt-trust/base/spki-pin.ts';
 import { PinSet } from '@virt-trust/channel/pins.ts';
 import type { Grant, GrantState } from '@virt-trust/contract/model/grant.ts';
-import type {
-  AgentContext,
-  AskedOperation,
-  AskingPeer,
-  Grants,
-  PeerDoorControl,
-  PeerGuests,
-} from '../ports.ts';
+import type { AgentContext } from '../ports/agent-context.ts';
+import type { AskedOperation, AskingPeer, Grants, PeerDoorControl, PeerGuests } from '../ports/grants.ts';
 import { Document } from '../state/document.ts';
 import { BoundedEvents } from './bounded-events.ts';
 import { GrantOpenings } from './grant-openings.ts';

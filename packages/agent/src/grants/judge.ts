@@ -6,7 +6,8 @@ import { PinSet, requireSeparateRoles } from '@virt-trust/channel/pins.ts';
 import { Grant, type GrantedOperation } from '@virt-trust/contract/model/grant.ts';
 import { Pin } from '@virt-trust/contract/model/primitives.ts';
 import Type, { type Static } from 'typebox';
-import type { AgentKeys, AskedOperation, AskingPeer } from '../ports.ts';
+import type { AgentKeys } from '../ports/agent-context.ts';
+import type { AskedOperation, AskingPeer } from '../ports/grants.ts';
 
 /** A grant as it is kept: bound to the manager that gave it. */
 export const HeldGrant = Type.Object(

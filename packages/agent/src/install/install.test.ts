@@ -11,7 +11,7 @@ import fc from 'fast-check';
 import { type RunningAgent, runAgent } from '../agent.ts';
 import { localAgentClient } from '../doors/local-client.ts';
 import { noEngines, temporaryRoot } from '../fixtures.ts';
-import { agentPaths } from '../paths.ts';
+import { agentPaths } from '../state/paths.ts';
 import { installAgent, parseInstallOrder } from './install.ts';
 import { uninstallAgent } from './uninstall.ts';
 

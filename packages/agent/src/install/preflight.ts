@@ -4,8 +4,8 @@ import { dirname } from 'node:path';
 import type { Clock } from '@virt-trust/base/clock.ts';
 import { describeError, TrustError } from '@virt-trust/base/error.ts';
 import { formatInstant, type Instant, parseInstant } from '@virt-trust/base/instant.ts';
-import type { AgentPaths } from '../paths.ts';
-import { systemRefusal } from '../system-error.ts';
+import type { AgentPaths } from '../state/paths.ts';
+import { systemRefusal } from '../state/system-error.ts';
 
 export interface HostConditions {
   readonly uid: number;

@@ -1,8 +1,8 @@
 import { stat } from 'node:fs/promises';
 import { join } from 'node:path';
 import type { RunHostCommand } from '@virt-trust/check/host/host-command.ts';
-import type { AgentPaths } from '../paths.ts';
 import { readFileIfPresent, removeFile, writeFileAtomic } from '../state/atomic-file.ts';
+import type { AgentPaths } from '../state/paths.ts';
 
 /** Something that an installation changed. */
 export interface Change {

@@ -2,8 +2,8 @@ import { lstat, readdir, readlink, rm, rmdir } from 'node:fs/promises';
 import { basename, dirname, join } from 'node:path';
 import { type RunHostCommand, runHostCommand } from '@virt-trust/check/host/host-command.ts';
 import { Firewall } from '../firewall/firewall.ts';
-import { type AgentPaths, agentPaths } from '../paths.ts';
 import { removeFile } from '../state/atomic-file.ts';
+import { type AgentPaths, agentPaths } from '../state/paths.ts';
 import { Service } from './service.ts';
 
 export interface UninstallOptions {

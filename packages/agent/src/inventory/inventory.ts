@@ -11,7 +11,7 @@ import { readListeningPorts } from '@virt-trust/check/host/sockets.ts';
 import { lineOf } from '@virt-trust/check/host/text.ts';
 import type { Inventory, RunningVm } from '@virt-trust/contract/model/inventory.ts';
 import type { Firewall } from '../firewall/firewall.ts';
-import type { AgentPaths } from '../paths.ts';
+import type { AgentPaths } from '../state/paths.ts';
 import { readInterfaces } from './interfaces.ts';
 import { libvirtFacts, portsOf, type RunningLibvirt, readRunningLibvirt } from './libvirt.ts';
 import { readLsm } from './lsm.ts';

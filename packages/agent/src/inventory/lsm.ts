@@ -1,6 +1,6 @@
 import { readFile, stat } from 'node:fs/promises';
 import type { Inventory } from '@virt-trust/contract/model/inventory.ts';
-import type { AgentPaths } from '../paths.ts';
+import type { AgentPaths } from '../state/paths.ts';
 
 /** The security module that confines QEMU on the host. */
 export async function readLsm(paths: AgentPaths): Promise<Inventory['lsm']> {

@@ -1,7 +1,7 @@
 import { readFile } from 'node:fs/promises';
 import { lineOf } from '@virt-trust/check/host/text.ts';
 import type { Inventory } from '@virt-trust/contract/model/inventory.ts';
-import type { AgentPaths } from '../paths.ts';
+import type { AgentPaths } from '../state/paths.ts';
 
 type Distribution = Inventory['distribution'];
 

@@ -6,7 +6,7 @@ import { encodeConfigurationValue } from '@virt-trust/libvirt/configuration-synt
 import { QEMU_SERVICE_DIRECTORIES } from '@virt-trust/libvirt/layout.ts';
 import { type LibvirtdSettings, readLibvirtdSettings } from '@virt-trust/libvirt/libvirtd-settings.ts';
 import { type QemuSettings, readQemuSettings } from '@virt-trust/libvirt/qemu-settings.ts';
-import type { AgentPaths } from '../paths.ts';
+import type { AgentPaths } from '../state/paths.ts';
 
 type DaemonMode = NonNullable<Inventory['libvirt']>['daemonMode'];
 type Setting = Inventory['settings'][number];

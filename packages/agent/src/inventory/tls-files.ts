@@ -6,7 +6,7 @@ import type { FoundTlsFile } from '@virt-trust/contract/model/inventory.ts';
 import { LIBVIRT_SYSTEM_FILES, QEMU_FILE_NAMES } from '@virt-trust/libvirt/layout.ts';
 import { formatDistinguishedName } from '@virt-trust/libvirt/session.ts';
 import { encodeCertificatesPem, parseCertificates } from '@virt-trust/pki/certificate.ts';
-import type { AgentPaths } from '../paths.ts';
+import type { AgentPaths } from '../state/paths.ts';
 import type { EffectiveSettings } from './settings.ts';
 
 type Place = Pick<FoundTlsFile, 'path' | 'service' | 'role'>;

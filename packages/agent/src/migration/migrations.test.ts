@@ -19,9 +19,10 @@ import { crlDocument } from '../crl/record.ts';
 import { verifyDelivery } from '../crl/verify.ts';
 import { Firewall } from '../firewall/firewall.ts';
 import { keysOf } from '../fixtures.ts';
-import type { OwnProcesses } from '../own-processes.ts';
-import { type AgentPaths, agentPaths } from '../paths.ts';
-import type { AgentContext, Migrations } from '../ports.ts';
+import type { AgentContext } from '../ports/agent-context.ts';
+import type { Migrations } from '../ports/migrations.ts';
+import type { OwnProcesses } from '../state/own-processes.ts';
+import { type AgentPaths, agentPaths } from '../state/paths.ts';
 import { makeMigrations } from './migrations.ts';
 
 const UUID = '00cc6257-5d60-4ebb-a478-444f0538f75e';

@@ -8,7 +8,7 @@ import { crlOf } from '../crl/fixtures.ts';
 import { crlDocument } from '../crl/record.ts';
 import { verifyDelivery } from '../crl/verify.ts';
 import { temporaryRoot } from '../fixtures.ts';
-import { type AgentPaths, agentPaths } from '../paths.ts';
+import { type AgentPaths, agentPaths } from '../state/paths.ts';
 import { controlCrlOf, refuseRevokedDestination } from './revocation.ts';
 
 const now = instant(Date.now());

@@ -4,7 +4,7 @@ import { parseCertificates } from '@virt-trust/pki/certificate.ts';
 import { parseCrlNumber } from '@virt-trust/pki/crl-number.ts';
 import { type CrlRecord, crlDocument } from '../crl/record.ts';
 import { readOne, verifyDelivery } from '../crl/verify.ts';
-import type { AgentPaths } from '../paths.ts';
+import type { AgentPaths } from '../state/paths.ts';
 
 /**
  * Refuses a destination whose QEMU serves a certificate that this host's migration CRL names: QEMU loads a CRL as a

@@ -4,8 +4,8 @@ import { MigrationOrder, MigrationStatus, PreparedVm } from '@virt-trust/contrac
 import { Time } from '@virt-trust/contract/model/primitives.ts';
 import Type, { type Static } from 'typebox';
 import { ConductFiles } from '../conduct/files.ts';
-import type { AgentPaths } from '../paths.ts';
 import { Document } from '../state/document.ts';
+import type { AgentPaths } from '../state/paths.ts';
 
 const RECORD_NAME = /^[0-9a-f-]{36}$/;
 

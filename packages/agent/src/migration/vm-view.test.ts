@@ -6,7 +6,7 @@ import { join } from 'node:path';
 import { it } from 'node:test';
 import { systemClock } from '@virt-trust/base/clock.ts';
 import { FakeLibvirt, VM, VM_UUID } from '../conduct/fixture-libvirt.ts';
-import { agentPaths } from '../paths.ts';
+import { agentPaths } from '../state/paths.ts';
 import { libvirtVms } from './vm-view.ts';
 
 const OFF = { name: 'off', uuid: 'aaaaaaaa-2222-4333-8444-555555555555', id: -1 };

@@ -10,7 +10,7 @@ import { openAccess } from '../conduct/access.ts';
 import { listDomains, readMigratable, stateOf } from '../conduct/domain.ts';
 import { migrationFlags } from '../conduct/parameters.ts';
 import type { RpcClient } from '../conduct/rpc-client.ts';
-import type { AgentPaths } from '../paths.ts';
+import type { AgentPaths } from '../state/paths.ts';
 
 const NAMEABLE = new RegExp(VM_NAME, 'u');
 

@@ -2,7 +2,7 @@ import { describeError, TrustError } from '@virt-trust/base/error.ts';
 import { MINUTE, SECOND } from '@virt-trust/base/instant.ts';
 import type { Log } from '@virt-trust/base/log.ts';
 import type { HostNetwork } from '@virt-trust/contract/model/inventory.ts';
-import type { NetworkWatch } from '../ports.ts';
+import type { NetworkWatch } from '../ports/network-watch.ts';
 import type { Document } from '../state/document.ts';
 import type { NetworkWaker } from './kernel-watch.ts';
 import { type Settling, settle } from './settling.ts';

@@ -3,7 +3,7 @@ import { join } from 'node:path';
 import { lineOf } from '@virt-trust/check/host/text.ts';
 import { HostNetwork } from '@virt-trust/contract/model/inventory.ts';
 import { readInterfaces } from '../inventory/interfaces.ts';
-import type { AgentContext } from '../ports.ts';
+import type { AgentContext } from '../ports/agent-context.ts';
 import { Document } from '../state/document.ts';
 import { KernelWatch } from './kernel-watch.ts';
 import { HostNetworkWatch } from './network-watch.ts';

@@ -1,7 +1,7 @@
 import type { PreflightOrder } from '@virt-trust/contract/model/preflight.ts';
-import type { QemuUser } from '../apply/services/qemu-process.ts';
 import type { PeerClient } from '../peers/peer-client.ts';
-import type { AgentContext } from '../ports.ts';
+import type { AgentContext } from '../ports/agent-context.ts';
+import type { QemuUser } from '../services/qemu-process.ts';
 import type { FindingList } from './finding-list.ts';
 import type { Attempted } from './handshake-judgement.ts';
 

@@ -7,8 +7,8 @@ import { madeUpPin } from '@virt-trust/channel/fixtures.ts';
 import { Firewall } from '../firewall/firewall.ts';
 import { temporaryRoot } from '../fixtures.ts';
 import { grantFor, noHostCommands } from '../grants/fixtures.ts';
-import { agentPaths } from '../paths.ts';
 import { makeStateDirectories } from '../state/directories.ts';
+import { agentPaths } from '../state/paths.ts';
 import { HandshakeServers } from './handshake-servers.ts';
 import { type ShortServer, serveBare } from './qemu-server.ts';
 

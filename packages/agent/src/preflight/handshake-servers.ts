@@ -3,9 +3,9 @@ import { describeError, TrustError } from '@virt-trust/base/error.ts';
 import { SECOND } from '@virt-trust/base/instant.ts';
 import { type Grant, RELAY_PORTS } from '@virt-trust/contract/model/grant.ts';
 import type { HandshakeServer } from '@virt-trust/contract/model/preflight.ts';
-import type { QemuUser } from '../apply/services/qemu-process.ts';
-import { readOwnAddresses } from '../apply/services/reach.ts';
-import type { AgentContext } from '../ports.ts';
+import type { AgentContext } from '../ports/agent-context.ts';
+import type { QemuUser } from '../services/qemu-process.ts';
+import { readOwnAddresses } from '../services/reach.ts';
 import { HANDSHAKE_MS, QEMU_IMG_MS } from './handshake-parts.ts';
 import { type ShortServer, serveBare, serveWithQemu } from './qemu-server.ts';
 

@@ -1,7 +1,7 @@
 import { stat } from 'node:fs/promises';
 import type { RunHostCommand } from '@virt-trust/check/host/host-command.ts';
-import { thisProgram } from '../own-processes.ts';
-import type { AgentPaths } from '../paths.ts';
+import { thisProgram } from '../state/own-processes.ts';
+import type { AgentPaths } from '../state/paths.ts';
 import { type FilesQuestion, type FilesSeen, lookAtFiles } from './host-files.ts';
 
 export type LookAtFiles = (question: FilesQuestion, signal: AbortSignal) => Promise<FilesSeen>;

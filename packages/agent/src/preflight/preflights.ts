@@ -10,12 +10,14 @@ import type {
   PreflightOrder,
   PreflightReport,
 } from '@virt-trust/contract/model/preflight.ts';
-import type { QemuUser } from '../apply/services/qemu-process.ts';
 import { isNewer, startOf } from '../capabilities/in-force.ts';
 import { PLACES, QEMU_CONFIGURATION } from '../capabilities/look.ts';
 import { crlDocument } from '../crl/record.ts';
 import { peerClient } from '../peers/peer-client.ts';
-import type { AgentContext, Grants, Preflights } from '../ports.ts';
+import type { AgentContext } from '../ports/agent-context.ts';
+import type { Grants } from '../ports/grants.ts';
+import type { Preflights } from '../ports/preflights.ts';
+import type { QemuUser } from '../services/qemu-process.ts';
 import { clean, FindingList } from './finding-list.ts';
 import { HandshakeServers } from './handshake-servers.ts';
 import { makeHandshakes } from './handshakes.ts';

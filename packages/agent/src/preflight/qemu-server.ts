@@ -5,8 +5,8 @@ import { join } from 'node:path';
 import { TrustError } from '@virt-trust/base/error.ts';
 import { which } from '@virt-trust/check/host/host-command.ts';
 import { readListeningPorts } from '@virt-trust/check/host/sockets.ts';
-import { QemuProgram, type QemuUser } from '../apply/services/qemu-process.ts';
-import type { AgentContext } from '../ports.ts';
+import type { AgentContext } from '../ports/agent-context.ts';
+import { QemuProgram, type QemuUser } from '../services/qemu-process.ts';
 
 /** Something that listens for a moment. */
 export interface ShortServer extends AsyncDisposable {

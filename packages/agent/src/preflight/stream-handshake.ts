@@ -7,7 +7,7 @@ import type { ServedCertificate } from '@virt-trust/connect/served-certificate.t
 import { peerServeHandshake } from '@virt-trust/contract/agent/peer-operations.ts';
 import type { HandshakeServer, PreflightHandshake } from '@virt-trust/contract/model/preflight.ts';
 import { QEMU_FILE_NAMES } from '@virt-trust/libvirt/layout.ts';
-import { hostPort } from '../apply/services/reach.ts';
+import { hostPort } from '../services/reach.ts';
 import { badHandshake, goodHandshake } from './handshake-judgement.ts';
 import { attemptOf, HANDSHAKE_MS, type HandshakeParts, QEMU_IMG_MS } from './handshake-parts.ts';
 import { wordsOf } from './libvirt-questions.ts';

@@ -1,7 +1,7 @@
 import { readFile } from 'node:fs/promises';
 import type { RunHostCommand } from '@virt-trust/check/host/host-command.ts';
 import { readListeningPorts } from '@virt-trust/check/host/sockets.ts';
-import { readOwnAddresses } from '../apply/services/reach.ts';
+import { readOwnAddresses } from '../services/reach.ts';
 import type { FilesSeen } from './host-files.ts';
 import type { LibvirtQuestions } from './libvirt-questions.ts';
 import type { SurroundingsFacts } from './surroundings-checks.ts';

@@ -3,8 +3,8 @@ import { join } from 'node:path';
 import { Grant } from '@virt-trust/contract/model/grant.ts';
 import { Count, Port, Text } from '@virt-trust/contract/model/primitives.ts';
 import Type, { type Static } from 'typebox';
-import type { AgentPaths } from '../paths.ts';
 import { Document } from '../state/document.ts';
+import type { AgentPaths } from '../state/paths.ts';
 
 const strict = { additionalProperties: false };
 const WAY_OUT = 'Remove it; a migration whose relay is lost begins anew.';

@@ -1,5 +1,5 @@
 import { systemClock } from '@virt-trust/base/clock.ts';
-import { agentPaths } from '../paths.ts';
+import { agentPaths } from '../state/paths.ts';
 import { Rescuer } from './rescuer.ts';
 
 const BOUND_MS = 10_000;

@@ -20,10 +20,10 @@ import { SERVICES, type Service } from '@virt-trust/contract/model/service.ts';
 import { parseConfiguration } from '@virt-trust/libvirt/configuration.ts';
 import { encodeCertificatesPem, parseCertificates } from '@virt-trust/pki/certificate.ts';
 import Type, { type Static } from 'typebox';
-import { LAYOUTS, type ServiceLayout } from '../apply/layout.ts';
-import type { AgentPaths } from '../paths.ts';
+import { LAYOUTS, type ServiceLayout } from '../sets/layout.ts';
 import { readFileIfPresent, replaceLink, syncDirectory, writeFileAtomic } from '../state/atomic-file.ts';
 import { Document } from '../state/document.ts';
+import type { AgentPaths } from '../state/paths.ts';
 import { makeLocalSet, passes, type Remedy, remedyFor, type TimedSet } from './local-set.ts';
 
 const RescueRecord = Type.Object(

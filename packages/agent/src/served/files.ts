@@ -4,12 +4,12 @@ import type { Instant } from '@virt-trust/base/instant.ts';
 import { isSpkiPin } from '@virt-trust/base/spki-pin.ts';
 import type { ServedEndpoint } from '@virt-trust/contract/model/observed-state.ts';
 import { SERVICES, type Service } from '@virt-trust/contract/model/service.ts';
-import type { HostFacts } from '../apply/host-effects.ts';
-import { LAYOUTS } from '../apply/layout.ts';
-import { REPAIR_LIMIT } from '../apply/repair-count.ts';
-import type { Workshop } from '../apply/workshop.ts';
+import type { HostFacts } from '../services/host-effects.ts';
+import { LAYOUTS } from '../sets/layout.ts';
+import { REPAIR_LIMIT } from '../sets/repair-count.ts';
 import { contestedPath, type Expected, line } from './judge.ts';
 import type { Watched } from './rounds.ts';
+import type { Workshop } from './workshop.ts';
 
 type Found = Omit<ServedEndpoint, 'since'>;
 

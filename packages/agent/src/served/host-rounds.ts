@@ -1,9 +1,9 @@
 import { describeError } from '@virt-trust/base/error.ts';
 import type { DesiredState } from '@virt-trust/contract/model/desired-state.ts';
-import type { Workshop } from '../apply/workshop.ts';
 import { watchedPaths } from './files.ts';
 import { Rounds } from './rounds.ts';
 import { ServedWatch } from './watch.ts';
+import type { Workshop } from './workshop.ts';
 
 /** What the rounds need of the engine, which applies. */
 export interface RoundParts {

@@ -3,8 +3,8 @@ import { pinMatches, type SpkiPin } from '@virt-trust/base/spki-pin.ts';
 import type { DesiredState } from '@virt-trust/contract/model/desired-state.ts';
 import type { ServedEndpoint } from '@virt-trust/contract/model/observed-state.ts';
 import type { Service } from '@virt-trust/contract/model/service.ts';
-import { REPAIR_LIMIT } from '../apply/repair-count.ts';
-import type { Sighting } from './sighting.ts';
+import type { Sighting } from '../services/sighting.ts';
+import { REPAIR_LIMIT } from '../sets/repair-count.ts';
 
 /** What a service shall serve. */
 export interface Expected {

@@ -4,12 +4,12 @@ import { describeError, isTrustError } from '@virt-trust/base/error.ts';
 import { isSpkiPin, type SpkiPin } from '@virt-trust/base/spki-pin.ts';
 import { probeVnc } from '@virt-trust/connect/probe-vnc.ts';
 import type { Service } from '@virt-trust/contract/model/service.ts';
-import type { VmFacts } from '../apply/host-effects.ts';
-import { isOurVncDirectory } from '../apply/layout.ts';
-import { hostPort, type IsOwn, inTurns, reachesOf } from '../apply/services/reach.ts';
-import { seeTls } from '../apply/services/tls-sight.ts';
-import { inTurnAtVnc } from '../apply/services/vnc-turns.ts';
-import type { Seen, Sighting, Where } from './sighting.ts';
+import type { VmFacts } from '../services/host-effects.ts';
+import { hostPort, type IsOwn, inTurns, reachesOf } from '../services/reach.ts';
+import type { Seen, Sighting, Where } from '../services/sighting.ts';
+import { seeTls } from '../services/tls-sight.ts';
+import { inTurnAtVnc } from '../services/vnc-turns.ts';
+import { isOurVncDirectory } from '../sets/layout.ts';
 
 /** Where to look, and how libvirt and the VMs are found. */
 interface Places extends Where {

@@ -2,8 +2,8 @@ import { join } from 'node:path';
 import { ServedEndpoint } from '@virt-trust/contract/model/observed-state.ts';
 import { Count, Time } from '@virt-trust/contract/model/primitives.ts';
 import Type, { type Static } from 'typebox';
-import type { AgentPaths } from '../paths.ts';
 import { Document } from '../state/document.ts';
+import type { AgentPaths } from '../state/paths.ts';
 
 /** What the last look came to at one place, and how often that place was repaired. */
 export const ServedRecord = Type.Object(

@@ -8,13 +8,13 @@ import { DAY, instant } from '@virt-trust/base/instant.ts';
 import { silentLog } from '@virt-trust/base/log.ts';
 import { parseSpkiPin, type SpkiPin } from '@virt-trust/base/spki-pin.ts';
 import type { Service } from '@virt-trust/contract/model/service.ts';
-import { barrierOf } from '../apply/barrier.ts';
 import { JournaledEngine } from '../apply/engine.ts';
 import { Bell, manage } from '../apply/fixture-manager.ts';
 import { desiredState, FileEffects, makeAuthority, makeHost } from '../apply/fixtures.ts';
-import type { VmFacts } from '../apply/host-effects.ts';
-import { agentPaths } from '../paths.ts';
-import type { Seen, Sighting } from './sighting.ts';
+import type { VmFacts } from '../services/host-effects.ts';
+import type { Seen, Sighting } from '../services/sighting.ts';
+import { barrierOf } from '../sets/barrier.ts';
+import { agentPaths } from '../state/paths.ts';
 
 const OTHER = parseSpkiPin(`sha256:${'B'.repeat(42)}A`);
 const VM: VmFacts = { uuid: '1', name: 'guest', vnc: [], spice: [] };

@@ -5,14 +5,14 @@ import type { ServedEndpoint } from '@virt-trust/contract/model/observed-state.t
 import { VmName } from '@virt-trust/contract/model/primitives.ts';
 import type { Service } from '@virt-trust/contract/model/service.ts';
 import { validatorOf } from '@virt-trust/contract/validate.ts';
-import type { HostFacts } from '../apply/host-effects.ts';
-import { LAYOUTS } from '../apply/layout.ts';
-import { QUIET_MS } from '../apply/repair-count.ts';
-import type { Workshop } from '../apply/workshop.ts';
+import type { HostFacts } from '../services/host-effects.ts';
+import type { Sighting, Where } from '../services/sighting.ts';
+import { LAYOUTS } from '../sets/layout.ts';
+import { QUIET_MS } from '../sets/repair-count.ts';
 import { contestedPaths, filesOfServices } from './files.ts';
 import { type Expected, judge, line } from './judge.ts';
 import { type ServedRecord, servedDocument } from './record.ts';
-import type { Sighting, Where } from './sighting.ts';
+import type { Workshop } from './workshop.ts';
 
 const MAX_ENDPOINTS = 4096;
 /** A VM by its name, where that is one that the contract can carry; the target names it anyway. */

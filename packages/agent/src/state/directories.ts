@@ -1,5 +1,5 @@
 import { chmod, mkdir, stat } from 'node:fs/promises';
-import type { AgentPaths } from '../paths.ts';
+import type { AgentPaths } from './paths.ts';
 
 /** Makes the directories of the agent's state with their modes; the paths of those that were not so before. */
 export async function makeStateDirectories(paths: AgentPaths): Promise<string[]> {

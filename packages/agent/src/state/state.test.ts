@@ -6,9 +6,9 @@ import { test } from 'node:test';
 import { systemRandomness } from '@virt-trust/base/randomness.ts';
 import Type from 'typebox';
 import { temporaryRoot } from '../fixtures.ts';
-import { IdentityStore } from '../identity.ts';
 import { replaceLink, writeFileAtomic } from './atomic-file.ts';
 import { Document } from './document.ts';
+import { IdentityStore } from './identity.ts';
 
 if (process.argv[2] === 'roll-forever') {
   const { store } = await IdentityStore.open(process.argv[3] ?? '', systemRandomness);

@@ -57,7 +57,7 @@ export function addAgentCommands(program: Command): void {
 async function localAgent() {
   const [{ localAgentClient }, { agentPaths }] = await Promise.all([
     import('@virt-trust/agent/doors/local-client.ts'),
-    import('@virt-trust/agent/paths.ts'),
+    import('@virt-trust/agent/state/paths.ts'),
   ]);
   if (process.getuid?.() !== 0)
     throw new TrustError('agent.not_root', 'denied', 'cannot ask the agent: its socket is for root', {

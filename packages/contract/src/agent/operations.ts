@@ -1,22 +1,33 @@
 import Type from 'typebox';
 import { AgentEvent } from '../model/agent-event.ts';
-import { AgentIdentity, ManagerPins } from '../model/agent-identity.ts';
-import { ConsolePassword, ConsoleType, VmDisplays } from '../model/console.ts';
 import { CrlDelivery, InstalledCrl, RevokedParty } from '../model/crl.ts';
 import { DesiredState } from '../model/desired-state.ts';
-import { HostVms } from '../model/host-vm.ts';
 import { Inventory } from '../model/inventory.ts';
-import { MigrationOrder, MigrationStatus, PreparedVm } from '../model/migration.ts';
 import {
   CertificateRequest,
   IssuedCertificate,
   ObservedState,
   ProofVerdict,
 } from '../model/observed-state.ts';
-import { Address, Count, Line, Pem, Pin, Text, Time, Uuid, VmName } from '../model/primitives.ts';
+import { Count, Line, Pin, Text, Time } from '../model/primitives.ts';
 import type { OperationsById } from '../operation.ts';
 import type { AgentOperation } from './agent-operation.ts';
+import { createConsolePassword, getVmDisplays } from './console-operations.ts';
 import { GRANT_OPERATIONS } from './grant-operations.ts';
+import {
+  activateIdentity,
+  announceIdentity,
+  getIdentity,
+  putManagers,
+  retireIdentity,
+} from './identity-operations.ts';
+import {
+  cancelMigration,
+  createMigration,
+  getMigration,
+  listVms,
+  startMigration,
+} from './migration-operations.ts';
 import { PEER_OPERATIONS } from './peer-operations.ts';
 
 const strict = { additionalProperties: false };
@@ -176,142 +187,6 @@ export const getCrls = {
   result: Type.Object({ crls: Type.Array(CrlDelivery, { maxItems: 8 }) }, strict),
   status: 200,
   doors: ['channel', 'local'],
-} as const satisfies AgentOperation;
-
-export const getIdentity = {
-  id: 'getIdentity',
-  summary: 'The keys by which the agent is known.',
-  method: 'GET',
-  path: '/v1/identity',
-  result: AgentIdentity,
-  status: 200,
-  doors: ['channel', 'local'],
-} as const satisfies AgentOperation;
-
-export const announceIdentity = {
-  id: 'announceIdentity',
-  summary: 'Makes the next key of the agent, and says its pin.',
-  method: 'POST',
-  path: '/v1/identity/announce',
-  result: AgentIdentity,
-  status: 200,
-  doors: ['channel'],
-} as const satisfies AgentOperation;
-
-export const activateIdentity = {
-  id: 'activateIdentity',
-  summary: 'Uses the announced key from the next connection on.',
-  method: 'POST',
-  path: '/v1/identity/activate',
-  body: Type.Object({ pin: Pin }, strict),
-  result: AgentIdentity,
-  status: 200,
-  doors: ['channel'],
-} as const satisfies AgentOperation;
-
-export const retireIdentity = {
-  id: 'retireIdentity',
-  summary: 'Destroys the former key.',
-  method: 'POST',
-  path: '/v1/identity/retire',
-  body: Type.Object({ pin: Pin }, strict),
-  result: AgentIdentity,
-  status: 200,
-  doors: ['channel'],
-} as const satisfies AgentOperation;
-
-export const putManagers = {
-  id: 'putManagers',
-  summary: 'The managers that the agent obeys from now on; must keep the one that asks.',
-  method: 'PUT',
-  path: '/v1/managers',
-  body: ManagerPins,
-  result: ManagerPins,
-  status: 200,
-  doors: ['channel'],
-} as const satisfies AgentOperation;
-
-export const createMigration = {
-  id: 'createMigration',
-  summary:
-    'Prepares a migration that this agent conducts: looks at the VM, and in mode `tls` makes a key and asks for a client certificate.',
-  method: 'POST',
-  path: '/v1/migrations',
-  body: MigrationOrder,
-  result: Type.Object({ csr: Type.Union([Pem, Type.Null()]), vm: PreparedVm }, strict),
-  status: 201,
-  doors: ['channel'],
-} as const satisfies AgentOperation;
-
-export const startMigration = {
-  id: 'startMigration',
-  summary: 'Starts the prepared migration, in mode `tls` with its client certificate.',
-  method: 'PUT',
-  path: '/v1/migrations/{id}/start',
-  params: Type.Object({ id: Uuid }, strict),
-  body: Type.Object({ certificate: Type.Union([Pem, Type.Null()]) }, strict),
-  result: MigrationStatus,
-  status: 202,
-  doors: ['channel'],
-} as const satisfies AgentOperation;
-
-export const getMigration = {
-  id: 'getMigration',
-  summary: 'How far a migration is; waits up to `wait` seconds for a change of phase or progress.',
-  method: 'GET',
-  path: '/v1/migrations/{id}',
-  params: Type.Object({ id: Uuid }, strict),
-  query: Type.Object({ wait: Type.Optional(Type.Integer({ minimum: 0, maximum: 30 })) }, strict),
-  result: MigrationStatus,
-  status: 200,
-  doors: ['channel', 'local'],
-} as const satisfies AgentOperation;
-
-export const cancelMigration = {
-  id: 'cancelMigration',
-  summary: 'Cancels a migration; the VM goes on where it runs.',
-  method: 'DELETE',
-  path: '/v1/migrations/{id}',
-  params: Type.Object({ id: Uuid }, strict),
-  result: MigrationStatus,
-  status: 200,
-  doors: ['channel'],
-} as const satisfies AgentOperation;
-
-export const listVms = {
-  id: 'listVms',
-  summary:
-    'Every VM that libvirt has, running or off; with `address`, those of the libvirt there, over its plain TCP.',
-  method: 'GET',
-  path: '/v1/vms',
-  query: Type.Object({ address: Type.Optional(Address) }, strict),
-  result: HostVms,
-  status: 200,
-  doors: ['channel'],
-} as const satisfies AgentOperation;
-
-export const getVmDisplays = {
-  id: 'getVmDisplays',
-  summary: 'The display servers of a running VM.',
-  method: 'GET',
-  path: '/v1/vms/{vm}/displays',
-  params: Type.Object({ vm: VmName }, strict),
-  result: VmDisplays,
-  status: 200,
-  doors: ['channel', 'local'],
-} as const satisfies AgentOperation;
-
-export const createConsolePassword = {
-  id: 'createConsolePassword',
-  summary:
-    "Makes the password of a VM's display for one visit: it goes once a client has come in with it, or with its time.",
-  method: 'POST',
-  path: '/v1/vms/{vm}/displays/{type}/password',
-  params: Type.Object({ vm: VmName, type: ConsoleType }, strict),
-  body: Type.Object({ seconds: Type.Integer({ minimum: 5, maximum: 3600 }) }, strict),
-  result: ConsolePassword,
-  status: 201,
-  doors: ['channel'],
 } as const satisfies AgentOperation;
 
 export const postRemoval = {

@@ -1,6 +1,6 @@
 import { sha256Hex } from '@virt-trust/base/digest.ts';
 import type { AuditEntry } from '@virt-trust/contract/model/audit-entry.ts';
-import { lineOf } from '../text.ts';
+import { lineOf } from '@virt-trust/contract/text.ts';
 
 /** What happened, before the log gives it its place. */
 export interface AuditDraft {

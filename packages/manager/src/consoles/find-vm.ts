@@ -1,6 +1,6 @@
 import { isTrustError, TrustError } from '@virt-trust/base/error.ts';
 import { virshDomain } from '@virt-trust/base/virsh-domain.ts';
-import { getVmDisplays } from '@virt-trust/contract/agent/operations.ts';
+import { getVmDisplays } from '@virt-trust/contract/agent/console-operations.ts';
 import type { VmDisplays } from '@virt-trust/contract/model/console.ts';
 import type { Host } from '../hosts/host.ts';
 import type { HostsContext } from '../hosts/ports.ts';

@@ -1,5 +1,5 @@
 import { isTrustError } from '@virt-trust/base/error.ts';
-import { createConsolePassword } from '@virt-trust/contract/agent/operations.ts';
+import { createConsolePassword } from '@virt-trust/contract/agent/console-operations.ts';
 import type { Console, ConsolePassword, OpenConsole } from '@virt-trust/contract/model/console.ts';
 import type { HostsContext } from '../hosts/ports.ts';
 import { chooseDisplay, isLoopback, type TlsDisplay } from './choose-display.ts';

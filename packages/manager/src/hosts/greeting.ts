@@ -1,7 +1,7 @@
 import { describeError, isTrustError, TrustError } from '@virt-trust/base/error.ts';
 import type { HostId } from '@virt-trust/base/host-id.ts';
 import { parseSpkiPin, type SpkiPin } from '@virt-trust/base/spki-pin.ts';
-import { announceIdentity, putManagers } from '@virt-trust/contract/agent/operations.ts';
+import { announceIdentity, putManagers } from '@virt-trust/contract/agent/identity-operations.ts';
 import type { HostChannel } from './channels.ts';
 import type { Host } from './host.ts';
 import { refuseKeysOfOthers } from './keys-of-others.ts';

@@ -5,7 +5,7 @@ import {
   announceIdentity,
   getIdentity,
   retireIdentity,
-} from '@virt-trust/contract/agent/operations.ts';
+} from '@virt-trust/contract/agent/identity-operations.ts';
 import type { JobContext } from '../jobs/job.ts';
 import type { HostChannel } from './channels.ts';
 import { refuseKeysOfOthers } from './keys-of-others.ts';

@@ -1,6 +1,6 @@
 import { describeError, TrustError } from '@virt-trust/base/error.ts';
 import { parseSpkiPin, type SpkiPin } from '@virt-trust/base/spki-pin.ts';
-import { putManagers } from '@virt-trust/contract/agent/operations.ts';
+import { putManagers } from '@virt-trust/contract/agent/identity-operations.ts';
 import type { ManagerPins } from '@virt-trust/contract/model/agent-identity.ts';
 import type { JobContext } from '../jobs/job.ts';
 import type { Host } from './host.ts';

@@ -1,7 +1,7 @@
 import { describeError, isTrustError } from '@virt-trust/base/error.ts';
 import type { Job, JobState } from '@virt-trust/contract/model/job.ts';
+import { textOf } from '@virt-trust/contract/text.ts';
 import type { EventDraft } from '../events/event-log.ts';
-import { textOf } from '../text.ts';
 import type { JobNotes } from './job-store.ts';
 
 /** What the audit log and the events say of a job's change of state. */

@@ -1,10 +1,10 @@
 import type { Clock } from '@virt-trust/base/clock.ts';
+import type { JsonValue } from '@virt-trust/base/json.ts';
 import type { Job } from '@virt-trust/contract/model/job.ts';
 import type { MigrationStatus } from '@virt-trust/contract/model/migration.ts';
 import type { MigrationProgress } from '@virt-trust/contract/model/migration-options.ts';
 import type { MigrationPlan } from '@virt-trust/contract/model/migration-plan.ts';
-import type { JsonValue } from '../json.ts';
-import { lineOf, textOf } from '../text.ts';
+import { lineOf, textOf } from '@virt-trust/contract/text.ts';
 import type { JobContext, JobRecord } from './job.ts';
 import type { JobNotes, JobStore } from './job-store.ts';
 

@@ -4,8 +4,8 @@ import { describeError, isTrustError, TrustError } from '@virt-trust/base/error.
 import { DAY, instant } from '@virt-trust/base/instant.ts';
 import type { Log } from '@virt-trust/base/log.ts';
 import type { Job, JobState } from '@virt-trust/contract/model/job.ts';
+import { lineOf, textOf } from '@virt-trust/contract/text.ts';
 import type { EventLog } from '../events/event-log.ts';
-import { lineOf, textOf } from '../text.ts';
 import { type IdempotencyKey, isOver, type JobDefinition, type JobOrder, type JobRecord } from './job.ts';
 import { errorOf, eventOf, notesOf } from './job-notes.ts';
 import { JobRun } from './job-run.ts';

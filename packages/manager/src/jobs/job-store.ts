@@ -1,8 +1,8 @@
 import type { Instant } from '@virt-trust/base/instant.ts';
+import type { JsonValue } from '@virt-trust/base/json.ts';
 import type { JobState } from '@virt-trust/contract/model/job.ts';
 import type { AuditDraft } from '../audit/audit-entry.ts';
 import type { EventDraft } from '../events/event-log.ts';
-import type { JsonValue } from '../json.ts';
 import type { IdempotencyKey, JobRecord } from './job.ts';
 
 /** What is said about a change of a job, kept in the same transaction. */

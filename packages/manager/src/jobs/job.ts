@@ -1,9 +1,9 @@
 import type { TrustError } from '@virt-trust/base/error.ts';
+import type { JsonValue } from '@virt-trust/base/json.ts';
 import type { Job } from '@virt-trust/contract/model/job.ts';
 import type { MigrationStatus } from '@virt-trust/contract/model/migration.ts';
 import type { MigrationProgress } from '@virt-trust/contract/model/migration-options.ts';
 import type { MigrationPlan } from '@virt-trust/contract/model/migration-plan.ts';
-import type { JsonValue } from '../json.ts';
 
 type JobKind = Job['kind'];
 

@@ -1,6 +1,6 @@
 import { describeError, isTrustError, TrustError } from '@virt-trust/base/error.ts';
 import { MINUTE } from '@virt-trust/base/instant.ts';
-import { cancelMigration, getMigration } from '@virt-trust/contract/agent/operations.ts';
+import { cancelMigration, getMigration } from '@virt-trust/contract/agent/migration-operations.ts';
 import type { MigrationStatus } from '@virt-trust/contract/model/migration.ts';
 import type { MigrationProgress } from '@virt-trust/contract/model/migration-options.ts';
 import { whyAway } from '../hosts/away.ts';

@@ -1,7 +1,8 @@
 import { parseDuration } from '@virt-trust/base/duration.ts';
 import { describeError, isTrustError } from '@virt-trust/base/error.ts';
 import { MINUTE, SECOND } from '@virt-trust/base/instant.ts';
-import { cancelMigration, getMigration } from '@virt-trust/contract/agent/operations.ts';
+import type { JsonValue } from '@virt-trust/base/json.ts';
+import { cancelMigration, getMigration } from '@virt-trust/contract/agent/migration-operations.ts';
 import type { MigrateVm, MigrationOrder, MigrationStatus } from '@virt-trust/contract/model/migration.ts';
 import type { MigrationPlan } from '@virt-trust/contract/model/migration-plan.ts';
 import { collect } from '../hosts/collect.ts';
@@ -9,7 +10,6 @@ import type { Host } from '../hosts/host.ts';
 import { requireHost } from '../hosts/require-host.ts';
 import type { JobContext } from '../jobs/job.ts';
 import { Cancelled } from '../jobs/job-runner.ts';
-import type { JsonValue } from '../json.ts';
 import { checkPair } from './check-pair.ts';
 import { compareClocks } from './clocks.ts';
 import { concluded, describeProof } from './conclusion.ts';

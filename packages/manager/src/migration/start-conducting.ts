@@ -1,5 +1,5 @@
 import { MINUTE } from '@virt-trust/base/instant.ts';
-import { createMigration, startMigration } from '@virt-trust/contract/agent/operations.ts';
+import { createMigration, startMigration } from '@virt-trust/contract/agent/migration-operations.ts';
 import type { MigrationOrder } from '@virt-trust/contract/model/migration.ts';
 import type { HostChannel } from '../hosts/channels.ts';
 import type { Host } from '../hosts/host.ts';

@@ -1,5 +1,5 @@
 import { TrustError } from '@virt-trust/base/error.ts';
-import { listVms } from '@virt-trust/contract/agent/operations.ts';
+import { listVms } from '@virt-trust/contract/agent/migration-operations.ts';
 import type { HostVm } from '@virt-trust/contract/model/host-vm.ts';
 import type { Host } from '../hosts/host.ts';
 import type { MigrationContext } from './context.ts';

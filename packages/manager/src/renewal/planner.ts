@@ -4,6 +4,7 @@ import { type Instant, instant, MINUTE, NEVER } from '@virt-trust/base/instant.t
 import { parseTimeWindows } from '@virt-trust/base/time-window.ts';
 import type { RenewalPlan } from '@virt-trust/contract/model/certificate.ts';
 import { PURPOSE_OF_SERVICE, type Service } from '@virt-trust/contract/model/service.ts';
+import { lineOf } from '@virt-trust/contract/text.ts';
 import { isSerialNumber } from '@virt-trust/pki/serial-number.ts';
 import type { Authorities } from '../authorities/authorities.ts';
 import { declaredHostOf } from '../hosts/declared-host.ts';
@@ -13,7 +14,6 @@ import { PROFILE_OF_SERVICE } from '../issuance/issuance.ts';
 import { lifetimeOf } from '../issuance/lifetime.ts';
 import { presentTemplate } from '../issuance/present-template.ts';
 import type { Settings } from '../settings/settings.ts';
-import { lineOf } from '../text.ts';
 import { differencesOf } from './difference.ts';
 import { planRenewal } from './plan.ts';
 import type { RenewalRow, RenewalStore } from './renewal-store.ts';

@@ -1,10 +1,10 @@
 import type { Clock } from '@virt-trust/base/clock.ts';
 import type { Instant } from '@virt-trust/base/instant.ts';
 import type { Alarm, AlarmKind, AlarmSeverity } from '@virt-trust/contract/model/alarm.ts';
+import { lineOf, textOf } from '@virt-trust/contract/text.ts';
 import type { AlarmRecord, AlarmStore } from '../alarms/alarm-store.ts';
 import type { AlarmChange, OpenAlarm } from '../alarms/reconcile.ts';
 import type { AuditDraft } from '../audit/audit-entry.ts';
-import { lineOf, textOf } from '../text.ts';
 import { appendAudit } from './audit-log.ts';
 import type { Database, Row } from './database.ts';
 import { appendEvent } from './event-store.ts';

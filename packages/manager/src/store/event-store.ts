@@ -1,7 +1,7 @@
 import type { Clock } from '@virt-trust/base/clock.ts';
 import type { ManagerEvent } from '@virt-trust/contract/model/manager-event.ts';
+import { lineOf, textOf } from '@virt-trust/contract/text.ts';
 import type { EventDraft, EventStore } from '../events/event-log.ts';
-import { lineOf, textOf } from '../text.ts';
 import type { Database } from './database.ts';
 import { integer, text, time } from './row.ts';
 

@@ -1,9 +1,9 @@
 import type { Clock } from '@virt-trust/base/clock.ts';
 import type { Instant } from '@virt-trust/base/instant.ts';
+import type { JsonValue } from '@virt-trust/base/json.ts';
 import type { Job, JobState } from '@virt-trust/contract/model/job.ts';
 import type { IdempotencyKey, JobRecord } from '../jobs/job.ts';
 import type { JobNotes, JobStore } from '../jobs/job-store.ts';
-import type { JsonValue } from '../json.ts';
 import { appendAudit } from './audit-log.ts';
 import type { Database, Row } from './database.ts';
 import { appendEvent } from './event-store.ts';

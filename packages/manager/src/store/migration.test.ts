@@ -4,7 +4,8 @@ import { test } from 'node:test';
 import { isTrustError } from '@virt-trust/base/error.ts';
 import { Database } from './database.ts';
 import { settableClock, temporaryDirectory } from './fixtures.ts';
-import { type Migration, migrate } from './migration.ts';
+import { migrate } from './migration.ts';
+import type { Migration } from './migrations/migration.ts';
 import { MIGRATIONS } from './migrations.ts';
 
 const clock = settableClock();

@@ -2,14 +2,8 @@ import type { Clock } from '@virt-trust/base/clock.ts';
 import { sha256Hex } from '@virt-trust/base/digest.ts';
 import { TrustError } from '@virt-trust/base/error.ts';
 import type { Database } from './database.ts';
+import type { Migration } from './migrations/migration.ts';
 import { integer, text } from './row.ts';
-
-/** One step of the schema, forward only; once released its text never changes. */
-export interface Migration {
-  readonly number: number;
-  readonly name: string;
-  readonly sql: string;
-}
 
 /** Brings the schema up to the last of `migrations`; refuses a schema that is newer or was altered. */
 export function migrate(database: Database, migrations: readonly Migration[], clock: Clock): void {

@@ -1,6 +1,7 @@
 import type { Clock } from '@virt-trust/base/clock.ts';
 import type { Instant } from '@virt-trust/base/instant.ts';
 import type { Service } from '@virt-trust/contract/model/service.ts';
+import { lineOf } from '@virt-trust/contract/text.ts';
 import type {
   FailedRenewal,
   FreezeChange,
@@ -8,7 +9,6 @@ import type {
   RenewalRow,
   RenewalStore,
 } from '../renewal/renewal-store.ts';
-import { lineOf } from '../text.ts';
 import { appendAudit } from './audit-log.ts';
 import type { Database, Row } from './database.ts';
 import { appendEvent } from './event-store.ts';

@@ -1,9 +1,9 @@
 import type { Clock } from '@virt-trust/base/clock.ts';
 import type { Webhook } from '@virt-trust/contract/model/alarm.ts';
+import { lineOf } from '@virt-trust/contract/text.ts';
 import type { Delivery, WebhookStore } from '../alarms/webhook-store.ts';
 import type { AuditDraft } from '../audit/audit-entry.ts';
 import type { Seal } from '../seal/seal.ts';
-import { lineOf } from '../text.ts';
 import { appendAudit } from './audit-log.ts';
 import type { Database } from './database.ts';
 import { bytes, integer, text, textOrNull, timeOrNull } from './row.ts';
