@@ -1,5 +1,6 @@
 import { stat } from 'node:fs/promises';
 import { dirname, sep } from 'node:path';
+import { shellWord } from '@virt-trust/base/shell-word.ts';
 import { mayEnter, type ReadingUser } from './reader.ts';
 import type { CheckFinding } from './report.ts';
 
@@ -15,7 +16,7 @@ export async function checkKeyMode(path: string, owners: readonly number[]): Pro
       code: 'key.group',
       file: path,
       text: `group ${found.gid} may use the private key (mode ${mode}), which its daemon does not need`,
-      remedy: `chmod 0600 ${path}`,
+      remedy: `chmod 0600 ${shellWord(path)}`,
     });
   }
   if ((found.mode & 0o007) !== 0) {
@@ -24,7 +25,7 @@ export async function checkKeyMode(path: string, owners: readonly number[]): Pro
       code: 'key.exposed',
       file: path,
       text: `every user of this host may use the private key (mode ${mode})`,
-      remedy: `chmod o-rwx ${path}`,
+      remedy: `chmod o-rwx ${shellWord(path)}`,
     });
   }
   if (!owners.includes(found.uid)) {
@@ -33,7 +34,7 @@ export async function checkKeyMode(path: string, owners: readonly number[]): Pro
       code: 'key.owner',
       file: path,
       text: `the private key belongs to user ${found.uid}, who can replace it`,
-      remedy: `chown root ${path}`,
+      remedy: `chown root ${shellWord(path)}`,
     });
   }
   return findings;
@@ -55,7 +56,7 @@ export async function checkWay(path: string, user: ReadingUser | undefined): Pro
         code: 'directory.unreadable',
         file: directory,
         text: `${user.name} may not pass through the directory (mode ${mode}), so nothing below it is read`,
-        remedy: `chmod o+x ${directory}`,
+        remedy: `chmod o+x ${shellWord(directory)}`,
       },
     ];
   }

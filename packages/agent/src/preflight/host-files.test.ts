@@ -99,3 +99,16 @@ test('a mode with which not even its owner gets at a file is trouble, of others 
   await writeFile(join(directory, 'shut/a'), 'x');
   assert.deepEqual(await codesOf({ path: join(directory, 'shut/a') }, NOBODY), ['disk.unreadable']);
 });
+
+test('a command that is told to be typed holds a file’s name as one word, whatever is in it', async (t) => {
+  const directory = join(await directoryFor(t), "$(reboot) 'x'");
+  await mkdir(directory, { mode: 0o755 });
+  const path = join(directory, 'a');
+  await writeFile(path, 'x', { mode: 0o000 });
+  const disks: DiskFile[] = [{ path, kind: 'file', writes: true, hasBases: false }];
+  const remedy = async () =>
+    (await lookAtFiles({ disks, others: [], directories: [], ...NOBODY })).troubles[0]?.[1][0]?.remedy;
+  assert.equal(await remedy(), `chmod u+rw '${path.replaceAll("'", "'\\''")}'`);
+  await chmod(directory, 0o700);
+  assert.equal(await remedy(), `chmod o+x '${directory.replaceAll("'", "'\\''")}'`);
+});

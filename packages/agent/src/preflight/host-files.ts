@@ -1,5 +1,6 @@
 import { constants } from 'node:fs';
 import { access, stat, statfs } from 'node:fs/promises';
+import { shellWord } from '@virt-trust/base/shell-word.ts';
 import { runHostCommand } from '@virt-trust/check/host/host-command.ts';
 import { checkWay } from '@virt-trust/check/modes.ts';
 import type { ReadingUser } from '@virt-trust/check/reader.ts';
@@ -106,7 +107,7 @@ async function troublesOf(
       {
         code: 'disk.read_only',
         text: `${path} is on a file system that is mounted read-only`,
-        remedy: `mount it to be written: mount -o remount,rw "$(findmnt -n -o TARGET -T ${path})"`,
+        remedy: `mount it to be written: mount -o remount,rw "$(findmnt -n -o TARGET -T ${shellWord(path)})"`,
       },
     ];
   return hasBases && image?.format === 'qcow2' ? await basesTroubles(path, image, question) : [];
@@ -160,7 +161,7 @@ async function shutFor(
   return {
     code: 'disk.unreadable',
     text: `${path} has mode ${mode}, with which not even its owner may ${writes ? 'read and write' : 'read'} it`,
-    remedy: `chmod u+r${writes ? 'w' : ''} ${path}`,
+    remedy: `chmod u+r${writes ? 'w' : ''} ${shellWord(path)}`,
   };
 }
 
