@@ -1,10 +1,9 @@
 import assert from 'node:assert/strict';
 import { after, afterEach, before, describe, it } from 'node:test';
 import { type Clock, systemClock } from '@virt-trust/base/clock.ts';
-import { describeError } from '@virt-trust/base/error.ts';
 import { DAY, instant } from '@virt-trust/base/instant.ts';
 import { cancelJob, getJob } from '@virt-trust/contract/manager/job-operations.ts';
-import { createMigrationJob, planMigration } from '@virt-trust/contract/manager/migration-operations.ts';
+import { createMigrationJob } from '@virt-trust/contract/manager/migration-operations.ts';
 import type { Job } from '@virt-trust/contract/model/job.ts';
 import type { MigrateVm } from '@virt-trust/contract/model/migration.ts';
 import type { MigrationPlan } from '@virt-trust/contract/model/migration-plan.ts';
@@ -23,8 +22,10 @@ import { withUserfaultfd } from '../src/userfaultfd.ts';
 import { runningVms, startVm } from '../src/vm.ts';
 import { canTakeCpus, giveCpusBack, leaveFirstCpu } from './cpuset.ts';
 import { Fleet } from './fleet.ts';
+import { setRight } from './leftovers.ts';
 import { cancelled, livesOn, migrate, vmState, whileRunning } from './migration-sight.ts';
 import { MountedFiles, UNMOUNT } from './mounts.ts';
+import { PairPlans } from './pair-plans.ts';
 import { RESTART_LIBVIRTD } from './restart-libvirtd.ts';
 
 const capability = await canBootLab();
@@ -91,10 +92,12 @@ describe('what the preflight says of a pair, and what libvirt and QEMU do', { sk
   let a: Host;
   let b: Host;
   let authority: TestIdentity;
+  let plans: PairPlans;
 
   before(async () => {
     fleet = await Fleet.up({ lab: `e2e-pairs-${process.pid}`, hosts: ['host-a', 'host-b'] });
     [a, b] = [fleet.host('host-a'), fleet.host('host-b')];
+    plans = new PairPlans(fleet);
     await b.writeFile('/etc/libvirt/hooks/qemu', HOOK, 0o755);
     // libvirt looks for hooks when it starts.
     await b.run(['sh', '-c', RESTARTED]);
@@ -104,54 +107,19 @@ describe('what the preflight says of a pair, and what libvirt and QEMU do', { sk
   });
   after(() => fleet?.[Symbol.asyncDispose]());
 
-  const order = (more: Partial<MigrateVm> = {}): MigrateVm => ({
-    vm: 'guest',
-    from: 'host-a',
-    to: 'host-b',
-    mode: ['tls'],
-    ...more,
-  });
-  const plan = (more: Partial<MigrateVm> = {}): Promise<MigrationPlan> =>
-    fleet.client.call(planMigration, { body: order(more) });
-  const isReady = (more: Partial<MigrateVm> = {}) =>
-    until('see the plan ready', PATIENCE, async () => {
-      const made = await plan(more);
-      return made.ready ? made : undefined;
-    });
-
-  /** The plan names it, for that host, as what the migration fails of, and says how to mend it. */
-  async function finds(code: string, host: string | null, more: Partial<MigrateVm> = {}): Promise<string> {
-    const made = await plan(more);
-    const said = JSON.stringify(made.findings, null, 1);
-    assert.equal(made.ready, false, `${code}: ${said}`);
-    const found = made.findings.filter((one) => one.code === code && one.host === host);
-    assert.ok(found.length > 0, `${code}: ${said}`);
-    for (const { what, fix } of found) assert.ok(what !== '' && fix !== '');
+  /** What is found, in words. */
+  async function said(code: string, host: string, more: Partial<MigrateVm> = {}): Promise<string> {
+    const { findings } = await plans.finds(code, host, more);
+    const found = findings.filter((one) => one.code === code && one.host === host);
     return found.map(({ what }) => what).join('\n');
-  }
-
-  /** What the migration itself says when it is made in spite of all; the VM stays where it was. */
-  async function failure(more: Partial<MigrateVm> = {}): Promise<string> {
-    const { vm } = order(more);
-    try {
-      await fleet.finished(await migrate(fleet, order({ force: true, ...more })));
-    } catch (error) {
-      assert.deepEqual(
-        [(await runningVms(a)).includes(vm), (await runningVms(b)).includes(vm)],
-        [true, false],
-        describeError(error),
-      );
-      return describeError(error);
-    }
-    throw new assert.AssertionError({ message: 'it was migrated' });
   }
 
   /** Nothing is against it, and it really migrates. */
   async function arrives(more: Partial<MigrateVm> = {}): Promise<MigrationPlan> {
-    const made = await plan(more);
+    const made = await plans.plan(more);
     assert.equal(made.ready, true, JSON.stringify(made.findings, null, 1));
-    await fleet.finished(await fleet.client.call(createMigrationJob, { body: order(more) }));
-    assert.ok((await runningVms(order(more).to === 'host-b' ? b : a)).includes(order(more).vm));
+    await fleet.finished(await fleet.client.call(createMigrationJob, { body: plans.order(more) }));
+    assert.ok((await runningVms(plans.order(more).to === 'host-b' ? b : a)).includes(plans.order(more).vm));
     return made;
   }
   const back = { from: 'host-b', to: 'host-a' };
@@ -173,7 +141,7 @@ describe('what the preflight says of a pair, and what libvirt and QEMU do', { sk
       await files.put(host, `${DIRECTORY}/ca-cert.pem`, authority.pem, 0o644);
       for (const end of ['server', 'client'] as const) await serve(host, end, RIGHT[end]);
     }
-    await isReady();
+    await plans.isReady();
   }
 
   async function startPicky(devices: string, more = ''): Promise<void> {
@@ -184,12 +152,6 @@ describe('what the preflight says of a pair, and what libvirt and QEMU do', { sk
   const sh = (host: Host, words: string) => host.run(['sh', '-c', words], { timeout: PATIENCE });
   const picky = (more: Partial<MigrateVm> = {}) => ({ vm: 'picky', flags: UNSAFE, ...more });
 
-  /** Whether all was set right that a step left behind; what was not is thrown, and holds nothing else up. */
-  async function setRight(...each: (() => Promise<unknown>)[]): Promise<void> {
-    const failures: unknown[] = [];
-    for (const one of each) await one().catch((error: unknown) => failures.push(error));
-    if (failures.length > 0) throw new AggregateError(failures, failures.map(describeError).join('; '));
-  }
   // What a step that failed left behind is nothing to the next.
   afterEach(() =>
     setRight(
@@ -213,7 +175,7 @@ describe('what the preflight says of a pair, and what libvirt and QEMU do', { sk
       await serve(host, 'server', purpose(OID.clientAuth));
       await serve(host, 'client', purpose(OID.serverAuth));
     }
-    const made = await isReady();
+    const made = await plans.isReady();
     for (const file of ['server-cert.pem', 'client-cert.pem'])
       for (const host of ['host-a', 'host-b'])
         assert.ok(
@@ -233,50 +195,50 @@ describe('what the preflight says of a pair, and what libvirt and QEMU do', { sk
   it('2. sees a server’s certificate, and a client’s, that are critically for something else, and QEMU refuses', async () => {
     await serveOwn();
     await serve(b, 'server', purpose(OID.clientAuth, true));
-    assert.match(await finds('certificate.purpose', 'host-b'), /server-cert\.pem.*TLS server/);
-    assert.match(await failure(), /purpose does not allow use with a TLS server|no TLS for migrations/);
+    assert.match(await said('certificate.purpose', 'host-b'), /server-cert\.pem.*TLS server/);
+    await plans.failsWith(/purpose does not allow use with a TLS server|no TLS for migrations/);
     await serve(b, 'server', RIGHT.server);
-    await isReady();
+    await plans.isReady();
     await serve(a, 'client', purpose(OID.serverAuth, true));
-    assert.match(await finds('certificate.purpose', 'host-a'), /client-cert\.pem.*TLS client/);
-    assert.match(await failure(), /purpose does not allow use with a TLS client|no TLS for migrations/);
+    assert.match(await said('certificate.purpose', 'host-a'), /client-cert\.pem.*TLS client/);
+    await plans.failsWith(/purpose does not allow use with a TLS client|no TLS for migrations/);
   });
 
   it('3. sees keys that may not sign, with which QEMU’s handshake breaks; an RSA server’s needs not', async () => {
     await serveOwn();
     await serve(b, 'server', usage(RIGHT.server, ['keyEncipherment']));
-    await finds('handshake.failed', 'host-b');
-    assert.match(await failure(), /TLS handshake failed|TLS/);
+    await plans.finds('handshake.failed', 'host-b');
+    await plans.failsWith(/TLS/);
     await serve(b, 'server', { ...usage(RIGHT.server, ['keyEncipherment']), key: 'rsa' });
-    await isReady();
+    await plans.isReady();
     await arrives();
     await arrives({ ...back, mode: ['pinned'] });
     await serve(b, 'server', RIGHT.server);
-    await isReady();
+    await plans.isReady();
     await serve(a, 'client', usage(RIGHT.client, ['keyEncipherment']));
-    await finds('handshake.failed', 'host-b');
-    assert.match(await failure(), /TLS/);
+    await plans.finds('handshake.failed', 'host-b');
+    await plans.failsWith(/TLS/);
   });
 
   it('4. sees certificates that are not yet valid at either end, and QEMU refuses', async () => {
     await serveOwn();
     const later = { notBefore: '2035-01-01T00:00:00Z' };
     await serve(b, 'server', { ...RIGHT.server, ...later });
-    assert.match(await finds('certificate.not_yet_valid', 'host-b'), /server-cert\.pem.*2035-01-01/);
-    assert.match(await failure(), /not yet active|no TLS for migrations/);
+    assert.match(await said('certificate.not_yet_valid', 'host-b'), /server-cert\.pem.*2035-01-01/);
+    await plans.failsWith(/not yet active|no TLS for migrations/);
     await serve(b, 'server', RIGHT.server);
-    await isReady();
+    await plans.isReady();
     await serve(a, 'client', { ...RIGHT.client, ...later });
-    assert.match(await finds('certificate.not_yet_valid', 'host-a'), /client-cert\.pem.*2035-01-01/);
-    assert.match(await failure(), /not yet active|no TLS for migrations/);
+    assert.match(await said('certificate.not_yet_valid', 'host-a'), /client-cert\.pem.*2035-01-01/);
+    await plans.failsWith(/not yet active|no TLS for migrations/);
   });
 
   it('5. sees a machine type that the destination has not, and libvirt fails over it', async () => {
     await startPicky('');
-    await isReady({ vm: 'picky' });
+    await plans.isReady({ vm: 'picky' });
     await sh(b, NO_MACHINE);
-    assert.match(await finds('vm.machine_type', 'host-b', { vm: 'picky' }), new RegExp(MACHINE));
-    assert.match(await failure({ vm: 'picky' }), /does not support machine type/);
+    assert.match(await said('vm.machine_type', 'host-b', { vm: 'picky' }), new RegExp(MACHINE));
+    await plans.failsWith(/does not support machine type/, { vm: 'picky' });
     await sh(b, NO_MACHINE_MENDED);
     await arrives({ vm: 'picky' });
   });
@@ -295,8 +257,8 @@ describe('what the preflight says of a pair, and what libvirt and QEMU do', { sk
     await leaveFirstCpu(b);
     for (const [part, xml] of Object.entries(pinned)) {
       await startPicky('', xml);
-      assert.match(await finds('vm.pinning', 'host-b', { vm: 'picky' }), new RegExp(`${part} to 1`));
-      assert.match(await failure({ vm: 'picky' }), /cannot set CPU affinity/);
+      assert.match(await said('vm.pinning', 'host-b', { vm: 'picky' }), new RegExp(`${part} to 1`));
+      await plans.failsWith(/cannot set CPU affinity/, { vm: 'picky' });
     }
     await startPicky('', "<cputune><vcpupin vcpu='0' cpuset='0-1'/></cputune>");
     await arrives({ vm: 'picky' });
@@ -322,8 +284,8 @@ describe('what the preflight says of a pair, and what libvirt and QEMU do', { sk
       await sh(a, `disk=/srv/picky.img; ${here}`);
       await startPicky(DISK('/srv/picky.img', format));
       await sh(b, `disk=/srv/picky.img; ${there}`);
-      await finds(code, 'host-b', picky());
-      assert.match(await failure(picky()), words);
+      await plans.finds(code, 'host-b', picky());
+      await plans.failsWith(words, picky());
     }
   });
 
@@ -364,7 +326,7 @@ describe('what the preflight says of a pair, and what libvirt and QEMU do', { sk
   it('9. is cancelled in each phase before post-copy: queued, checked, prepared, under way', async () => {
     await startGuest(a, GUEST);
     await receiveGuest(b, GUEST);
-    const slow = order({ vm: GUEST.name, bandwidthMiB: 1 });
+    const slow = plans.order({ vm: GUEST.name, bandwidthMiB: 1 });
     const running = await migrate(fleet, slow);
     await step(running, 'perform');
     const queued = await migrate(fleet, slow);
@@ -376,7 +338,7 @@ describe('what the preflight says of a pair, and what libvirt and QEMU do', { sk
     await step(checked, 'Check the pair');
     await cancelled(fleet, checked, GUEST, a, b);
     await sh(b, GO_ON);
-    await isReady({ vm: GUEST.name });
+    await plans.isReady({ vm: GUEST.name });
 
     await sh(b, 'touch /run/hold-prepare');
     const prepared = await migrate(fleet, slow);
@@ -395,7 +357,7 @@ describe('what the preflight says of a pair, and what libvirt and QEMU do', { sk
       const job = await withUserfaultfd(true, async () => {
         const begun = await migrate(
           fleet,
-          order({ vm: GUEST.name, mode: [mode], postCopy: true, bandwidthMiB: 4 }),
+          plans.order({ vm: GUEST.name, mode: [mode], postCopy: true, bandwidthMiB: 4 }),
         );
         await whileRunning(fleet, begun, 'see it send', ({ progress }) =>
           (progress?.memory?.processedBytes ?? 0) > 0 ? true : undefined,
@@ -430,11 +392,11 @@ describe('what the preflight says of a pair, and what libvirt and QEMU do', { sk
       return both.every(({ channel }) => channel === 'up') ? true : undefined;
     });
     for (const host of ['host-a', 'host-b'])
-      assert.match(await finds('clock.wrong', host), /86400 s behind the manager's/);
-    assert.match(await failure(), /host\.clock_skew: .*its clock says/);
+      assert.match(await said('clock.wrong', host), /86400 s behind the manager's/);
+    await plans.failsWith(/host\.clock_skew: .*its clock says/);
     await fleet.stopManager();
     await fleet.startManager();
-    const { findings } = await plan();
+    const { findings } = await plans.plan();
     assert.ok(!findings.some(({ code }) => code.startsWith('clock.')), JSON.stringify(findings, null, 1));
   });
 });

@@ -3,15 +3,13 @@ import { execFile } from 'node:child_process';
 import { after, afterEach, before, describe, it } from 'node:test';
 import { fileURLToPath } from 'node:url';
 import { promisify } from 'node:util';
-import { describeError, isTrustError } from '@virt-trust/base/error.ts';
+import { describeError } from '@virt-trust/base/error.ts';
 import { revokeCertificate } from '@virt-trust/contract/manager/lifecycle-operations.ts';
 import {
   createMigrationJob,
   getMigrationMatrix,
   planMigration,
 } from '@virt-trust/contract/manager/migration-operations.ts';
-import type { MigrateVm } from '@virt-trust/contract/model/migration.ts';
-import type { MigrationPlan } from '@virt-trust/contract/model/migration-plan.ts';
 import { makeTestCertificate, type TestIdentity } from '@virt-trust/libvirt/test-certificates.ts';
 import { OID } from '@virt-trust/pki/der/oid.ts';
 import { canBootLab } from '../src/capability.ts';
@@ -21,6 +19,7 @@ import { runningVms, startVm } from '../src/vm.ts';
 import { Fleet } from './fleet.ts';
 import { endMigrations, setRight } from './leftovers.ts';
 import { MountedFiles, UNMOUNT } from './mounts.ts';
+import { PairPlans } from './pair-plans.ts';
 import { RESTART_LIBVIRTD } from './restart-libvirtd.ts';
 
 const capability = await canBootLab();
@@ -77,82 +76,19 @@ describe('the preflight of a migration', { skip }, () => {
   let a: Host;
   let b: Host;
   let authority: TestIdentity;
+  let plans: PairPlans;
 
   before(async () => {
     fleet = await Fleet.up({ lab: `e2e-preflight-${process.pid}`, hosts: ['host-a', 'host-b', 'host-c'] });
     [a, b] = [fleet.host('host-a'), fleet.host('host-b')];
+    plans = new PairPlans(fleet);
     for (const name of ['host-a', 'host-b', 'host-c']) await fleet.add(name);
     await startVm(a, { name: 'guest' });
     authority = await makeTestCertificate({ subject: 'CN=Story CA', ca: true });
     // What both can do was told.
-    await isReady();
+    await plans.isReady();
   });
   after(() => fleet?.[Symbol.asyncDispose]());
-
-  const order = (more: Partial<MigrateVm> = {}): MigrateVm => ({
-    vm: 'guest',
-    from: 'host-a',
-    to: 'host-b',
-    mode: ['tls'],
-    ...more,
-  });
-  const plan = (more: Partial<MigrateVm> = {}): Promise<MigrationPlan> =>
-    fleet.client.call(planMigration, { body: order(more) });
-
-  /**
-   * The plan names it, for that host, and says how to mend it; whatever else it finds is for the reader of a failure. What
-   * agents report may be of a moment ago.
-   */
-  async function finds(code: string, host: string | null, more: Partial<MigrateVm> = {}) {
-    const are = (one: MigrationPlan['findings'][number]) => one.code === code && one.host === host;
-    const made = await plannedSo(`find ${code}`, ({ findings }) => findings.some(are), more);
-    assert.equal(made.ready, false);
-    for (const { what, fix } of made.findings.filter(are)) assert.ok(what !== '' && fix !== '');
-    return made;
-  }
-
-  /** Waits for a plan; where none comes, the last one is for the reader of the failure. */
-  async function plannedSo(
-    what: string,
-    holds: (made: MigrationPlan) => boolean,
-    more: Partial<MigrateVm> = {},
-  ): Promise<MigrationPlan> {
-    let last: MigrationPlan | undefined;
-    return await until(what, PATIENCE, async () => {
-      last = await plan(more);
-      return holds(last) ? last : undefined;
-    }).catch((error) =>
-      assert.fail(`${describeError(error)}: ${JSON.stringify([last?.decision, last?.findings], null, 1)}`),
-    );
-  }
-
-  /** What was mended is seen by the host, and told. */
-  const isReady = (more: Partial<MigrateVm> = {}) => plannedSo('be ready', ({ ready }) => ready, more);
-
-  /**
-   * The migration itself fails with these words when it is made in spite of all; the VM stays where it was. Where it is
-   * refused before it is tried, with other words, that goes by what agents reported a moment ago.
-   */
-  async function failsWith(words: RegExp, more: Partial<MigrateVm> = {}): Promise<void> {
-    const { vm } = order(more);
-    await until(`fail with ${words}`, PATIENCE, async () => {
-      const body = order({ force: true, ...more });
-      const error = await fleet.client
-        .call(createMigrationJob, { body })
-        .then((job) => fleet.finished(job))
-        .then(
-          () => assert.fail('it was migrated'),
-          (reason: unknown) => reason,
-        );
-      assert.ok((await runningVms(a)).includes(vm));
-      assert.ok(!(await runningVms(b)).includes(vm));
-      const said = describeError(error);
-      const isRefused = isTrustError(error, 'migration.refused') || said.startsWith('migration.refused: ');
-      if (isRefused && !words.test(said)) return undefined;
-      assert.match(said, words);
-      return true;
-    });
-  }
 
   const files = new MountedFiles();
   /** Puts other bytes in place of a file that virt-trust keeps right: it cannot be renamed over, so it stays. */
@@ -230,7 +166,7 @@ describe('the preflight of a migration', { skip }, () => {
   );
 
   it('1. is ready where all is well, by real handshakes in both directions', async () => {
-    const made = await plan();
+    const made = await plans.plan();
     assert.deepEqual([made.ready, made.findings], [true, []], JSON.stringify(made, null, 1));
     const seen = made.handshakes.map(
       ({ service, from, to, outcome }) => `${service} ${from} ${to} ${outcome}`,
@@ -264,52 +200,52 @@ describe('the preflight of a migration', { skip }, () => {
   it('3. sees an expired certificate at the destination, which no migration gets past', async () => {
     await serveOwn([b.address]);
     // Files that are put there one by one may have been told of halfway.
-    await isReady();
+    await plans.isReady();
     await files.giveBack();
     await serveOwn([b.address], '2026-02-01T00:00:00Z');
-    const made = await finds('certificate.expired', 'host-b');
+    const made = await plans.finds('certificate.expired', 'host-b');
     assert.ok(made.findings.some(({ what }) => /2026-02-01/.test(what)));
-    await failsWith(/expired|no TLS for migrations/);
+    await plans.failsWith(/expired|no TLS for migrations/);
     await files.giveBack();
   });
 
   it('4. sees a certificate without the name by which it is reached', async () => {
     await serveOwn(['192.0.2.77']);
-    const made = await finds('name.mismatch', 'host-b');
+    const made = await plans.finds('name.mismatch', 'host-b');
     assert.ok(made.findings.some(({ what }) => what.includes('192.0.2.77') && what.includes(b.address)));
-    await failsWith(/does not match the hostname|certificate/i);
+    await plans.failsWith(/does not match the hostname|certificate/i);
     await files.giveBack();
   });
 
   it('5. sees two authorities that do not know each other', async () => {
     await serveOwn([b.address]);
     await files.giveBack(a);
-    await finds('trust.untrusted', 'host-b');
-    await failsWith(/certificate|issuer/i);
+    await plans.finds('trust.untrusted', 'host-b');
+    await plans.failsWith(/certificate|issuer/i);
     await files.giveBack();
   });
 
   it('6. sees a key that QEMU may not read', async () => {
     const key = await b.readFile(`${DIRECTORY}/server-key.pem`);
     await replace(b, 'server-key.pem', key, 0o600);
-    await finds('files.unreadable', 'host-b');
-    await finds('qemu.cannot_serve', 'host-b');
-    await failsWith(/read|no TLS for migrations/i);
+    await plans.finds('files.unreadable', 'host-b');
+    await plans.finds('qemu.cannot_serve', 'host-b');
+    await plans.failsWith(/read|no TLS for migrations/i);
     await files.giveBack();
-    await isReady();
+    await plans.isReady();
   });
 
   it('7. sees ports that a firewall on the way drops', async () => {
     const rule = (verdict: string) => filter(`ip saddr ${a.address} ${verdict}`);
     await rule('drop');
-    const made = await finds('port.filtered', 'host-b');
+    const made = await plans.finds('port.filtered', 'host-b');
     assert.equal(
       made.handshakes.find(({ service, from }) => service === 'migration' && from === 'host-a')?.outcome,
       'unreachable',
     );
     // The same port, refused at once: TCP's patience with silence is not what is tested.
     await rule('reject with tcp reset');
-    await failsWith(/unable to connect|refused|connect/i);
+    await plans.failsWith(/unable to connect|refused|connect/i);
     await filter(undefined);
   });
 
@@ -319,17 +255,17 @@ describe('the preflight of a migration', { skip }, () => {
       `<disk type='file' device='disk'><driver name='qemu' type='raw'/><source file='${DISK}'/><target dev='vda' bus='virtio'/></disk>`,
     );
     const asked = { vm: 'picky', flags: UNSAFE };
-    await finds('disk.missing', 'host-b', asked);
-    await finds('disk.not_shared', 'host-a', { vm: 'picky' });
-    await finds('disk.not_made', 'host-b', { vm: 'picky', copyStorage: 'all' });
-    await failsWith(/picky\.img/, asked);
-    await failsWith(/without shared storage is unsafe/, { vm: 'picky' });
+    await plans.finds('disk.missing', 'host-b', asked);
+    await plans.finds('disk.not_shared', 'host-a', { vm: 'picky' });
+    await plans.finds('disk.not_made', 'host-b', { vm: 'picky', copyStorage: 'all' });
+    await plans.failsWith(/picky\.img/, asked);
+    await plans.failsWith(/without shared storage is unsafe/, { vm: 'picky' });
     await b.run(['truncate', '-s', '2M', DISK]);
-    await finds('disk.other_size', 'host-b', { vm: 'picky', copyStorage: 'all' });
-    await failsWith(/different sizes/, { vm: 'picky', copyStorage: 'all' });
+    await plans.finds('disk.other_size', 'host-b', { vm: 'picky', copyStorage: 'all' });
+    await plans.failsWith(/different sizes/, { vm: 'picky', copyStorage: 'all' });
     await b.run(['chmod', '700', '/srv']);
-    await finds('disk.unreadable', 'host-b', asked);
-    await failsWith(/Permission denied/, asked);
+    await plans.finds('disk.unreadable', 'host-b', asked);
+    await plans.failsWith(/Permission denied/, asked);
     await b.run(['sh', '-c', `chmod 755 /srv; rm ${DISK}`]);
     await endPicky();
   });
@@ -346,7 +282,7 @@ describe('the preflight of a migration', { skip }, () => {
       <serial type='file'><source path='/var/log/picky/log'/></serial>
       <disk type='file' device='cdrom'><source file='/srv/picky.iso' startupPolicy='optional'/><target dev='hda' bus='ide'/><readonly/></disk>`;
     await startPicky(devices(a.address));
-    const { findings } = await finds('bridge.missing', 'host-b', { vm: 'picky' });
+    const { findings } = await plans.finds('bridge.missing', 'host-b', { vm: 'picky' });
     assert.deepEqual(
       findings
         .filter(({ severity }) => severity !== 'warning')
@@ -356,11 +292,11 @@ describe('the preflight of a migration', { skip }, () => {
         .map((one) => `error ${one.includes('.') ? one : `${one}.missing`}`)
         .concat('note disk.left_out'),
     );
-    await failsWith(/br7|picky|bind/, { vm: 'picky' });
+    await plans.failsWith(/br7|picky|bind/, { vm: 'picky' });
     await endPicky();
     await b.run(['sh', '-c', [bridge, filter, log].join(' && ')]);
     await startPicky(devices('0.0.0.0'));
-    await isReady({ vm: 'picky' });
+    await plans.isReady({ vm: 'picky' });
     await endPicky();
   });
 
@@ -371,21 +307,21 @@ describe('the preflight of a migration', { skip }, () => {
       `<disk type='file' device='disk'><driver name='qemu' type='raw'/><source file='${DISK}'><encryption format='luks'><secret type='passphrase' uuid='${SECRET}'/></encryption></source><target dev='vda' bus='virtio'/></disk>`,
     );
     const asked = { vm: 'picky', flags: UNSAFE };
-    await finds('secret.missing', 'host-b', asked);
-    await failsWith(/no secret with matching uuid/, asked);
+    await plans.finds('secret.missing', 'host-b', asked);
+    await plans.failsWith(/no secret with matching uuid/, asked);
     await b.run(['sh', '-c', DEFINE_SECRET]);
-    await finds('secret.no_value', 'host-b', asked);
-    await failsWith(/does not have a value/, asked);
+    await plans.finds('secret.no_value', 'host-b', asked);
+    await plans.failsWith(/does not have a value/, asked);
     await b.run(['sh', '-c', SET_SECRET]);
-    await isReady(asked);
+    await plans.isReady(asked);
     await endPicky();
     await startPicky('', "<numatune><memory mode='strict' nodeset='0'/></numatune>");
-    await isReady({ vm: 'picky' });
+    await plans.isReady({ vm: 'picky' });
     await b.run(['sh', '-c', OTHER_NODE], { timeout: 120_000 });
-    await finds('vm.numa', 'host-b', { vm: 'picky' });
-    await failsWith(/NUMA node 0 is unavailable/, { vm: 'picky' });
+    await plans.finds('vm.numa', 'host-b', { vm: 'picky' });
+    await plans.failsWith(/NUMA node 0 is unavailable/, { vm: 'picky' });
     await b.run(['sh', '-c', OTHER_NODE_MENDED], { timeout: 120_000 });
-    await isReady();
+    await plans.isReady();
     await endPicky();
   });
 
@@ -402,7 +338,7 @@ describe('the preflight of a migration', { skip }, () => {
       '/run/kept,snapshot=external',
       '--live',
     ]);
-    assert.equal((await plan()).ready, false);
+    assert.equal((await plans.plan()).ready, false);
     const uuids = new Map<string, string>();
     for (const name of [id, guest]) {
       await startVm(a, { name });
@@ -411,7 +347,7 @@ describe('the preflight of a migration', { skip }, () => {
       misnamed.add(own);
     }
     const go = async (vm: string, from: string, to: string, mode: 'tls' | 'pinned') => {
-      const asked = order({ vm, from, to, mode: [mode] });
+      const asked = plans.order({ vm, from, to, mode: [mode] });
       const made = await fleet.client.call(planMigration, { body: asked });
       assert.deepEqual(
         [made.ready, made.decision.mode],
@@ -432,18 +368,18 @@ describe('the preflight of a migration', { skip }, () => {
     assert.equal((await a.run(['virsh', 'domuuid', 'guest'])).trim(), guest);
     for (const uuid of misnamed) await a.run(['virsh', 'destroy', uuid]);
     await a.run(['virsh', 'snapshot-delete', 'guest', 'kept', '--metadata']);
-    await isReady();
+    await plans.isReady();
   });
 
   it('10. sees a CPU that the destination has not', async () => {
     const cpu =
       "<cpu mode='custom' match='exact' check='partial'><model fallback='forbid'>qemu64</model><feature policy='require' name='sse4.1'/></cpu>";
     await startPicky('', cpu);
-    await isReady({ vm: 'picky' });
+    await plans.isReady({ vm: 'picky' });
     await b.run(['sh', '-c', OLD_CPU], { timeout: 120_000 });
-    const made = await finds('vm.cpu', 'host-b', { vm: 'picky' });
+    const made = await plans.finds('vm.cpu', 'host-b', { vm: 'picky' });
     assert.ok(made.findings.some(({ what }) => what.includes('sse4.1')));
-    await failsWith(/CPU/, { vm: 'picky' });
+    await plans.failsWith(/CPU/, { vm: 'picky' });
     await b.run(['sh', '-c', OLD_CPU_MENDED], { timeout: 120_000 });
     await endPicky();
   });
@@ -451,13 +387,13 @@ describe('the preflight of a migration', { skip }, () => {
   it('11. sees two hosts of one UUID, and a VM that is there already', async () => {
     const uuid = /<uuid>([0-9a-f-]+)<\/uuid>/.exec(await a.run(['virsh', 'capabilities']))?.[1] ?? '';
     await b.run(['sh', '-c', SAME_UUID(uuid)], { timeout: 120_000 });
-    await finds('host.same_uuid', null);
-    await failsWith(/same host|UUID/i);
+    await plans.finds('host.same_uuid', null);
+    await plans.failsWith(/same host|UUID/i);
     await b.run(['sh', '-c', SAME_UUID_MENDED], { timeout: 120_000 });
     await startVm(b, { name: 'guest' });
-    await finds('vm.name_taken', 'host-b');
+    await plans.finds('vm.name_taken', 'host-b');
     await b.run(['virsh', 'destroy', 'guest']);
-    await isReady();
+    await plans.isReady();
   });
 
   it('12. shows three hosts towards each other, with real handshakes, and what is wrong', async () => {
@@ -501,13 +437,13 @@ small letters: with warnings
     });
     await fleet.finished(job).catch(() => {});
     // By the source's agent, too, which looks at its own CRL as no QEMU does.
-    const made = await plannedSo('see it revoked on both sides', ({ findings }) =>
+    const made = await plans.plannedSo('see it revoked on both sides', ({ findings }) =>
       [/crl\.revoked unsafe /, /host-a cannot use QEMU's stream .*revoked/].every((words) =>
         findings.some(({ code, severity, what }) => words.test(`${code} ${severity} ${what}`)),
       ),
     );
     assert.equal(made.ready, false);
-    await failsWith(/revoked/);
+    await plans.failsWith(/revoked/);
   });
 
   /** Of the VM of that very name, whatever else it may be to virsh. */

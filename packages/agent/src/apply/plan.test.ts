@@ -4,7 +4,7 @@ import type { DesiredCredential, DesiredState } from '@virt-trust/contract/model
 import { testDesiredSettings } from '@virt-trust/contract/model/fixtures.ts';
 import { SERVICES } from '@virt-trust/contract/model/service.ts';
 import fc from 'fast-check';
-import { type ApplyState, EMPTY_STATE, type Journal } from '../sets/apply-state.ts';
+import { type ApplyState, EMPTY_STATE, emptyJournal, type Journal } from '../sets/apply-state.ts';
 import {
   digestOfIdentity,
   digestOfTarget,
@@ -181,22 +181,7 @@ function journal(
   transitions: Journal['transitions'] | readonly Journal['transitions'][number][],
   at: number,
 ): Journal {
-  return {
-    kind: 'applying',
-    desired: null,
-    transitions: [...transitions],
-    steps: [...steps],
-    at,
-    offset: 0,
-    sockets: null,
-    ownKeysBefore: null,
-    settingsChanged: false,
-    proofs: [],
-    proofDeadline: null,
-    failure: null,
-    restored: [],
-    left: [],
-  };
+  return { ...emptyJournal('applying'), transitions: [...transitions], steps: [...steps], at };
 }
 
 describe('planWayBack', () => {

@@ -2,6 +2,7 @@ import { shellWord } from '@virt-trust/base/shell-word.ts';
 import { virshDomain } from '@virt-trust/base/virsh-domain.ts';
 import type { MigrationOptions } from '@virt-trust/contract/model/migration-options.ts';
 import type { PreflightOrder } from '@virt-trust/contract/model/preflight.ts';
+import { directoryOf } from './directory-of.ts';
 import { FindingList } from './finding-list.ts';
 import type { DiskTrouble } from './host-files.ts';
 import type { ImageFacts } from './image-facts.ts';
@@ -272,11 +273,6 @@ const LINKS: Readonly<
   ],
   direct: (name) => [`network card ${name}`, `see its name there: ip link`],
 };
-
-/** The directory that a path is in. */
-export function directoryOf(path: string): string {
-  return path.slice(0, Math.max(1, path.lastIndexOf('/')));
-}
 
 function gib(bytes: number): string {
   return `${(bytes / 2 ** 30).toFixed(1)} GiB`;

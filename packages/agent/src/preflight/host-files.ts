@@ -4,7 +4,7 @@ import { shellWord } from '@virt-trust/base/shell-word.ts';
 import { runHostCommand } from '@virt-trust/check/host/host-command.ts';
 import { checkWay } from '@virt-trust/check/modes.ts';
 import type { ReadingUser } from '@virt-trust/check/reader.ts';
-import { directoryOf } from './destination-checks.ts';
+import { directoryOf } from './directory-of.ts';
 import { type ImageFacts, readImage } from './image-facts.ts';
 
 /** Files of a host that are to be looked at, and as whom QEMU opens them. */

@@ -1,6 +1,6 @@
 import { shellWord } from '@virt-trust/base/shell-word.ts';
 import { virshDomain } from '@virt-trust/base/virsh-domain.ts';
-import { directoryOf } from './destination-checks.ts';
+import { directoryOf } from './directory-of.ts';
 import { FindingList } from './finding-list.ts';
 import type { VmNeeds } from './vm-needs.ts';
 
